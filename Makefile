@@ -1,0 +1,64 @@
+# Everything starts here: `make help`. Set-up happens by itself, once, into .venv.
+
+STUDY   ?= config/config.yaml
+PROFILE ?= local
+CORES   ?= $(shell getconf _NPROCESSORS_ONLN)
+PYTHON  ?= python3.11
+VENV    := .venv
+READY   := $(VENV)/ready
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export TOKENIZERS_PARALLELISM := false
+
+SNAKEMAKE := snakemake --cores $(CORES) --configfile "$(STUDY)" \
+             --workflow-profile workflow/profiles/$(PROFILE)
+
+.DEFAULT_GOAL := help
+.PHONY: help report plan test lint format schema smollm2 clean
+
+help: ## this list
+	@echo 'Knowledge entropy: how broadly a language model uses its memory, and what that does to learning.'
+	@echo
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 18
+	@echo
+	@echo '  STUDY=$(STUDY)  CORES=$(CORES)  PROFILE=$(PROFILE)'
+
+report: $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu) and write its report
+	@$(SNAKEMAKE)
+	@python -m ke_steps.study "$(STUDY)"
+
+plan: $(READY) ## what `make report` would run, without running it
+	@$(SNAKEMAKE) --dry-run --quiet host
+
+test: $(READY) ## set up and run the tests
+	@pytest
+
+lint: $(READY) ## ruff, mypy and snakefmt
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+
+format: $(READY) ## rewrite the code as lint wants it
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+schema: $(READY) ## regenerate config/schema.json from ke_steps/settings.py
+	@python -m ke_steps.study --schema > config/schema.json
+
+clean: ## remove the environment and all results
+	rm -rf $(VENV) .snakemake
+	find results -mindepth 1 ! -name .gitkeep -delete
+
+$(READY): requirements.txt
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo 'set-up: $(PYTHON) not found; install Python 3.11 or say make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "set-up: Python 3.11 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo 'set-up: the venv module is missing; on Debian and Ubuntu: apt install python3.11-venv' >&2; exit 1; }
+	@echo 'set-up: creating $(VENV) from requirements.txt (once; some minutes)'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Steps of the knowledge-entropy workflow: one module per Snakemake rule."""

@@ -1,0 +1,57 @@
+"""Tokenising without transformers: a directory's ``tokenizer.json`` and its end-of-text token."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+
+from ke_steps._errors import UserError
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer and the two special ids that the workflow uses."""
+
+    backend: tokenizers.Tokenizer
+    eos_token_id: int
+    pad_token_id: int
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, added tokens included."""
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> list[int]:
+        """Return token ids without special tokens."""
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Return token ids of several texts without special tokens."""
+        return [e.ids for e in self.backend.encode_batch(texts, add_special_tokens=False)]
+
+
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """Load ``tokenizer.json`` and the special tokens named in ``tokenizer_config.json``.
+
+    Padding falls back to the end-of-text token, which is never scored.
+    """
+    path = directory / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(f"{directory}: tokenizer.json is missing (a fast tokenizer is needed)")
+    backend = tokenizers.Tokenizer.from_file(str(path))
+    backend.no_padding()
+    backend.no_truncation()
+    config = json.loads((directory / "tokenizer_config.json").read_text())
+    eos = _token_id(backend, config.get("eos_token"))
+    if eos is None:
+        raise UserError(f"{directory}/tokenizer_config.json: eos_token is missing or unknown")
+    pad = _token_id(backend, config.get("pad_token"))
+    return Tokenizer(backend, eos, eos if pad is None else pad)
+
+
+def _token_id(backend: tokenizers.Tokenizer, token: object) -> int | None:
+    text = token.get("content") if isinstance(token, dict) else token
+    return backend.token_to_id(text) if isinstance(text, str) else None

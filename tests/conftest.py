@@ -1,0 +1,139 @@
+"""What the tests share: random models of every family, a tiny tokenizer, random tables."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from ke_steps import _checkpoints, _tables
+
+torch.set_num_threads(1)
+
+VOCAB_SIZE = 320
+HIDDEN_SIZE = 32
+NUM_MEMORIES = 64
+NUM_LAYERS = 2
+MAX_LENGTH_TOKENS = 64
+EOS_ID, PAD_ID = 0, 1
+
+SENTENCES = [
+    "Mara Velin was born in the town of Orsk and works as a glass blower.",
+    "The river Tamsin flows past Orsk, and its bridge has seven arches.",
+    "In Orsk the market opens at dawn; the glass blowers sell lamps there.",
+    "Tamsin Orsk wrote a book about bridges, lamps and the river.",
+]
+
+
+def build_model(family="olmo", *, seed=0, **overrides):
+    """Return a two-layer random model (fp32, evaluation mode) of ``olmo``, ``llama``, ``gpt_neox``.
+
+    Weights are larger than at a usual initialisation, so that coefficients differ visibly.
+    """
+    keywords = {
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": HIDDEN_SIZE,
+        "intermediate_size": NUM_MEMORIES,
+        "num_hidden_layers": NUM_LAYERS,
+        "num_attention_heads": 4,
+        "max_position_embeddings": MAX_LENGTH_TOKENS,
+        "initializer_range": 0.15,
+        "bos_token_id": EOS_ID,
+        "eos_token_id": EOS_ID,
+        "pad_token_id": PAD_ID,
+        "tie_word_embeddings": family == "olmo",
+    } | overrides
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(family, **keywords), attn_implementation="sdpa"
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.1)
+    return model.eval()
+
+
+def build_tokenizer(directory):
+    """Write a byte-level BPE of at most 320 ids to ``directory``; 0 ends a text, 1 pads."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE,
+        special_tokens=["<|endoftext|>", "<|padding|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    config = {"eos_token": "<|endoftext|>", "pad_token": "<|padding|>"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config))
+    return directory
+
+
+def build_checkpoint(directory, family="olmo", *, model=None, step=0, seed=0, **overrides):
+    """Write a random model (or ``model``) as a checkpoint; return the path of its manifest."""
+    model = model if model is not None else build_model(family, seed=seed, **overrides)
+    tokenizer_directory = build_tokenizer(directory.with_name(directory.name + "_tokenizer"))
+    manifest = directory / "manifest.json"
+    _checkpoints.save_checkpoint(
+        model, tokenizer_directory, manifest, step=step, source={"kind": "random", "seed": seed}
+    )
+    return manifest
+
+
+def random_sequences(num_sequences, sequence_length_tokens, *, seed=0, vocab_size=VOCAB_SIZE):
+    """Return token ids (num_sequences, sequence_length_tokens) int32 without the special ones."""
+    generator = np.random.default_rng(seed)
+    return generator.integers(
+        2, vocab_size, (num_sequences, sequence_length_tokens), dtype=np.int32
+    )
+
+
+def build_sequences(path, num_sequences=8, sequence_length_tokens=16, *, seed=0, input_ids=None):
+    """Write a sequences table of random token ids (or of ``input_ids``); return its path."""
+    if input_ids is None:
+        input_ids = random_sequences(num_sequences, sequence_length_tokens, seed=seed)
+    schema = _tables.sequences_schema(input_ids.shape[1])
+    _tables.write_table(path, {"input_ids": list(input_ids)}, schema)
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """Return the manifest of a two-layer random OLMo checkpoint with a tokenizer."""
+    return build_checkpoint(tmp_path_factory.mktemp("checkpoints") / "olmo")
+
+
+@pytest.fixture(scope="session")
+def tokenizer_manifest(tmp_path_factory):
+    """Return the manifest of the tiny tokenizer, as ``--tokenizer`` takes it."""
+    directory = build_tokenizer(tmp_path_factory.mktemp("tokenizers") / "tiny")
+    manifest = directory / "manifest.json"
+    _tables.write_json(manifest, {"kind": "tokenizer"})
+    return manifest
+
+
+@pytest.fixture
+def sequences(tmp_path):
+    """Return a table of 8 random sequences of 16 tokens."""
+    return build_sequences(tmp_path / "sequences.parquet")
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Return the folder of shared data; without it the test is skipped, or fails when CI=true."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    path = Path(os.environ.get("KE_SHARED_DATA", default))
+    if not path.is_dir():
+        message = f"shared test data not found at {path}: set KE_SHARED_DATA"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return path

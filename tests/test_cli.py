@@ -1,0 +1,82 @@
+"""The command line of a step is the signature of its run()."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from ke_steps import _cli, _provenance, _statistics
+from ke_steps._errors import UserError
+from ke_steps.settings import Resuscitate
+
+SETTINGS = json.dumps({"quantile": 0.5, "boost": 2.0, "max_multiplier": None})
+
+
+def run(
+    *, source: Path, extra: Path | None, many: list[Path], output: Path, settings: Resuscitate
+) -> None:
+    """Copy the source and say what was given."""
+    if source.read_text() == "bad":
+        raise UserError(f"{source}: is bad; give a good one")
+    assert isinstance(settings, Resuscitate)
+    output.write_text(f"{source.read_text()} {extra} {[p.name for p in many]}")
+    _provenance.note("device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _pretend_to_be_a_step(monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "__file__", _statistics.__file__)
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "source").write_text("good")
+    return tmp_path / "source"
+
+
+def test_run_is_called_and_recorded(tmp_path, source):
+    output, record = tmp_path / "deep/output", tmp_path / "log/record.json"
+    arguments = [
+        "--source",
+        str(source),
+        "--many",
+        str(source),
+        str(source),
+        "--settings",
+        SETTINGS,
+    ]
+    _cli.main(run, [*arguments, "--output", str(output), "--record", str(record)])
+    assert output.read_text() == "good None ['source', 'source']"
+    job = json.loads(record.read_text())
+    assert job["step"] == "_statistics"
+    assert job["settings"] == json.loads(SETTINGS)
+    assert job["inputs"]["source"] == _provenance.hash_file(source)
+    assert set(job["inputs"]) == {"source", "many[0]", "many[1]"}
+    assert job["outputs"] == {str(output): _provenance.hash_file(output)}
+    assert job["device"] == "cpu"
+    assert job["wall_seconds"] >= 0
+    assert job["peak_memory_mb"] > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"--settings": '{"quantile": 2}'}, "--settings: quantile: Input should be less than 1"),
+        ({"--source": "/no/such"}, "--source: no such file: /no/such"),
+    ],
+)
+def test_bad_call_is_one_line(tmp_path, source, change, line):
+    arguments = {"--source": str(source), "--settings": SETTINGS, "--output": str(tmp_path / "o")}
+    with pytest.raises(SystemExit) as end:
+        _cli.main(run, [part for pair in (arguments | change).items() for part in pair])
+    assert str(end.value) == f"_statistics: {line}"
+    assert not (tmp_path / "o").exists()
+
+
+def test_refusal_is_one_line(tmp_path, source):
+    source.write_text("bad")
+    call = ["--source", str(source), "--settings", SETTINGS, "--output", str(tmp_path / "o")]
+    with pytest.raises(SystemExit) as end:
+        _cli.main(run, call)
+    assert str(end.value) == f"_statistics: {source}: is bad; give a good one"

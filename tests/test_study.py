@@ -1,0 +1,205 @@
+"""Every wrong study is refused before a job starts, in one line that says what would be right."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ke_steps import settings as classes
+from ke_steps._errors import UserError
+from ke_steps.study import Study, read_study
+
+ROOT = Path(__file__).parent.parent
+DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+REMOVE = object()
+
+
+def changed(path: str, value: object) -> dict:
+    """The default study with one key set (or removed)."""
+    study = copy.deepcopy(DEFAULT)
+    *parents, last = path.split("/")
+    node = study
+    for key in parents:
+        node = node[key]
+    if value is REMOVE:
+        del node[last]
+    else:
+        node[last] = value
+    return study
+
+
+WRONG = [
+    # path of the change, value, what the line must say
+    ("recipies", {}, ["recipies: unknown key", "did you mean 'recipes'", "valid keys"]),
+    ("models/nursery/stepz", [1], ["models.nursery.stepz: unknown key", "did you mean 'steps'"]),
+    ("models/nursery/source/kindd", 1, ["models.nursery.source.kindd: unknown key", "kind"]),
+    (
+        "models/nursery/source",
+        {"kind": "ftp"},
+        ["models.nursery.source.kind: got 'ftp'", "nursery", "directory", "gguf"],
+    ),
+    ("models/nursery/source", {}, ["models.nursery.source", "needs a key 'kind'", "gguf"]),
+    ("models", {}, ["models: got {}", "at least 1"]),
+    ("models/nursery/steps", [], ["models.nursery.steps", "at least 1"]),
+    ("models/nursery/steps", [100, 0], ["models.nursery: steps must ascend", "[100, 0]"]),
+    ("models/nursery/steps", [0, -5], ["models.nursery.steps[1]: got -5"]),
+    ("models/nursery/steps", [0, 900], ["models.nursery.steps: 900", "num_steps 500"]),
+    ("models/other", {"source": {"kind": "nursery"}, "steps": [0]}, ["models: only one model"]),
+    (
+        "models/local",
+        {"source": {"kind": "directory", "path": "/no/such"}, "steps": [1]},
+        ["models.local.source.path: no such file or directory: /no/such"],
+    ),
+    (
+        "models/local",
+        {"source": {"kind": "directory", "path": "/data/m"}, "steps": [1, 2]},
+        ["models.local: source.path '/data/m' needs '{step}'"],
+    ),
+    ("models/bad name", {"source": {"kind": "nursery"}, "steps": [0]}, ["models.bad name"]),
+    ("models/..", {"source": {"kind": "nursery"}, "steps": [0]}, ["models...", "pattern"]),
+    ("models/$(id)", {"source": {"kind": "nursery"}, "steps": [0]}, ["models.$(id)", "pattern"]),
+    ("seeds", [], ["seeds", "at least 1"]),
+    ("seeds", [1, 1], ["seeds: must not repeat"]),
+    ("seeds", ["one"], ["seeds[0]: got 'one'"]),
+    ("num_threads", 0, ["num_threads: got 0", "greater than or equal to 1"]),
+    ("num_threads", True, ["num_threads: got True"]),
+    ("results_dir", "../elsewhere", ["results_dir", "'..'"]),
+    ("results_dir", "a b", ["results_dir: got 'a b'"]),
+    ("world", REMOVE, ["world: missing", "corpora.pretraining.source"]),
+    ("pretrain_nursery", REMOVE, ["pretrain_nursery: missing", "models.nursery"]),
+    ("train_tokenizer", REMOVE, ["train_tokenizer: missing", "models.nursery"]),
+    ("knowledge", REMOVE, ["knowledge: missing; this key is required"]),
+    ("pretrain_nursery/hidden_size", 90, ["pretrain_nursery: hidden_size 90", "multiple"]),
+    (
+        "pretrain_nursery/corpus",
+        "dolma",
+        ["pretrain_nursery.corpus: no corpus 'dolma'", "held_out"],
+    ),
+    ("pretrain_nursery/learning_rate", "fast", ["pretrain_nursery.learning_rate: got 'fast'"]),
+    ("pretrain_nursery/learning_rate", -1.0, ["pretrain_nursery.learning_rate: got -1.0"]),
+    ("pretrain_nursery/num_steps", 5000, ["corpora.pretraining.num_sequences: 16000 is too few"]),
+    ("corpora/continual/num_sequences", 10, ["corpora.continual.num_sequences", "960"]),
+    ("corpora/continual/sequence_length_tokens", 256, ["corpora.continual", "256 exceeds", "128"]),
+    (
+        "corpora/continual/source",
+        {"kind": "text", "paths": ["no/such.txt"]},
+        ["corpora.continual.source.paths[0]: no such file: no/such.txt"],
+    ),
+    ("corpora/continual/source/domain", "medicine", ["domain: got 'medicine'", "'continual'"]),
+    ("knowledge/num_once_passages", 200, ["recipes.baseline.batch_size_sequences: 16", "30 texts"]),
+    (
+        "knowledge/source",
+        {"kind": "fictional_knowledge", "paraphrase_path": "a.json", "once_path": "b.json"},
+        ["knowledge.source.paraphrase_path: no such file", "knowledge.source.once_path"],
+    ),
+    ("extract_coefficients/padding", "maybe", ["extract_coefficients.padding", "'reference'"]),
+    ("extract_coefficients/precision", "fp8", ["extract_coefficients.precision", "'bf16'"]),
+    ("extract_coefficients/num_groups", 100, ["num_groups 100 must divide num_sequences 256"]),
+    ("extract_coefficients/num_sequences", 16016, ["corpora.pretraining.num_sequences: 16000"]),
+    ("extract_coefficients/active_threshold", float("nan"), ["active_threshold: got nan"]),
+    ("aggregate_entropy/confidence", 1.0, ["aggregate_entropy.confidence: got 1.0"]),
+    ("variants/original", {"kind": "resuscitate", "quantile": 0.5, "boost": 1.0}, ["taken"]),
+    ("variants/boost_p50_q2/quantile", 1.5, ["variants.boost_p50_q2.quantile: got 1.5"]),
+    ("variants/boost_p50_q2/kind", "wake", ["variants.boost_p50_q2.kind: got 'wake'"]),
+    ("variants/boost_p50_q2/steps", [7], ["variants.boost_p50_q2.steps: no model has step 7"]),
+    ("recipes/baseline/corpus", "c4", ["recipes.baseline.corpus: no corpus 'c4'", "continual"]),
+    ("recipes/baseline/num_injections", 11, ["recipes.baseline", "step 66, beyond num_steps 60"]),
+    ("recipes/baseline/micro_batch_size_sequences", 5, ["recipes.baseline", "must divide"]),
+    ("recipes/baseline/num_steps", 6.5, ["recipes.baseline.num_steps: got 6.5"]),
+    ("evaluate_retention/tasks", ["mmlu"], ["evaluate_retention.tasks[0]: got 'mmlu'", "'piqa'"]),
+    ("evaluate_retention/tasks", ["piqa", "piqa"], ["evaluate_retention: tasks must not repeat"]),
+    ("plot_figures/figures", ["pie"], ["plot_figures.figures[0]: got 'pie'", "'probe_curves'"]),
+    ("write_report/title", "", ["write_report.title"]),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "says"), WRONG, ids=[f"{p}={v}" for p, v, _ in WRONG])
+def test_wrong_study_is_refused(path, value, says):
+    with pytest.raises(UserError) as refusal:
+        read_study(changed(path, value))
+    message = str(refusal.value)
+    for text in says:
+        assert text in message
+    assert "\n\n" not in message
+    assert "pydantic" not in message
+
+
+def test_each_fault_has_its_own_line():
+    study = changed("seeds", ["one"])
+    study["corpora"]["continual"]["num_sequences"] = 0
+    study["colour"] = "red"
+    with pytest.raises(UserError) as refusal:
+        read_study(study)
+    assert len(str(refusal.value).splitlines()) == 3
+
+
+def test_scientific_notation_of_yaml_1_1_is_a_number():
+    assert read_study(changed("recipes/baseline/learning_rate", "4e-4")).recipes[
+        "baseline"
+    ].learning_rate == pytest.approx(4e-4)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_study_has_no_wrong_key(path, monkeypatch):
+    monkeypatch.setattr("ke_steps._contradictions.Path.is_file", lambda _: True)
+    monkeypatch.setattr("ke_steps._contradictions.Path.exists", lambda _: True)
+    assert read_study(yaml.safe_load(path.read_text()))
+
+
+def test_every_key_of_the_default_study_is_explained():
+    for line in (ROOT / "config/config.yaml").read_text().splitlines():
+        assert "\t" not in line
+    schema = json.loads((ROOT / "config/schema.json").read_text())
+    text = (ROOT / "config/config.yaml").read_text()
+    for key in schema["properties"]:
+        assert f"{key}:" in text, f"config/config.yaml does not show the key {key}"
+
+
+def test_schema_is_in_step():
+    schema = json.loads((ROOT / "config/schema.json").read_text())
+    assert schema == Study.model_json_schema(), "run `make schema`"
+
+
+def test_settings_of_a_job_hold_only_what_it_depends_on():
+    study = read_study(DEFAULT)
+    wildcards = {"model": "nursery", "step": "250", "variant": "boost_p50_q2", "corpus": "held_out"}
+    wildcards |= {"recipe": "baseline", "seed": "1"}
+    assert study.settings_for("resuscitate", wildcards) == {
+        "quantile": 0.5,
+        "boost": 2.0,
+        "max_multiplier": None,
+    }
+    assert study.settings_for("schedule_injections", wildcards) == {
+        "num_injections": 10,
+        "injection_interval_steps": 6,
+        "batch_size_sequences": 16,
+        "seed": 1,
+    }
+    assert study.settings_for("prepare_corpus", wildcards)["skip_sequences"] == 16000
+    assert study.steps_of("boost_p50_q2", "nursery") == [250, 500]
+    assert study.steps_of("original", "nursery") == [0, 100, 175, 250, 375, 500]
+
+
+def test_every_job_accepts_its_own_settings():
+    study = read_study(DEFAULT)
+    wildcards = {"model": "nursery", "step": "0", "variant": "boost_p50_q2"}
+    wildcards |= {"recipe": "baseline", "seed": "1", "corpus": "held_out"}
+    for step, received in {
+        "train_tokenizer": classes.TrainWorldTokenizer,
+        "pretrain_nursery": classes.PretrainNursery,
+        "prepare_corpus": classes.PrepareCorpus,
+        "prepare_knowledge": classes.PrepareKnowledge,
+        "schedule_injections": classes.ScheduleInjections,
+        "extract_coefficients": classes.ExtractCoefficientsJob,
+        "aggregate_entropy": classes.AggregateEntropy,
+        "resuscitate": classes.Resuscitate,
+        "inject_knowledge": classes.InjectKnowledge,
+        "evaluate_knowledge": classes.EvaluateKnowledge,
+        "evaluate_retention": classes.EvaluateRetentionJob,
+        "summarize": classes.Summarize,
+        "plot_figures": classes.PlotFigures,
+        "write_report": classes.WriteReportJob,
+    }.items():
+        received.model_validate(study.settings_for(step, wildcards))
