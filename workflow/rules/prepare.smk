@@ -1,0 +1,108 @@
+"""Checkpoints, texts and new knowledge."""
+
+
+rule fetch_checkpoint:
+    output:
+        f"{RESULTS}/fetch_checkpoint/{CHECKPOINT}/manifest.json",
+    log:
+        **logs("fetch_checkpoint", CHECKPOINT),
+    wildcard_constraints:
+        model=one_of(FETCHED),
+    params:
+        settings=settings_for("fetch_checkpoint"),
+        code=code_digest("fetch_checkpoint"),
+    shell:
+        "python -m ke_steps.fetch_checkpoint --settings {params.settings:q} --output {output:q}"
+        " --record {log.record:q} 2> {log.text:q}"
+
+
+rule train_tokenizer:
+    output:
+        f"{RESULTS}/train_tokenizer/{{model}}/manifest.json",
+    log:
+        **logs("train_tokenizer", "{model}"),
+    wildcard_constraints:
+        model=one_of(NURSERIES),
+    params:
+        settings=settings_for("train_tokenizer"),
+        code=code_digest("train_tokenizer"),
+    shell:
+        "python -m ke_steps.train_tokenizer --settings {params.settings:q} --output {output:q}"
+        " --record {log.record:q} 2> {log.text:q}"
+
+
+rule prepare_corpus:
+    input:
+        tokenizer=tokenizer,
+    output:
+        sequences("{corpus}"),
+    log:
+        **logs("prepare_corpus", "{model}/{corpus}"),
+    params:
+        settings=settings_for("prepare_corpus"),
+        code=code_digest("prepare_corpus"),
+    shell:
+        "python -m ke_steps.prepare_corpus --settings {params.settings:q}"
+        " --tokenizer {input.tokenizer:q} --output {output:q}"
+        " --record {log.record:q} 2> {log.text:q}"
+
+
+rule prepare_knowledge:
+    output:
+        passages=f"{RESULTS}/prepare_knowledge/passages.parquet",
+        probes=f"{RESULTS}/prepare_knowledge/probes.parquet",
+    log:
+        **logs("prepare_knowledge", ""),
+    params:
+        settings=settings_for("prepare_knowledge"),
+        code=code_digest("prepare_knowledge"),
+    shell:
+        "python -m ke_steps.prepare_knowledge --settings {params.settings:q}"
+        " --output-passages {output.passages:q} --output-probes {output.probes:q}"
+        " --record {log.record:q} 2> {log.text:q}"
+
+
+rule schedule_injections:
+    input:
+        passages=rules.prepare_knowledge.output.passages,
+    output:
+        f"{RESULTS}/schedule_injections/{{recipe}}/seed{{seed}}/schedule.parquet",
+    log:
+        **logs("schedule_injections", "{recipe}/seed{seed}"),
+    params:
+        settings=settings_for("schedule_injections"),
+        code=code_digest("schedule_injections"),
+    shell:
+        "python -m ke_steps.schedule_injections --settings {params.settings:q}"
+        " --passages {input.passages:q} --output {output:q}"
+        " --record {log.record:q} 2> {log.text:q}"
+
+
+rule pretrain_nursery:
+    input:
+        tokenizer=rules.train_tokenizer.output,
+        sequences=(
+            sequences(STUDY.pretrain_nursery.corpus) if STUDY.pretrain_nursery else []
+        ),
+    output:
+        manifests=[
+            f"{RESULTS}/pretrain_nursery/{{model}}/step{step}/manifest.json"
+            for model in NURSERIES
+            for step in STUDY.models[model].steps
+        ],
+        training=f"{RESULTS}/pretrain_nursery/{{model}}/training.parquet",
+    log:
+        **logs("pretrain_nursery", "{model}"),
+    wildcard_constraints:
+        model=one_of(NURSERIES),
+    threads: STUDY.pretrain_nursery.num_threads if STUDY.pretrain_nursery else 1
+    resources:
+        gpu=1,
+    params:
+        settings=settings_for("pretrain_nursery"),
+        code=code_digest("pretrain_nursery"),
+    shell:
+        "python -m ke_steps.pretrain_nursery --settings {params.settings:q}"
+        " --tokenizer {input.tokenizer:q} --sequences {input.sequences:q}"
+        " --output-manifests {output.manifests:q} --output-training {output.training:q}"
+        " --record {log.record:q} 2> {log.text:q}"

