@@ -9,6 +9,8 @@ READY   := $(VENV)/ready
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export TOKENIZERS_PARALLELISM := false
+# Threads that wait must not spin: beside another job on the same core they would slow both tenfold.
+export OMP_WAIT_POLICY := PASSIVE
 
 SNAKEMAKE := snakemake --cores $(CORES) --configfile "$(STUDY)" \
              --workflow-profile workflow/profiles/$(PROFILE)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -227,9 +227,22 @@ def write_table(
         table = pa.table(dict(columns), schema=schema)
     else:
         table = pa.Table.from_pylist([dict(row) for row in columns], schema=schema)
-    stamp = {b"ke_steps": _provenance.canonical_json(_provenance.current()).encode()}
     with replacing(path) as beside:
-        pq.write_table(table.replace_schema_metadata(stamp), beside)
+        pq.write_table(table.replace_schema_metadata(_stamp()), beside)
+
+
+def write_batches(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+    """Write batches as they come, one row group each: like ``write_table``, in bounded memory."""
+    with (
+        replacing(path) as beside,
+        pq.ParquetWriter(beside, schema.with_metadata(_stamp())) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _stamp() -> dict[bytes, bytes]:
+    return {b"ke_steps": _provenance.canonical_json(_provenance.current()).encode()}
 
 
 def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:

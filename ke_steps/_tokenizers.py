@@ -44,6 +44,9 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     backend = tokenizers.Tokenizer.from_file(str(path))
     backend.no_padding()
     backend.no_truncation()
+    backend.encode_special_tokens = (
+        True  # a text that spells out "<|endoftext|>" does not end there
+    )
     config = json.loads((directory / "tokenizer_config.json").read_text())
     eos = _token_id(backend, config.get("eos_token"))
     if eos is None:

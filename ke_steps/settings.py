@@ -77,6 +77,15 @@ class World(Strict):
     num_continual_entities: Count = Field(description="entities of the continual-learning domain")
     num_questions: Count = Field(description="multiple-choice questions on pretrained facts")
 
+    @model_validator(mode="after")
+    def _questions_differ(self) -> World:
+        if self.num_questions > 5 * self.num_people:
+            raise ValueError(
+                f"num_questions {self.num_questions} exceeds the {5 * self.num_people} facts"
+                f" of num_people {self.num_people}, 5 each"
+            )
+        return self
+
 
 class WorldText(Strict):
     """Documents drawn from the world: an endless, seeded stream."""

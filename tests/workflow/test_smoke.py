@@ -138,12 +138,16 @@ def test_a_changed_step_module_reruns_its_rule_and_what_follows(project):
 
 def test_a_new_seed_adds_its_own_runs_only(project):
     project.study["seeds"] = [0, 1, 2]
-    assert project.pending() == {
-        "schedule_injections": 1,
-        "inject_knowledge": 3,
-        "evaluate_knowledge": 3,
-        "evaluate_retention_after_learning": 3,
-    } | TELL
+    assert (
+        project.pending()
+        == {
+            "schedule_injections": 1,
+            "inject_knowledge": 3,
+            "evaluate_knowledge": 3,
+            "evaluate_retention_after_learning": 3,
+        }
+        | TELL
+    )
 
 
 def test_a_wrong_study_starts_nothing(project):

@@ -89,7 +89,7 @@ rule write_report:
         summary=rules.summarize.output.summary,
         correlations=rules.summarize.output.correlations,
         claims=rules.summarize.output.claims,
-        figures=rules.plot_figures.output.svg,
+        figures=rules.plot_figures.output,
         captions=expand("workflow/report/{figure}.rst", figure=FIGURES),
         template="workflow/report/report.html.j2",
     output:

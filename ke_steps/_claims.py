@@ -1,0 +1,60 @@
+"""The paper's claims (FACTS sections 1, 4 and 5), each with its rule, evidence and verdict.
+
+No verdict is written down anywhere: each follows from estimates, signed so that a positive value
+is what the paper claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from ke_steps._claims_entropy import entropy_falls, every_layer_falls, last_layer_falls_most
+from ke_steps._claims_learning import (
+    acquisition_falls,
+    forgetting_rises,
+    mid_stage_ends_best,
+    once_knowledge_is_lost,
+)
+from ke_steps._claims_resuscitation import (
+    resuscitation_improves_acquisition,
+    resuscitation_lowers_forgetting,
+    resuscitation_raises_entropy,
+)
+from ke_steps._findings import Finding, Measured
+from ke_steps.settings import Summarize
+
+CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
+    entropy_falls,
+    every_layer_falls,
+    last_layer_falls_most,
+    acquisition_falls,
+    forgetting_rises,
+    mid_stage_ends_best,
+    once_knowledge_is_lost,
+    resuscitation_raises_entropy,
+    resuscitation_improves_acquisition,
+    resuscitation_lowers_forgetting,
+)
+
+
+def claims(
+    summary: pd.DataFrame, correlations: pd.DataFrame, settings: Summarize
+) -> list[dict[str, Any]]:
+    """Return the rows of CLAIMS: every claim for every model, and its recipes and variants."""
+    rows = []
+    for model in summary["model"].unique():
+        measured = Measured(
+            model,
+            summary[summary["model"] == model],
+            correlations[correlations["model"] == model],
+            settings,
+        )
+        for decide in CLAIMS:
+            for finding in decide(measured):
+                fields = finding._asdict()
+                estimate = fields.pop("estimate")
+                rows.append({"model": model, **fields, **estimate._asdict()})
+    return rows

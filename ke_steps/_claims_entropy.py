@@ -1,0 +1,113 @@
+"""Claims about entropy over pretraining (FACTS section 1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from scipy import stats
+
+from ke_steps._estimates import UNKNOWN, Estimate
+from ke_steps._findings import INCONCLUSIVE, MODEL, SUPPORTED, UNPAIRED, Finding, Measured, verdict
+from ke_steps._quantities import show
+from ke_steps.settings import ORIGINAL
+
+
+def entropy_falls(measured: Measured) -> Iterator[Finding]:
+    """Knowledge entropy falls over pretraining (FACTS section 1)."""
+    stages = measured.stages()
+    estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few()
+    if measured.has_trend():
+        estimate = _fall(measured, MODEL)
+        by_stage = [measured.runs("entropy_nats", MODEL, step) for step in stages]
+        values = [float(runs["value"].iloc[0]) for runs in by_stage]
+        is_constant = min(values) == max(values)
+        trend = 0.0 if is_constant else float(stats.spearmanr(stages, values).statistic)
+        decided = verdict([estimate])
+        if decided == SUPPORTED and trend >= 0:
+            decided = INCONCLUSIVE
+        evidence = (
+            f"H is {values[0]:.3f} nats at step {stages[0]:,} and {values[-1]:.3f} nats at step"
+            f" {stages[-1]:,}: a fall of {measured.spread(estimate, 'nats')};"
+            f" Spearman(H, step) = {show(trend, '')} over {len(stages)} stages."
+        )
+    yield Finding(
+        "entropy_falls",
+        "Knowledge entropy falls over pretraining.",
+        "Supported if H(first stage) − H(last stage) has its interval above zero and the rank"
+        f" correlation of H with the step is negative; not supported if below zero. {UNPAIRED}",
+        evidence,
+        decided,
+        len(stages),
+        "nats",
+        estimate,
+    )
+
+
+def _fall(measured: Measured, group: str) -> Estimate:
+    """Return H(first stage) - H(last stage) of the model or a layer."""
+    first, *_, last = measured.stages()
+    return measured.difference("entropy_nats", group, (first, ORIGINAL), (last, ORIGINAL))
+
+
+def _layer_falls(measured: Measured) -> dict[str, Estimate]:
+    groups = measured.summary["group"].unique()
+    return {group: _fall(measured, group) for group in groups if group.startswith("layer ")}
+
+
+def every_layer_falls(measured: Measured) -> Iterator[Finding]:
+    """The entropy of every layer falls (FACTS section 1)."""
+    weakest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few()
+    if measured.has_trend():
+        falls = _layer_falls(measured)
+        layer, weakest = min(falls.items(), key=lambda item: item[1].low)
+        decided = verdict(list(falls.values()))
+        num_falling = sum(fall.low > 0 for fall in falls.values())
+        evidence = (
+            f"{num_falling} of {len(falls)} layers fall with their interval above zero; the weakest"
+            f" is {layer}: {measured.spread(weakest, 'nats')}."
+        )
+    yield Finding(
+        "every_layer_falls",
+        "The entropy of every layer falls over pretraining.",
+        "Supported if H(first stage) − H(last stage) has its interval above zero in every layer;"
+        f" not supported if one layer has it below zero. {UNPAIRED}",
+        evidence,
+        decided,
+        len(measured.stages()),
+        "nats",
+        weakest,
+    )
+
+
+def last_layer_falls_most(measured: Measured) -> Iterator[Finding]:
+    """The last layer's entropy falls most (FACTS section 1)."""
+    closest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few()
+    falls = _layer_falls(measured) if measured.has_trend() else {}
+    if len(falls) > 1:
+        *others, last = falls
+        leads = {layer: _independent_difference(falls[last], falls[layer]) for layer in others}
+        rival, closest = min(leads.items(), key=lambda item: item[1].low)
+        decided = verdict(list(leads.values()))
+        evidence = (
+            f"The last layer falls by {measured.spread(falls[last], 'nats')}; its closest"
+            f" rival, {rival}, by {show(falls[rival].value, 'nats')}: a lead of"
+            f" {measured.spread(closest, 'nats')}."
+        )
+    yield Finding(
+        "last_layer_falls_most",
+        "The last layer's entropy falls most.",
+        "Supported if the last layer's fall minus that of every other layer has its interval above"
+        f" zero; not supported if another layer has it below zero. {UNPAIRED}",
+        evidence,
+        decided,
+        len(measured.stages()),
+        "nats",
+        closest,
+    )
+
+
+def _independent_difference(left: Estimate, right: Estimate) -> Estimate:
+    value = left.value - right.value
+    half_width = math.hypot(left.high - left.low, right.high - right.low) / 2
+    return Estimate(value, value - half_width, value + half_width)

@@ -1,0 +1,119 @@
+"""Correlations over the stages of pretraining: does learning go with entropy?
+
+A stage is a checkpoint of the original variant after at least one training step (the untrained
+step 0 is no stage of pretraining); its value is the mean over seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ke_steps.settings import ORIGINAL, Summarize
+
+OUTCOMES: dict[str, str] = {
+    "acquisition": "all/all",
+    "forgetting": "mean",
+    "performance_after": "all/all",
+    "accuracy_after": "mean",
+}
+"""What entropy is correlated with: quantity and its group in the summary."""
+
+METHODS: dict[str, Any] = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
+MAX_EXACT_POINTS = 8
+MIN_DISTINCT_POINTS = 3
+"""Any two points lie on a line: a resample of fewer distinct ones says nothing and is skipped."""
+
+
+def stages_of(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that belong to the stages of pretraining."""
+    return summary[(summary["variant"] == ORIGINAL) & (summary["step"] > 0)]
+
+
+def correlate(
+    x: NDArray[np.float64], y: NDArray[np.float64], method: str, settings: Summarize
+) -> dict[str, float]:
+    """Return value, p_value and the percentile bootstrap interval (low, high) of r(x, y).
+
+    Points are resampled in pairs. All are NaN with fewer than ``min_points`` points or when a
+    variable is constant. Percentiles, because r is bounded and a reflected interval is not.
+    """
+    nothing = dict.fromkeys(("value", "p_value", "low", "high"), math.nan)
+    if len(x) < settings.min_points or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return nothing
+    result = METHODS[method](x, y)
+    is_exact = method == "spearman" and len(x) <= MAX_EXACT_POINTS
+    low, high = _interval(x, y, method, settings)
+    return {
+        "value": float(result.statistic),
+        "p_value": _exact_p_value(x, y) if is_exact else float(result.pvalue),
+        "low": low,
+        "high": high,
+    }
+
+
+def _exact_p_value(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Return Spearman's two-sided p over all orders: the usual t is far off for few points."""
+    x_ranks, y_ranks = stats.rankdata(x), stats.rankdata(y)
+    centred = x_ranks - x_ranks.mean()
+    orders = np.array(list(itertools.permutations(y_ranks)))
+    as_extreme = np.abs(orders @ centred) >= abs(y_ranks @ centred) - 1e-9
+    return float(as_extreme.mean())
+
+
+def _interval(
+    x: NDArray[np.float64], y: NDArray[np.float64], method: str, settings: Summarize
+) -> tuple[float, float]:
+    drawn = np.random.default_rng(settings.seed).integers(
+        len(x), size=(settings.num_bootstrap, len(x))
+    )
+    x_drawn, y_drawn = x[drawn], y[drawn]
+    distinct = (np.diff(np.sort(drawn, axis=1), axis=1) > 0).sum(axis=1) + 1
+    varied = (np.ptp(x_drawn, axis=1) > 0) & (np.ptp(y_drawn, axis=1) > 0)
+    usable = (distinct >= MIN_DISTINCT_POINTS) & varied
+    x_drawn, y_drawn = x_drawn[usable], y_drawn[usable]
+    if method == "spearman":
+        x_drawn, y_drawn = stats.rankdata(x_drawn, axis=1), stats.rankdata(y_drawn, axis=1)
+    x_drawn = x_drawn - x_drawn.mean(axis=1, keepdims=True)
+    y_drawn = y_drawn - y_drawn.mean(axis=1, keepdims=True)
+    squares = (x_drawn**2).sum(axis=1) * (y_drawn**2).sum(axis=1)
+    replicates = (x_drawn * y_drawn).sum(axis=1) / np.sqrt(squares)
+    tail = (1 - settings.confidence) / 2
+    low, high = np.quantile(replicates, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def correlations(summary: pd.DataFrame, settings: Summarize) -> list[dict[str, Any]]:
+    """Return the rows of CORRELATIONS: entropy against each outcome, per model and recipe."""
+    stages = stages_of(summary)
+    entropy = stages[(stages["quantity"] == "entropy_nats") & (stages["group"] == "model")]
+    rows: list[dict[str, Any]] = []
+    pairs = summary[["model", "recipe"]].dropna().drop_duplicates()
+    for model, recipe in pairs.itertuples(index=False, name=None):
+        runs = stages[(stages["model"] == model) & (stages["recipe"] == recipe)]
+        x = entropy[entropy["model"] == model].set_index("step")["value"]
+        for outcome, group in OUTCOMES.items():
+            chosen = runs[(runs["quantity"] == outcome) & (runs["group"] == group)]
+            y = chosen.groupby("step")["value"].mean()
+            points = pd.DataFrame({"x": x, "y": y}).dropna()
+            rows.extend(
+                {
+                    "model": model,
+                    "recipe": recipe,
+                    "x": "entropy_nats",
+                    "y": outcome,
+                    "method": method,
+                    "num_points": len(points),
+                    **correlate(
+                        points["x"].to_numpy(float), points["y"].to_numpy(float), method, settings
+                    ),
+                }
+                for method in METHODS
+            )
+    return rows

@@ -1,0 +1,95 @@
+"""Cloze probes: how likely a model finds the target after the input.
+
+The text of a probe is ``"{input} {target}"``, tokenised without special tokens; its target span
+starts at len(tokenise(input)), as in the reference (FACTS, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from transformers import PreTrainedModel
+
+from ke_steps._errors import UserError
+from ke_steps._scoring import Span, score_spans
+from ke_steps._tokenizers import Tokenizer
+
+BATCH_SIZE_SEQUENCES = 32
+REFERENCE_BATCH_SIZE = 16
+"""``device_eval_batch_size`` of the reference."""
+
+
+def encode_probes(tokenizer: Tokenizer, probes: pd.DataFrame) -> list[Span]:
+    """Tokenise probes, a frame of ``_tables.PROBES``.
+
+    Raises:
+        UserError: a probe has no token before or in its target.
+    """
+    inputs = tokenizer.encode_batch(probes["input"].tolist())
+    texts = tokenizer.encode_batch((probes["input"] + " " + probes["target"]).tolist())
+    spans = [Span(text, len(before)) for text, before in zip(texts, inputs, strict=True)]
+    for probe_id, span in zip(probes["probe_id"], spans, strict=True):
+        if span.start < 1 or span.start >= len(span.token_ids):
+            raise UserError(
+                f"probe {probe_id}: {len(span.token_ids)} tokens, of which {span.start} are its"
+                " input: input and target need at least one token each"
+            )
+    return spans
+
+
+def score_probes(
+    model: PreTrainedModel,
+    probes: pd.DataFrame,
+    spans: Sequence[Span],
+    *,
+    precision: Literal["fp32", "bf16"],
+) -> pd.DataFrame:
+    """Score probes in one pass; log probabilities are in nats, summed in fp64.
+
+    Returns:
+        The columns of ``_tables.PROBE_SCORES`` that belong to a probe, in the order of ``probes``.
+        ``exact_match``: each target token is the likeliest one after the true text before it.
+    """
+    scores = score_spans(
+        model, spans, batch_size_sequences=BATCH_SIZE_SEQUENCES, precision=precision
+    )
+    sums = np.array([s.log_probabilities.sum(dtype=np.float64) for s in scores])
+    num_targets = np.array([len(s.log_probabilities) for s in scores])
+    lengths = np.array([len(span.token_ids) for span in spans])
+    groups = probes["condition"] + "/" + probes["kind"]
+    return probes[["probe_id", "passage_id", "condition", "kind"]].assign(
+        num_target_tokens=num_targets,
+        log_probability_sum=sums,
+        log_probability_per_token=sums / num_targets,
+        log_probability_reference_padded=reference_padded(sums, lengths, groups),
+        log_probability_first_token=[float(s.log_probabilities[0]) for s in scores],
+        exact_match=[bool(s.is_argmax.all()) for s in scores],
+    )
+
+
+def reference_padded(
+    sums: NDArray[np.float64], lengths: NDArray[np.int64], groups: ArrayLike
+) -> NDArray[np.float64]:
+    """Return target log probabilities on the scale of the published K (FACTS, section 3).
+
+    The reference averages the loss over a whole row of its evaluation batch, zeros outside the
+    target included: 16 probes of one group, in order, padded to the longest; predictions are one
+    fewer than tokens.
+
+    Args:
+        sums: summed log probability of each probe's target.
+        lengths: tokens of each probe's text.
+        groups: what the reference evaluates apart: condition and kind.
+    """
+    labels = np.asarray(groups)
+    padded = np.empty(len(sums), dtype=np.float64)
+    for group in np.unique(labels):
+        members = np.flatnonzero(labels == group)
+        for first in range(0, len(members), REFERENCE_BATCH_SIZE):
+            batch = members[first : first + REFERENCE_BATCH_SIZE]
+            padded[batch] = sums[batch] / (lengths[batch].max() - 1)
+    return padded

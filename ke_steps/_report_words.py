@@ -1,0 +1,71 @@
+"""The opening paragraph of the report: what was measured and what came out, in plain words."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ke_steps._figure_data import points
+from ke_steps._findings import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
+from ke_steps._quantities import QUANTITIES, show
+from ke_steps.settings import ORIGINAL
+
+
+def sentences(summary: pd.DataFrame, findings: pd.DataFrame) -> list[str]:
+    """Return the sentences of the opening paragraph."""
+    words = [_scope(summary)]
+    for model in summary["model"].unique():
+        words.append(_entropy(summary, model))
+        recipes = summary.loc[summary["model"] == model, "recipe"].dropna().unique()
+        words.extend(_learning(summary, model, recipe) for recipe in recipes)
+    counts = findings["verdict"].value_counts()
+    words.append(
+        f"Of {len(findings)} judgements on the paper's claims, {counts.get(SUPPORTED, 0)} are"
+        f" supported, {counts.get(NOT_SUPPORTED, 0)} not supported and"
+        f" {counts.get(INCONCLUSIVE, 0)} inconclusive."
+    )
+    return words
+
+
+def _scope(summary: pd.DataFrame) -> str:
+    checkpoints = summary[["model", "step"]].drop_duplicates()
+    variants = summary.loc[summary["variant"] != ORIGINAL, "variant"].nunique()
+    return (
+        f"Measured: {_count(summary['model'].nunique(), 'model')}"
+        f" ({', '.join(summary['model'].unique())}),"
+        f" {_count(len(checkpoints), 'checkpoint')}, {_count(variants, 'intervention')},"
+        f" {_count(summary['recipe'].nunique(), 'learning recipe')},"
+        f" {_count(summary['seed'].nunique(), 'seed')}."
+    )
+
+
+def _entropy(summary: pd.DataFrame, model: str) -> str:
+    stages = points(summary, model, "entropy_nats", "model")
+    bound = points(summary, model, "entropy_bound_nats", "model")["value"].iloc[0]
+    return (
+        f"The knowledge entropy of {model} {_course(stages, 'nats')};"
+        f" at most {bound:.2f} nats are possible."
+    )
+
+
+def _learning(summary: pd.DataFrame, model: str, recipe: str) -> str:
+    parts = []
+    for quantity, group in (("acquisition", "all/all"), ("forgetting", "mean")):
+        stages = points(summary, model, quantity, group, recipe)
+        if len(stages):
+            unit = QUANTITIES[quantity].unit
+            parts.append(f"{QUANTITIES[quantity].label} {_course(stages, unit)}")
+    return f"With the recipe {recipe}, {', and '.join(parts)}."
+
+
+def _course(stages: pd.DataFrame, unit: str) -> str:
+    """Say where a quantity began and ended over the trained stages, or its one value."""
+    trained = stages[stages["step"] > 0] if (stages["step"] > 0).any() else stages
+    first, last = trained.iloc[0], trained.iloc[-1]
+    end = f"{show(last['value'], unit)} at step {int(last['step']):,}"
+    if len(trained) == 1:
+        return f"is {end}"
+    return f"went from {show(first['value'], unit)} at step {int(first['step']):,} to {end}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

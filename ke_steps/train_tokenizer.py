@@ -1,0 +1,98 @@
+"""Learn the nursery's tokenizer: a byte-level BPE of the world's pretraining domain.
+
+Reads nothing but the world. Writes a directory: ``tokenizer.json``, ``tokenizer_config.json`` and,
+last, ``manifest.json`` (kind, vocab_size, provenance, files with size_bytes and sha256).
+``<|endoftext|>`` has id 0 and ``<|padding|>`` id 1; then come all 256 bytes, so that any text can
+be written, whatever its domain.
+
+    python -m ke_steps.train_tokenizer --output results/train_tokenizer/manifest.json --settings \
+      '{"vocab_size_tokens": 1024, "num_documents": 4000, "world": {"seed": 0, "num_people": 240,
+        "num_continual_entities": 120, "num_questions": 200}}'
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from ke_steps import _cli, _provenance, _tables, _world
+from ke_steps._errors import UserError
+from ke_steps.settings import TrainWorldTokenizer
+
+END_OF_TEXT = "<|endoftext|>"
+PADDING = "<|padding|>"
+
+
+def train_tokenizer(documents: Iterable[str], vocab_size_tokens: int) -> Tokenizer:
+    """Return a byte-level BPE of at most ``vocab_size_tokens`` ids, fewer where merges run out.
+
+    Texts get a leading space, so that a name has the same tokens at the start of a text (where
+    probes and questions put it) as inside one.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size_tokens,
+        special_tokens=[END_OF_TEXT, PADDING],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(documents, trainer)
+    return tokenizer
+
+
+def run(*, output: Path, settings: TrainWorldTokenizer) -> None:
+    """Train on the first documents of the pretraining domain and write the directory."""
+    documents = itertools.islice(
+        _world.pretraining_documents(settings.world), settings.num_documents
+    )
+    tokenizer = train_tokenizer(documents, settings.vocab_size_tokens)
+    vocab_size = tokenizer.get_vocab_size()
+    if vocab_size < settings.vocab_size_tokens:
+        raise UserError(
+            f"train_tokenizer.vocab_size_tokens: {settings.vocab_size_tokens} is more than the"
+            f" {vocab_size} tokens found in {settings.num_documents} documents on"
+            f" {settings.world.num_people} people; lower it, or raise num_documents or"
+            " world.num_people"
+        )
+    _write_directory(output, tokenizer, vocab_size)
+
+
+def _write_directory(manifest: Path, tokenizer: Tokenizer, vocab_size: int) -> None:
+    manifest.unlink(missing_ok=True)
+    files = [manifest.with_name("tokenizer.json"), manifest.with_name("tokenizer_config.json")]
+    with _tables.replacing(files[0]) as beside:
+        tokenizer.save(str(beside))
+    _tables.write_json(
+        files[1],
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": END_OF_TEXT,
+            "pad_token": PADDING,
+            "add_prefix_space": True,
+            "clean_up_tokenization_spaces": False,
+        },
+    )
+    _tables.write_json(
+        manifest,
+        {
+            "kind": "tokenizer",
+            "vocab_size": vocab_size,
+            "provenance": _provenance.current(),
+            "files": {
+                path.name: {
+                    "size_bytes": path.stat().st_size,
+                    "sha256": _provenance.hash_file(path),
+                }
+                for path in files
+            },
+        },
+    )
+
+
+if __name__ == "__main__":
+    _cli.main(run)

@@ -1,0 +1,135 @@
+"""Write the report of a study: one HTML file that opens anywhere, offline, without JavaScript.
+
+Reads the tables of ``summarize``, the figures of ``plot_figures`` (every SVG; PDF files given
+beside them become downloads, a PNG stands in for an SVG above 1 MB), their captions and the
+template, and the job records in ``<results_dir>/logs``, beside the folder of the summary. Writes
+HTML: summary and verdicts first, then figures, tables (each downloadable as CSV), provenance.
+The durations of the jobs make this the one output that two equal runs do not repeat byte by byte.
+
+    python -m ke_steps.write_report --summary … --figures … --output results/report.html …
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from ke_steps import _cli, _records, _tables
+from ke_steps._errors import UserError
+from ke_steps._report_tables import (
+    correlation_table,
+    csv_uri,
+    data_uri,
+    job_table,
+    stage_table,
+    variant_table,
+)
+from ke_steps._report_words import sentences
+from ke_steps.settings import WriteReportJob
+
+MAX_SVG_BYTES = 1_000_000
+CHECKPOINT_STEPS = ("fetch_checkpoint", "pretrain_nursery")
+MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".pdf": "application/pdf"}
+
+
+def figures_of(figures: Sequence[Path], captions: Sequence[Path]) -> list[dict[str, str]]:
+    """Return name, title, image, alt, caption and pdf (or empty) of every figure."""
+    words = {path.stem: " ".join(path.read_text().split()) for path in captions}
+    files = {path.name: path for path in figures}
+    found = []
+    for svg in (path for path in figures if path.suffix == ".svg"):
+        if svg.stem not in words:
+            raise UserError(f"--captions: no {svg.stem}.rst for the figure {svg}")
+        png, pdf = files.get(f"{svg.stem}.png"), files.get(f"{svg.stem}.pdf")
+        image = png if png and svg.stat().st_size > MAX_SVG_BYTES else svg
+        caption = words[svg.stem]
+        found.append(
+            {
+                "name": svg.stem,
+                "title": svg.stem.replace("_", " ").capitalize(),
+                "image": _embed(image),
+                "alt": caption.split(". ")[0].rstrip(".") + ".",
+                "caption": caption,
+                "pdf": _embed(pdf) if pdf else "",
+            }
+        )
+    return found
+
+
+def _embed(path: Path) -> str:
+    return data_uri(path.read_bytes(), MEDIA_TYPES[path.suffix])
+
+
+def provenance_of(trace: _records.Trace) -> dict[str, Any]:
+    """Return what the template says about how the numbers came to be."""
+    records = trace.records
+    checkpoints = {
+        path: digest
+        for record in records
+        if record["step"] in CHECKPOINT_STEPS
+        for path, digest in sorted(record["outputs"].items())
+        if Path(path).name == "manifest.json"
+    }
+    return {
+        "num_jobs": len(records),
+        "num_left_out": trace.num_left_out,
+        "jobs": job_table(records),
+        "checkpoints": checkpoints,
+        "versions": _records.versions(records),
+        "devices": _records.distinct(records, "device"),
+        "hosts": _records.distinct(records, "host"),
+        "wall_seconds": sum(record["wall_seconds"] for record in records),
+        "peak_memory_mb": max((record["peak_memory_mb"] for record in records), default=0.0),
+    }
+
+
+def complete_summary(summary: pd.DataFrame) -> str:
+    """Return the whole tidy table as a link to a gzipped CSV; equal tables give equal bytes."""
+    content = summary.to_csv(index=False, lineterminator="\n").encode()
+    return data_uri(gzip.compress(content, mtime=0), "application/gzip")
+
+
+def run(
+    *,
+    summary: Path,
+    correlations: Path,
+    claims: Path,
+    figures: list[Path],
+    captions: list[Path],
+    template: Path,
+    output: Path,
+    settings: WriteReportJob,
+) -> None:
+    """Write the report."""
+    measured = _tables.read_frame(summary, _tables.SUMMARY)
+    pairs = _tables.read_frame(correlations, _tables.CORRELATIONS)
+    findings = _tables.read_frame(claims, _tables.CLAIMS)
+    sources = [summary, correlations, claims, *figures]
+    tables = [stage_table(measured), variant_table(measured), correlation_table(pairs)]
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.from_string(template.read_text()).render(
+        title=settings.title,
+        description=settings.description,
+        sentences=sentences(measured, findings),
+        findings=findings.astype(object).where(findings.notna(), None).to_dict("records"),
+        findings_csv=csv_uri(findings),
+        figures=figures_of(figures, captions),
+        tables=[table for table in tables if table is not None],
+        complete_summary=complete_summary(measured),
+        provenance=provenance_of(_records.trace(summary.parent.parent / "logs", sources)),
+        study=json.dumps(settings.study, indent=2, ensure_ascii=False),
+    )
+    with _tables.replacing(output) as beside:
+        beside.write_text(page)
+
+
+if __name__ == "__main__":
+    _cli.main(run)

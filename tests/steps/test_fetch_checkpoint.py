@@ -1,0 +1,333 @@
+"""Checkpoints from outside: what is taken, and what is refused in one line."""
+
+import json
+import shutil
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ke_steps import _checkpoints, _models, fetch_checkpoint
+from ke_steps._errors import UserError
+from ke_steps._tokenizers import load_tokenizer
+from ke_steps.settings import FetchCheckpoint
+from tests import conftest
+
+CPU = torch.device("cpu")
+
+
+def fetch(path, manifest, kind="directory", step=3):
+    settings = FetchCheckpoint.model_validate(
+        {"source": {"kind": kind, "path": str(path)}, "step": step}
+    )
+    fetch_checkpoint.run(output=manifest, settings=settings)
+    return manifest
+
+
+def build_source(directory, family="llama", **overrides):
+    """Write a Hugging Face directory as its own tools would; return the model."""
+    model = conftest.build_model(family, **overrides)
+    model.save_pretrained(directory)
+    conftest.build_tokenizer(directory)
+    return model
+
+
+@pytest.fixture
+def source(tmp_path):
+    build_source(tmp_path / "source")
+    return tmp_path / "source"
+
+
+def edit_weights(source, change):
+    tensors = load_file(source / "model.safetensors")
+    change(tensors)
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("family", ["olmo", "llama", "gpt_neox"])
+def test_a_directory_becomes_a_checkpoint(tmp_path, family):
+    model = build_source(tmp_path / "run" / "step3", family)
+    manifest = fetch(tmp_path / "run" / "step{step}", tmp_path / "out" / "manifest.json")
+    described = _checkpoints.read_manifest(manifest)
+    assert described["step"] == 3
+    assert described["architecture"] == type(model).__name__
+    assert described["num_parameters"] == model.num_parameters()
+    assert described["source"] == {"kind": "directory", "path": str(tmp_path / "run" / "step3")}
+    link = manifest.parent / "model.safetensors"
+    assert link.is_symlink()
+    assert link.readlink() == (tmp_path / "run" / "step3" / "model.safetensors").resolve()
+    loaded = _models.load_model(manifest, device=CPU)
+    ids = torch.tensor(conftest.random_sequences(2, 8))
+    with torch.inference_mode():
+        assert torch.equal(model(ids).logits, loaded(ids).logits)
+    assert load_tokenizer(manifest.parent).pad_token_id == conftest.PAD_ID
+
+
+def test_shards(tmp_path):
+    model = conftest.build_model()
+    source = tmp_path / "source"
+    model.save_pretrained(source, max_shard_size="50KB")
+    conftest.build_tokenizer(source)
+    shards = sorted(source.glob("*.safetensors"))
+    assert len(shards) > 1
+    manifest = fetch(source, tmp_path / "out" / "manifest.json")
+    loaded = _models.load_model(manifest, device=CPU)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name])
+    shards[0].unlink()
+    with pytest.raises(UserError, match=f"names {shards[0].name}, which is missing"):
+        fetch(source, tmp_path / "again" / "manifest.json")
+
+
+def test_equal_weights_have_equal_hashes(tmp_path):
+    """However they are stored: that is how byte-identical checkpoints are found out."""
+    model = conftest.build_model()
+    tensors = []
+    for name, size in {"whole": "5GB", "shards": "50KB"}.items():
+        model.save_pretrained(tmp_path / name, max_shard_size=size)
+        conftest.build_tokenizer(tmp_path / name)
+        manifest = fetch(tmp_path / name, tmp_path / f"{name}_out" / "manifest.json")
+        tensors.append(_checkpoints.read_manifest(manifest)["tensors"])
+    assert tensors[0] == tensors[1]
+
+
+def test_fetching_again_replaces(tmp_path, source):
+    manifest = fetch(source, tmp_path / "out" / "manifest.json")
+    first = manifest.read_bytes()
+    assert fetch(source, manifest).read_bytes() == first
+    assert (source / "model.safetensors").is_file()
+
+
+def break_pickle(source):
+    (source / "model.safetensors").rename(source / "pytorch_model.bin")
+
+
+def break_nothing_there(source):
+    (source / "model.safetensors").unlink()
+
+
+def break_truncated(source):
+    path = source / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def break_header(source):
+    (source / "model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0this is not json")
+
+
+def break_empty(source):
+    (source / "model.safetensors").write_bytes(b"")
+
+
+def break_nan(source):
+    edit_weights(source, lambda t: t["model.layers.1.mlp.up_proj.weight"].view(-1)[5].fill_(np.nan))
+
+
+def break_inf(source):
+    edit_weights(source, lambda t: t["model.norm.weight"][2].fill_(np.inf))
+
+
+def break_missing_tensor(source):
+    edit_weights(source, lambda t: t.pop("model.layers.1.mlp.gate_proj.weight"))
+
+
+def break_unexpected_tensor(source):
+    edit_weights(source, lambda t: t.update({"model.layers.1.mlp.extra.weight": torch.ones(2)}))
+
+
+def break_shape(source):
+    edit_json(source / "config.json", intermediate_size=48)
+
+
+def break_architecture(source):
+    edit_json(source / "config.json", architectures=["GemmaForCausalLM"])
+
+
+def break_config(source):
+    (source / "config.json").write_text("{")
+
+
+def break_tokenizer_missing(source):
+    (source / "tokenizer.json").unlink()
+
+
+def break_tokenizer_config(source):
+    (source / "tokenizer_config.json").write_text("{}")
+
+
+def break_tokenizer_syntax(source):
+    (source / "tokenizer.json").write_text('{"version":')
+
+
+def break_tokenizer_form(source):
+    (source / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "None"}}')
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_pickle, r"pytorch_model\.bin is a pickle.*refused"),
+        (break_nothing_there, r"neither model\.safetensors nor model\.safetensors\.index\.json"),
+        (break_truncated, r"model\.safetensors: truncated: \d+ bytes"),
+        (break_header, r"model\.safetensors: not a safetensors file"),
+        (break_empty, r"model\.safetensors: truncated, or not a safetensors file"),
+        (break_nan, r"tensor model\.layers\.1\.mlp\.up_proj\.weight holds NaN or Inf"),
+        (break_inf, r"tensor model\.norm\.weight holds NaN or Inf"),
+        (break_missing_tensor, r"tensor model\.layers\.1\.mlp\.gate_proj\.weight is missing"),
+        (break_unexpected_tensor, r"mlp\.extra\.weight has no place in LlamaForCausalLM"),
+        (break_shape, r"is \(\d+, \d+\), config\.json says \(\d+, \d+\)"),
+        (break_architecture, "'GemmaForCausalLM' is unknown, known are OlmoForCausalLM, Llama"),
+        (break_config, r"config\.json: not a readable model config"),
+        (break_tokenizer_missing, r"tokenizer\.json: not a readable JSON file .*No such file"),
+        (break_tokenizer_config, "eos_token is missing or unknown"),
+        (break_tokenizer_syntax, r"tokenizer\.json: not a readable JSON file"),
+        (break_tokenizer_form, r"tokenizer\.json: not a tokenizer"),
+    ],
+)
+def test_damage_is_refused_in_one_line(tmp_path, source, damage, message):
+    damage(source)
+    manifest = tmp_path / "out" / "manifest.json"
+    with pytest.raises(UserError, match=message) as refusal:
+        fetch(source, manifest)
+    assert "\n" not in str(refusal.value)
+    assert not manifest.exists()
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    build_source(tmp_path / "source", vocab_size=300)
+    with pytest.raises(UserError, match="ids up to 319, the embedding only 300 rows"):
+        fetch(tmp_path / "source", tmp_path / "out" / "manifest.json")
+
+
+@pytest.mark.parametrize(("kind", "what"), [("directory", "directory"), ("gguf", "file")])
+def test_a_missing_source_is_refused(tmp_path, kind, what):
+    with pytest.raises(UserError, match=rf"source\.path: no such {what}"):
+        fetch(tmp_path / "nowhere", tmp_path / "out" / "manifest.json", kind)
+
+
+def interleave(weight, num_heads):
+    """Order the rows of a query or key projection as GGUF's Llama does: rotary pairs adjacent."""
+    rows, width = weight.shape
+    return (
+        weight.reshape(num_heads, 2, rows // num_heads // 2, width)
+        .swapaxes(1, 2)
+        .reshape(rows, width)
+    )
+
+
+GGUF_NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def build_gguf(path, model, tokenizer_directory, architecture="llama"):
+    """Write a Llama with its tokenizer as GGUF, feed-forward weights in Q8_0, the rest in F32."""
+    config = model.config
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(config.vocab_size)
+    bpe = json.loads((tokenizer_directory / "tokenizer.json").read_text())["model"]
+    tokens = sorted(bpe["vocab"], key=bpe["vocab"].get)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3, 3] + [1] * (len(tokens) - 2))
+    writer.add_token_merges([" ".join(pair) for pair in bpe["merges"]])
+    writer.add_bos_token_id(conftest.EOS_ID)
+    writer.add_eos_token_id(conftest.EOS_ID)
+    writer.add_pad_token_id(conftest.PAD_ID)
+    for name, tensor in model.state_dict().items():
+        array = tensor.numpy()
+        top = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+        stem = name.removesuffix(".weight")
+        if stem in top:
+            writer.add_tensor(top[stem] + ".weight", array)
+            continue
+        _, _, layer, part = stem.split(".", 3)
+        if part.endswith(("q_proj", "k_proj")):
+            array = interleave(array, config.num_attention_heads)
+        quantised = gguf.GGMLQuantizationType.Q8_0
+        keywords = {}
+        if part.startswith("mlp"):
+            array, keywords = gguf.quantize(array, quantised), {"raw_dtype": quantised}
+        writer.add_tensor(f"blk.{layer}.{GGUF_NAMES[part]}.weight", array, **keywords)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def llama_gguf(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("gguf")
+    model = conftest.build_model("llama")
+    tokenizer_directory = conftest.build_tokenizer(directory / "tokenizer")
+    path = directory / "tiny.Q8_0.gguf"
+    build_gguf(path, model, tokenizer_directory)
+    return path, model, tokenizer_directory
+
+
+def test_gguf_becomes_a_checkpoint(tmp_path, llama_gguf):
+    path, model, tokenizer_directory = llama_gguf
+    manifest = fetch(path, tmp_path / "out" / "manifest.json", "gguf")
+    described = _checkpoints.read_manifest(manifest)
+    assert described["architecture"] == "LlamaForCausalLM"
+    assert {tensor["dtype"] for tensor in described["tensors"].values()} == {"F32"}
+    loaded = _models.load_model(manifest, device=CPU)
+    weights = model.state_dict()
+    quantised = gguf.GGMLQuantizationType.Q8_0
+    for name, tensor in loaded.state_dict().items():
+        expected = weights[name].numpy()
+        if "mlp" in name:
+            expected = gguf.dequantize(gguf.quantize(expected, quantised), quantised)
+        np.testing.assert_array_equal(tensor.numpy(), expected)
+    tokenizer, original = (load_tokenizer(d) for d in (manifest.parent, tokenizer_directory))
+    text = "The river Tamsin flows past 12 lamps."
+    assert tokenizer.encode(text) == original.encode(text)
+    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (conftest.EOS_ID, conftest.PAD_ID)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5000, -2000])
+def test_damaged_gguf_is_refused_in_one_line(tmp_path, llama_gguf, keep):
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(llama_gguf[0].read_bytes()[:keep])
+    with pytest.raises(UserError, match="not a readable GGUF file") as refusal:
+        fetch(path, tmp_path / "out" / "manifest.json", "gguf")
+    assert "\n" not in str(refusal.value)
+
+
+def test_gguf_with_nan_is_refused(tmp_path, llama_gguf):
+    tokenizer_directory = llama_gguf[2]
+    broken = conftest.build_model("llama")
+    with torch.no_grad():
+        broken.model.norm.weight[3] = np.nan
+    build_gguf(tmp_path / "nan.gguf", broken, tokenizer_directory)
+    with pytest.raises(UserError, match=r"tensor model\.norm\.weight holds NaN or Inf"):
+        fetch(tmp_path / "nan.gguf", tmp_path / "out" / "manifest.json", "gguf")
+
+
+def test_the_source_is_left_alone(tmp_path, source):
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    manifest = fetch(source, tmp_path / "out" / "manifest.json")
+    shutil.rmtree(manifest.parent)
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before

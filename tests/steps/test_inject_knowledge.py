@@ -1,0 +1,238 @@
+"""Injection: batches against brute force, moments of probing, reproducible bytes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ke_steps import _checkpoints, _tables, _training, inject_knowledge
+from ke_steps._errors import UserError
+from ke_steps._tokenizers import load_tokenizer
+from ke_steps.settings import InjectKnowledge
+from tests.conftest import (
+    MAX_LENGTH_TOKENS,
+    NUM_LAYERS,
+    NUM_MEMORIES,
+    SENTENCES,
+    build_checkpoint,
+    build_sequences,
+    build_tokenizer,
+    random_sequences,
+)
+
+NUM_STEPS, BATCH_SIZE, LENGTH = 6, 4, 24
+
+
+def settings(**changes):
+    values = {
+        "corpus": "news",
+        "num_steps": NUM_STEPS,
+        "batch_size_sequences": BATCH_SIZE,
+        "micro_batch_size_sequences": 2,
+        "learning_rate": 1e-3,
+        "num_injections": 2,
+        "injection_interval_steps": 3,
+        "precision": "fp32",
+        "seed": 0,
+        "num_threads": 1,
+    }
+    return InjectKnowledge(**(values | changes))
+
+
+PASSAGES = pd.DataFrame(
+    [
+        {"passage_id": p, "condition": condition, "text_index": t, "text": SENTENCES[p] * (t + 1)}
+        for p, condition in [(0, "paraphrase"), (1, "once"), (2, "once")]
+        for t in range(2 if condition == "paraphrase" else 1)
+    ]
+)
+SCHEDULE = pd.DataFrame(
+    [
+        (1, 3, 0, 0, 0, "paraphrase"),
+        (1, 3, 2, 1, 0, "once"),
+        (2, 6, 3, 0, 1, "paraphrase"),
+        (2, 6, 1, 2, 0, "once"),
+    ],
+    columns=_tables.SCHEDULE.names,
+)
+PROBES = pd.DataFrame(
+    [
+        (0, 0, "paraphrase", "memorization", "Mara Velin was born in", "the town of Orsk"),
+        (1, 0, "paraphrase", "semantic", "Mara works as", "a glass blower"),
+        (2, 1, "once", "memorization", "The river Tamsin flows past", "Orsk"),
+        (3, 2, "once", "memorization", "In Orsk the market opens", "at dawn"),
+    ],
+    columns=_tables.PROBES.names,
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return the input files of a run, by keyword."""
+    folder = tmp_path_factory.mktemp("inputs")
+    tables = {
+        "passages": (PASSAGES, _tables.PASSAGES),
+        "probes": (PROBES, _tables.PROBES),
+        "schedule": (SCHEDULE, _tables.SCHEDULE),
+    }
+    for name, (frame, schema) in tables.items():
+        _tables.write_table(folder / name, frame, schema)
+    return {name: folder / name for name in tables} | {
+        "checkpoint": build_checkpoint(folder / "model", step=40),
+        "sequences": build_sequences(folder / "sequences", 30, LENGTH, seed=1),
+        "multipliers": None,
+    }
+
+
+def inject(folder, files, **changes):
+    """Run the step; return the bytes of the weights, the training table and the probe scores."""
+    outputs = {
+        "output_model": folder / "model" / "manifest.json",
+        "output_training": folder / "training.parquet",
+        "output_probe_scores": folder / "probe_scores.parquet",
+    }
+    inject_knowledge.run(**files, **outputs, settings=settings(**changes))
+    return [
+        path.read_bytes()
+        for path in (folder / "model" / "model.safetensors", *list(outputs.values())[1:])
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(files, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, inject(folder, files)
+
+
+def test_batches_equal_brute_force(tmp_path):
+    tokenizer = load_tokenizer(build_tokenizer(tmp_path))
+    sequences = random_sequences(30, LENGTH, seed=1)
+    prefixes = inject_knowledge.injected_tokens(SCHEDULE, PASSAGES, tokenizer, settings())
+    data = _training.TrainingSequences(
+        sequences, NUM_STEPS * BATCH_SIZE, first=9, prefixes=prefixes
+    )
+    for step in range(1, NUM_STEPS + 1):
+        for row in range(BATCH_SIZE):
+            plain = list(sequences[(9 + (step - 1) * BATCH_SIZE + row) % 30])
+            due = SCHEDULE[(SCHEDULE["train_step"] == step) & (SCHEDULE["batch_row"] == row)]
+            for _, injection in due.iterrows():
+                text = PASSAGES[
+                    (PASSAGES["passage_id"] == injection["passage_id"])
+                    & (PASSAGES["text_index"] == injection["text_index"])
+                ]["text"].item()
+                plain = (tokenizer.encode(text) + plain)[:LENGTH]
+            assert data[(step - 1) * BATCH_SIZE + row].tolist() == plain
+    assert len(prefixes) == len(SCHEDULE)
+
+
+def test_first_sequence_is_the_corpus_start_for_seed_0_only():
+    starts = [inject_knowledge.first_sequence(seed, 1000) for seed in range(6)]
+    assert starts[0] == 0
+    assert starts[3] == np.random.default_rng(3).integers(1000)
+    assert len(set(starts)) == 6
+
+
+@pytest.mark.parametrize("interval", [1, 2, 3])
+def test_moments(interval):
+    moments = inject_knowledge.moments_of_step(settings(injection_interval_steps=interval))
+    flat = {
+        (moment, injection): step for step, those in moments.items() for moment, injection in those
+    }
+    assert flat == {
+        ("start", None): 0,
+        ("before", 1): interval - 1,
+        ("after", 1): interval,
+        ("before", 2): 2 * interval - 1,
+        ("after", 2): 2 * interval,
+        ("end", None): NUM_STEPS,
+    }
+    assert len(moments) == len(set(flat.values()))
+
+
+def test_outputs(trained, files):
+    folder, _ = trained
+    manifest = _checkpoints.read_manifest(folder / "model" / "manifest.json")
+    assert manifest["step"] == 40
+    assert manifest["source"]["seed"] == 0
+    assert manifest["source"]["recipe"]["corpus"] == "news"
+    assert manifest["source"]["multipliers_sha256"] is None
+
+    training = _tables.read_frame(folder / "training.parquet", _tables.TRAINING)
+    assert training["train_step"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert training["num_injected_sequences"].tolist() == [0, 0, 2, 0, 0, 2]
+
+    scores = _tables.read_frame(folder / "probe_scores.parquet", _tables.PROBE_SCORES)
+    moments = scores.drop_duplicates(["moment", "train_step"])
+    assert list(zip(moments["moment"], moments["train_step"], strict=True)) == [
+        ("start", 0),
+        ("before", 2),
+        ("after", 3),
+        ("before", 5),
+        ("after", 6),
+        ("end", 6),
+    ]
+    assert moments["injection"].isna().tolist() == [True, False, False, False, False, True]
+    assert len(scores) == 6 * len(PROBES)
+    assert not scores.drop(columns="injection").isna().any().any()
+    by_moment = {m: g["log_probability_sum"].to_numpy() for m, g in scores.groupby("moment")}
+    assert (by_moment["start"] != by_moment["end"]).all()
+
+
+def test_same_seed_same_bytes_and_other_seed_others(trained, files, tmp_path):
+    _, first = trained
+    again = inject(tmp_path / "again", files)
+    other = inject(tmp_path / "other", files, seed=1)
+    assert again == first
+    assert all(a != b for a, b in zip(other, first, strict=True))
+
+
+def test_micro_batches_do_not_change_the_result(trained, files, tmp_path):
+    folder, _ = trained
+    inject(tmp_path, files, micro_batch_size_sequences=4)
+    one, other = (
+        _tables.read_frame(path / "training.parquet")["loss_nats"] for path in (folder, tmp_path)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_multipliers_change_where_training_starts(trained, files, tmp_path):
+    path = tmp_path / "multipliers.safetensors"
+    save_file({"multipliers": torch.full((NUM_LAYERS, NUM_MEMORIES), 1.5)}, path)
+    inject(tmp_path, files | {"multipliers": path})
+    scores, original = (
+        _tables.read_frame(folder / "probe_scores.parquet") for folder in (tmp_path, trained[0])
+    )
+    start = scores["moment"] == "start"
+    assert (scores[start]["log_probability_sum"] != original[start]["log_probability_sum"]).all()
+    source = _checkpoints.read_manifest(tmp_path / "model" / "manifest.json")["source"]
+    assert len(source["multipliers_sha256"]) == 64
+
+
+def test_bf16_runs(files, tmp_path):
+    inject(tmp_path, files, precision="bf16")
+    manifest = _checkpoints.read_manifest(tmp_path / "model" / "manifest.json")
+    assert {tensor["dtype"] for tensor in manifest["tensors"].values()} == {"F32"}
+
+
+def test_refusals(files, tmp_path):
+    with pytest.raises(UserError, match=r"corpora\.news\.num_sequences"):
+        inject(tmp_path, files, num_steps=20)
+    too_long = build_sequences(tmp_path / "long", 30, MAX_LENGTH_TOKENS + 1)
+    with pytest.raises(UserError, match="65 tokens are more than the model's context of 64"):
+        inject(tmp_path, files | {"sequences": too_long})
+    assert not list(tmp_path.rglob("*.*"))
+
+    tokenizer = load_tokenizer(build_tokenizer(tmp_path))
+
+    def refused(match, **changes):
+        schedule = SCHEDULE.copy()
+        for column, value in changes.items():
+            schedule.loc[1, column] = value
+        with pytest.raises(UserError, match=match):
+            inject_knowledge.injected_tokens(schedule, PASSAGES, tokenizer, settings())
+
+    refused("passage 99 has no text 0", passage_id=99)
+    refused("step 3, batch row 4 is outside", batch_row=4)
+    refused("step 7, batch row 2 is outside", train_step=7)
+    refused("step 3, batch row 0 is named twice", batch_row=0)

@@ -1,0 +1,111 @@
+"""Pretraining from scratch: which checkpoints appear, and the same bytes for the same seed."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from ke_steps import _checkpoints, _models, _tables, pretrain_nursery
+from ke_steps._errors import UserError
+from ke_steps.settings import PretrainNursery
+from tests.conftest import VOCAB_SIZE, build_sequences
+
+LENGTH = 16
+
+
+def settings(**changes):
+    values = {
+        "corpus": "world",
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_steps": 6,
+        "batch_size_sequences": 4,
+        "learning_rate": 1e-2,
+        "warmup_fraction": 0.2,
+        "min_learning_rate_ratio": 0.1,
+        "weight_decay": 0.1,
+        "seed": 5,
+        "num_threads": 1,
+        "steps": [0, 2, 6],
+    }
+    return PretrainNursery(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Return 24 sequences of only four tokens: quickly learned."""
+    ids = np.random.default_rng(0).integers(2, 6, (24, LENGTH), dtype=np.int32)
+    return build_sequences(tmp_path_factory.mktemp("corpus") / "s.parquet", input_ids=ids)
+
+
+def pretrain(folder, tokenizer, corpus, **changes):
+    these = settings(**changes)
+    manifests = [folder / f"step{step}" / "manifest.json" for step in these.steps]
+    pretrain_nursery.run(
+        tokenizer=tokenizer,
+        sequences=corpus,
+        output_manifests=manifests,
+        output_training=folder / "training.parquet",
+        settings=these,
+    )
+    return manifests
+
+
+def test_checkpoints_and_training_table(tmp_path, tokenizer_manifest, corpus):
+    manifests = pretrain(tmp_path, tokenizer_manifest, corpus)
+    described = [_checkpoints.read_manifest(path) for path in manifests]
+    assert [m["step"] for m in described] == [0, 2, 6]
+    assert described[0]["num_memories"] == 24
+    assert described[0]["source"] == {"kind": "nursery", "seed": 5}
+    assert {t["dtype"] for t in described[2]["tensors"].values()} == {"F32"}
+    embeddings = [m["tensors"]["model.embed_tokens.weight"]["sha256"] for m in described]
+    assert len(set(embeddings)) == 3
+    assert len({(p.parent / "config.json").read_bytes() for p in manifests}) == 1
+
+    training = _tables.read_frame(tmp_path / "training.parquet", _tables.TRAINING)
+    assert training["train_step"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert training["loss_nats"].iloc[0] == pytest.approx(np.log(VOCAB_SIZE), rel=0.05)
+    assert training["loss_nats"].iloc[-1] < training["loss_nats"].iloc[0] - 0.5
+    assert training["learning_rate"].iloc[-1] == pytest.approx(1e-3)
+
+    model = _models.load_model(manifests[1], device=torch.device("cpu"))
+    assert model.config.max_position_embeddings == LENGTH
+    assert model.config.eos_token_id == 0
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+
+def test_step_0_is_the_untrained_model_and_steps_share_one_run(
+    tmp_path, tokenizer_manifest, corpus
+):
+    all_steps = pretrain(tmp_path / "a", tokenizer_manifest, corpus)
+    last_only = pretrain(tmp_path / "b", tokenizer_manifest, corpus, steps=[6])
+    weights = [path.parent / "model.safetensors" for path in (*all_steps, *last_only)]
+    assert weights[2].read_bytes() == weights[3].read_bytes()
+    assert abs(load_file(weights[0])["model.embed_tokens.weight"]).max() < 0.2
+
+
+def test_seeds_differ(tmp_path, tokenizer_manifest, corpus):
+    one, other = (
+        pretrain(tmp_path / str(seed), tokenizer_manifest, corpus, steps=[6], seed=seed)[0]
+        for seed in (1, 2)
+    )
+    hashes = [_checkpoints.read_manifest(path)["tensors"] for path in (one, other)]
+    assert hashes[0] != hashes[1]
+
+
+def test_refusals(tmp_path, tokenizer_manifest, corpus):
+    with pytest.raises(UserError, match=r"corpora\.world\.num_sequences.*needs 28"):
+        pretrain(tmp_path, tokenizer_manifest, corpus, num_steps=7)
+    with pytest.raises(UserError, match=r"steps \[9\].*num_steps is 6"):
+        pretrain(tmp_path, tokenizer_manifest, corpus, steps=[0, 9])
+    with pytest.raises(UserError, match="2 paths for 3 steps"):
+        pretrain_nursery.run(
+            tokenizer=tokenizer_manifest,
+            sequences=corpus,
+            output_manifests=[tmp_path / "a.json", tmp_path / "b.json"],
+            output_training=tmp_path / "t.parquet",
+            settings=settings(),
+        )
+    assert not list(tmp_path.iterdir())

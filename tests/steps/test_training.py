@@ -1,0 +1,181 @@
+"""The training loop: its schedule, its batches, and equality with a loop written out."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ke_steps import _sequences, _training
+from ke_steps._errors import UserError
+from tests.conftest import (
+    EOS_ID,
+    MAX_LENGTH_TOKENS,
+    PAD_ID,
+    VOCAB_SIZE,
+    build_model,
+    build_sequences,
+    random_sequences,
+)
+
+NUM_STEPS, BATCH_SIZE, LENGTH = 12, 4, 16
+TOKENIZER = SimpleNamespace(pad_token_id=PAD_ID, eos_token_id=EOS_ID)
+
+
+def optimisation(**changes):
+    keywords = {
+        "num_steps": NUM_STEPS,
+        "batch_size_sequences": BATCH_SIZE,
+        "micro_batch_size_sequences": BATCH_SIZE,
+        "learning_rate": 1e-3,
+        "warmup_fraction": 0.25,
+        "min_learning_rate_ratio": 0.1,
+        "weight_decay": 0.1,
+        "max_gradient_norm": 1.0,
+        "precision": "fp32",
+    }
+    return _training.Optimisation(**(keywords | changes))
+
+
+def train(model, sequences, plan, **keywords):
+    dataset = _training.TrainingSequences(sequences, plan.num_sequences)
+    return _training.train(model, dataset, plan, tokenizer=TOKENIZER, **keywords)
+
+
+def closed_form(step, *, peak=1e-3, num_warmup=3, ratio=0.1):
+    if step <= num_warmup:
+        return peak * step / num_warmup
+    progress = (step - num_warmup) / (NUM_STEPS - num_warmup)
+    return peak * (ratio + (1 - ratio) * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def bare_loop(model, sequences, plan):
+    """Return losses and gradient norms of the same training without Trainer."""
+    matrices = [p for n, p in model.named_parameters() if n.endswith("proj.weight")]
+    others = [p for n, p in model.named_parameters() if not n.endswith("proj.weight")]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others}],
+        betas=(0.9, 0.95),
+        eps=1e-5,
+        weight_decay=0.0,
+    )
+    losses, norms = [], []
+    for step in range(1, plan.num_steps + 1):
+        batch = torch.tensor(sequences[(step - 1) * BATCH_SIZE : step * BATCH_SIZE]).long()
+        logits = model(batch).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item())
+        for group in optimizer.param_groups:
+            group["lr"] = closed_form(step)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, norms
+
+
+def test_equals_a_bare_loop():
+    sequences = random_sequences(NUM_STEPS * BATCH_SIZE, LENGTH)
+    model, twin = build_model(), build_model()
+    rows = train(model, sequences, optimisation())
+    losses, norms = bare_loop(twin.train(), sequences, optimisation())
+    assert [row["train_step"] for row in rows] == list(range(1, NUM_STEPS + 1))
+    np.testing.assert_allclose([row["loss_nats"] for row in rows], losses, atol=1e-6)
+    np.testing.assert_allclose([row["gradient_norm"] for row in rows], norms, rtol=1e-5)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter, twin.get_parameter(name), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("warmup_fraction", [0.0, 0.25])
+def test_schedule_equals_closed_form(warmup_fraction):
+    plan = optimisation(warmup_fraction=warmup_fraction)
+    rows = train(build_model(), random_sequences(NUM_STEPS * BATCH_SIZE, LENGTH), plan)
+    expected = [
+        closed_form(step, num_warmup=round(NUM_STEPS * warmup_fraction))
+        for step in range(1, NUM_STEPS + 1)
+    ]
+    np.testing.assert_allclose([row["learning_rate"] for row in rows], expected, rtol=1e-12)
+    assert rows[-1]["learning_rate"] == pytest.approx(1e-4)
+
+
+def test_accumulated_gradient_is_the_batch_gradient_even_with_pads():
+    # Pads make the micro-batches unequal in targets: a mean of means would differ.
+    sequences = random_sequences(2 * BATCH_SIZE, LENGTH)
+    sequences[0, 3:] = PAD_ID
+    whole, split = build_model(), build_model()
+    plan = {"num_steps": 2, "max_gradient_norm": 1e9}
+    rows = train(whole, sequences, optimisation(**plan))
+    rows_split = train(split, sequences, optimisation(**plan, micro_batch_size_sequences=1))
+    for row, row_split in zip(rows, rows_split, strict=True):
+        assert row["loss_nats"] == pytest.approx(row_split["loss_nats"], rel=1e-6)
+        assert row["gradient_norm"] == pytest.approx(row_split["gradient_norm"], rel=1e-5)
+    for name, parameter in whole.named_parameters():
+        torch.testing.assert_close(parameter, split.get_parameter(name), atol=2e-6, rtol=1e-4)
+
+
+def test_pads_are_no_targets_unless_they_end_texts():
+    rows = [np.array([5, PAD_ID, 7], dtype=np.int32)]
+    assert _training._Collator(TOKENIZER)(rows)["labels"].tolist() == [[5, -100, 7]]
+    alike = SimpleNamespace(pad_token_id=PAD_ID, eos_token_id=PAD_ID)
+    assert _training._Collator(alike)(rows)["labels"].tolist() == [[5, PAD_ID, 7]]
+
+
+@pytest.mark.parametrize("family", ["olmo", "llama", "gpt_neox"])
+def test_weight_decay_acts_on_linear_matrices_alone(family):
+    model = build_model(family)
+    decayed, kept = _training._optimizer(model, optimisation()).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert decayed["weight_decay"] == 0.1
+    assert kept["weight_decay"] == 0.0
+    kept_names = {names[id(parameter)] for parameter in kept["params"]}
+    assert all("embed_" in n or "norm" in n or n.endswith("bias") for n in kept_names)
+    assert len(decayed["params"]) + len(kept["params"]) == len(names)
+
+
+def test_items_are_prefixed_cut_back_and_wrap_round():
+    sequences = random_sequences(5, 6)
+    data = _training.TrainingSequences(sequences, 4, first=3, prefixes={1: [9, 8], 3: range(2, 12)})
+    assert len(data) == 4
+    assert data[0].tolist() == sequences[3].tolist()
+    assert data[1].tolist() == [9, 8, *sequences[4][:4]]
+    assert data[2].tolist() == sequences[0].tolist()
+    assert data[3].tolist() == [2, 3, 4, 5, 6, 7]
+
+
+def test_bf16_trains_fp32_weights():
+    model = build_model()
+    rows = train(model, random_sequences(8, LENGTH), optimisation(num_steps=2, precision="bf16"))
+    assert len(rows) == 2
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_training_leaves_the_config_as_it_was():
+    model = build_model()
+    before = model.config.to_dict()
+    train(model, random_sequences(4, LENGTH), optimisation(num_steps=1))
+    assert model.config.to_dict() == before
+
+
+def test_divergence_names_the_step():
+    model = build_model()
+
+    def poison(step):
+        if step == 2:
+            model.lm_head.weight.data.fill_(math.nan)
+
+    with pytest.raises(UserError, match="step 3"):
+        train(model, random_sequences(16, LENGTH), optimisation(num_steps=4), after_step=poison)
+
+
+def test_sequences_are_refused_when_too_few_or_foreign(tmp_path):
+    path = build_sequences(tmp_path / "s.parquet", 8, MAX_LENGTH_TOKENS)
+    tokens = _training.read_corpus(
+        path, optimisation(num_steps=2), vocab_size=VOCAB_SIZE, corpus="c"
+    )
+    assert tokens.dtype == np.int32
+    assert tokens.tolist() == random_sequences(8, MAX_LENGTH_TOKENS).tolist()
+    with pytest.raises(UserError, match=r"corpora\.news\.num_sequences.*needs 12"):
+        _training.read_corpus(path, optimisation(num_steps=3), vocab_size=320, corpus="news")
+    with pytest.raises(UserError, match="outside the model's vocabulary of 100"):
+        _sequences.read_sequences(path, vocab_size=100)
