@@ -4,9 +4,7 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-if (
-    "models" not in config
-):  # a study given by --configfile replaces the default one whole
+if "models" not in config:  # a study given by --configfile replaces the default one whole
 
     configfile: "config/config.yaml"
 

@@ -218,22 +218,23 @@ def resident_mb(field: str) -> float:
 def print_table(seconds: dict[str, list[float]], memory: dict[str, float], num_tokens: int) -> None:
     """Print throughput, ratios of throughput and peak memory."""
     header = ("tokens/s", "to bare forward", "to straightforward", "peak MiB", "over bare MiB")
-    print(f"{'':22}" + "".join(f"{title:>20}" for title in header))
+    print(f"{'':20}" + "".join(f"{title:>22}" for title in header))
     for name, times in seconds.items():
         bare_name = f"bare {name.split()[1]}"
         cells = (
             f"{num_tokens / statistics.median(times):.0f}",
-            f"{ratio(seconds[bare_name], times):.3f}",
-            f"{ratio(seconds['straightforward fp32'], times):.2f}",
+            ratio(seconds[bare_name], times),
+            ratio(seconds["straightforward fp32"], times),
             f"{memory[name]:.0f}",
             f"{memory[name] - memory[bare_name]:.0f}",
         )
-        print(f"{name:22}" + "".join(f"{cell:>20}" for cell in cells))
+        print(f"{name:20}" + "".join(f"{cell:>22}" for cell in cells))
 
 
-def ratio(reference: list[float], times: list[float]) -> float:
-    """Return the median over repeats of how many times faster than the reference this is."""
-    return statistics.median(a / b for a, b in zip(reference, times, strict=True))
+def ratio(reference: list[float], times: list[float]) -> str:
+    """Return how many times faster than the reference this is: median (least to most)."""
+    ratios = [a / b for a, b in zip(reference, times, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydantic import BaseModel, ValidationError
 
 from ke_steps import _provenance
@@ -76,11 +77,11 @@ def _run(
     for path in outputs.values():
         path.parent.mkdir(parents=True, exist_ok=True)
     settings = keywords["settings"].model_dump(mode="json")
-    started = time.time()
     with _provenance.recording(step, settings, inputs):
         run(**keywords)
         provenance = _provenance.current()
     if record is not None:
+        started = psutil.Process().create_time()  # so that the start-up of torch counts too
         job = provenance | {
             "outputs": {str(path): _provenance.hash_file(path) for path in outputs.values()},
             "started_unix_seconds": started,

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def bootstrap_weights(num_samples: int, num_bootstrap: int, seed: int) -> NDArray[np.float64]:
-    """Return weights (num_bootstrap, num_samples) whose rows sum to 1: resampling with replacement."""
+    """Return weights (num_bootstrap, num_samples), rows summing to 1: draws with replacement."""
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(
         num_samples, np.full(num_samples, 1 / num_samples), size=num_bootstrap

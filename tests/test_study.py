@@ -178,7 +178,7 @@ def test_settings_of_a_job_hold_only_what_it_depends_on():
         "seed": 1,
     }
     assert study.settings_for("prepare_corpus", wildcards)["skip_sequences"] == 16000
-    assert study.steps_of("boost_p50_q2", "nursery") == [250, 500]
+    assert study.steps_of("boost_p50_q2", "nursery") == [500]
     assert study.steps_of("original", "nursery") == [0, 100, 175, 250, 375, 500]
 
 

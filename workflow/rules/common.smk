@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 from ke_steps._errors import UserError
 from ke_steps._provenance import canonical_json, code_digest
-from ke_steps.settings import ORIGINAL, NurserySource
+from ke_steps.settings import ORIGINAL, FictionalKnowledge, LocalText, NurserySource
 from ke_steps.study import read_study
 
 try:
@@ -15,9 +15,7 @@ except UserError as error:
     raise WorkflowError(f"the study's config is wrong:\n{error}") from None
 
 RESULTS = STUDY.results_dir
-NURSERIES = [
-    m for m, model in STUDY.models.items() if isinstance(model.source, NurserySource)
-]
+NURSERIES = [m for m, model in STUDY.models.items() if isinstance(model.source, NurserySource)]
 FETCHED = [m for m in STUDY.models if m not in NURSERIES]
 VARIANTS = [ORIGINAL, *STUDY.variants]
 
@@ -43,7 +41,7 @@ RUN = f"{STATE}/{{recipe}}/seed{{seed}}"
 
 def settings_for(step):
     """One canonical JSON of everything that a job of this step depends on."""
-    return lambda wildcards: canonical_json(STUDY.settings_for(step, wildcards))
+    return lambda wildcards: canonical_json(STUDY.settings_for(step, dict(wildcards.items())))
 
 
 def logs(step, place):
@@ -72,18 +70,35 @@ def state(wildcards):
     """A checkpoint, with the multipliers of its variant when it has one."""
     files = {"checkpoint": checkpoint(wildcards)}
     if wildcards.variant != ORIGINAL:
-        files["multipliers"] = (
-            f"{RESULTS}/resuscitate/{STATE}/multipliers.safetensors".format(**wildcards)
+        files["multipliers"] = f"{RESULTS}/resuscitate/{STATE}/multipliers.safetensors".format(
+            **wildcards
         )
     return files
 
 
 def multipliers_option(wildcards, input):
-    return (
-        f"--multipliers {quote(input.multipliers)}"
-        if "multipliers" in input.keys()
-        else ""
-    )
+    return f"--multipliers {quote(input.multipliers)}" if "multipliers" in input.keys() else ""
+
+
+def weight_files(wildcards):
+    """The files of a checkpoint from outside, so that a changed one is fetched again."""
+    source = STUDY.models[wildcards.model].source
+    path = Path(source.path.replace("{step}", wildcards.step))
+    if path.is_file():
+        return [str(path)]
+    return sorted(str(file) for kind in ("json", "safetensors") for file in path.glob(f"*.{kind}"))
+
+
+def text_files(wildcards):
+    source = STUDY.corpora[wildcards.corpus].source
+    return source.paths if isinstance(source, LocalText) else []
+
+
+def knowledge_files(wildcards):
+    source = STUDY.knowledge.source
+    if isinstance(source, FictionalKnowledge):
+        return [source.paraphrase_path, source.once_path]
+    return []
 
 
 def sequences(corpus):

@@ -24,9 +24,7 @@ rule resuscitate:
 rule inject_knowledge:
     input:
         unpack(state),
-        sequences=lambda w: sequences(STUDY.recipes[w.recipe].corpus).format(
-            model=w.model
-        ),
+        sequences=lambda w: sequences(STUDY.recipes[w.recipe].corpus).format(model=w.model),
         passages=rules.prepare_knowledge.output.passages,
         probes=rules.prepare_knowledge.output.probes,
         schedule=rules.schedule_injections.output,
@@ -74,7 +72,7 @@ rule evaluate_retention:
         sequences=sequences(STUDY.evaluate_retention.held_out_corpus),
     output:
         retention=f"{RESULTS}/evaluate_retention/{STATE}/retention.parquet",
-        items=f"{RESULTS}/evaluate_retention/{STATE}/items.parquet",
+        answers=f"{RESULTS}/evaluate_retention/{STATE}/items.parquet",
     log:
         **logs("evaluate_retention", STATE),
     threads: STUDY.num_threads
@@ -87,7 +85,7 @@ rule evaluate_retention:
     shell:
         "python -m ke_steps.evaluate_retention --settings {params.settings:q}"
         " --checkpoint {input.checkpoint:q} {params.multipliers} --sequences {input.sequences:q}"
-        " --output {output.retention:q} --output-items {output.items:q}"
+        " --output {output.retention:q} --output-items {output.answers:q}"
         " --record {log.record:q} 2> {log.text:q}"
 
 
@@ -97,6 +95,6 @@ use rule evaluate_retention as evaluate_retention_after_learning with:
         sequences=sequences(STUDY.evaluate_retention.held_out_corpus),
     output:
         retention=f"{RESULTS}/evaluate_retention/{RUN}/retention.parquet",
-        items=f"{RESULTS}/evaluate_retention/{RUN}/items.parquet",
+        answers=f"{RESULTS}/evaluate_retention/{RUN}/items.parquet",
     log:
         **logs("evaluate_retention", RUN),

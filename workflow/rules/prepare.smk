@@ -2,6 +2,8 @@
 
 
 rule fetch_checkpoint:
+    input:
+        weight_files,
     output:
         f"{RESULTS}/fetch_checkpoint/{CHECKPOINT}/manifest.json",
     log:
@@ -33,6 +35,7 @@ rule train_tokenizer:
 
 rule prepare_corpus:
     input:
+        texts=text_files,
         tokenizer=tokenizer,
     output:
         sequences("{corpus}"),
@@ -48,6 +51,8 @@ rule prepare_corpus:
 
 
 rule prepare_knowledge:
+    input:
+        knowledge_files,
     output:
         passages=f"{RESULTS}/prepare_knowledge/passages.parquet",
         probes=f"{RESULTS}/prepare_knowledge/probes.parquet",
@@ -81,9 +86,7 @@ rule schedule_injections:
 rule pretrain_nursery:
     input:
         tokenizer=rules.train_tokenizer.output,
-        sequences=(
-            sequences(STUDY.pretrain_nursery.corpus) if STUDY.pretrain_nursery else []
-        ),
+        sequences=(sequences(STUDY.pretrain_nursery.corpus) if STUDY.pretrain_nursery else []),
     output:
         manifests=[
             f"{RESULTS}/pretrain_nursery/{{model}}/step{step}/manifest.json"

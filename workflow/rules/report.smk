@@ -8,22 +8,12 @@ rule summarize:
             for model in STUDY.models
             for step in STUDY.models[model].steps
         ],
-        entropies=of_each(
-            STATES, f"{RESULTS}/aggregate_entropy/{STATE}/entropy.parquet"
-        ),
-        coefficients=of_each(
-            STATES, f"{RESULTS}/extract_coefficients/{STATE}/coefficients.parquet"
-        ),
+        entropies=of_each(STATES, f"{RESULTS}/aggregate_entropy/{STATE}/entropy.parquet"),
+        coefficients=of_each(STATES, f"{RESULTS}/extract_coefficients/{STATE}/coefficients.parquet"),
         knowledge=of_each(RUNS, f"{RESULTS}/evaluate_knowledge/{RUN}/knowledge.parquet"),
-        probe_scores=of_each(
-            RUNS, f"{RESULTS}/inject_knowledge/{RUN}/probe_scores.parquet"
-        ),
-        retention_before=of_each(
-            STATES, f"{RESULTS}/evaluate_retention/{STATE}/retention.parquet"
-        ),
-        retention_after=of_each(
-            RUNS, f"{RESULTS}/evaluate_retention/{RUN}/retention.parquet"
-        ),
+        probe_scores=of_each(RUNS, f"{RESULTS}/inject_knowledge/{RUN}/probe_scores.parquet"),
+        retention_before=of_each(STATES, f"{RESULTS}/evaluate_retention/{STATE}/retention.parquet"),
+        retention_after=of_each(RUNS, f"{RESULTS}/evaluate_retention/{RUN}/retention.parquet"),
         training=of_each(RUNS, f"{RESULTS}/inject_knowledge/{RUN}/training.parquet"),
     output:
         summary=f"{RESULTS}/summarize/summary.parquet",
