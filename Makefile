@@ -9,8 +9,8 @@ READY   := $(VENV)/ready
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export TOKENIZERS_PARALLELISM := false
-# Threads that wait must not spin: beside another job on the same core they would slow both tenfold.
-export OMP_WAIT_POLICY := PASSIVE
+# Threads that wait must not spin for long: beside another job they would slow both tenfold.
+export GOMP_SPINCOUNT := 10000
 
 SNAKEMAKE := snakemake --cores $(CORES) --configfile "$(STUDY)" \
              --workflow-profile workflow/profiles/$(PROFILE)

@@ -45,7 +45,7 @@ WRONG = [
     ("models/nursery/steps", [], ["models.nursery.steps", "at least 1"]),
     ("models/nursery/steps", [100, 0], ["models.nursery: steps must ascend", "[100, 0]"]),
     ("models/nursery/steps", [0, -5], ["models.nursery.steps[1]: got -5"]),
-    ("models/nursery/steps", [0, 900], ["models.nursery.steps: 900", "num_steps 500"]),
+    ("models/nursery/steps", [0, 900], ["models.nursery.steps: 900", "num_steps 400"]),
     ("models/other", {"source": {"kind": "nursery"}, "steps": [0]}, ["models: only one model"]),
     (
         "models/local",
@@ -79,8 +79,8 @@ WRONG = [
     ),
     ("pretrain_nursery/learning_rate", "fast", ["pretrain_nursery.learning_rate: got 'fast'"]),
     ("pretrain_nursery/learning_rate", -1.0, ["pretrain_nursery.learning_rate: got -1.0"]),
-    ("pretrain_nursery/num_steps", 5000, ["corpora.pretraining.num_sequences: 16000 is too few"]),
-    ("corpora/continual/num_sequences", 10, ["corpora.continual.num_sequences", "960"]),
+    ("pretrain_nursery/num_steps", 5000, ["corpora.pretraining.num_sequences: 12800 is too few"]),
+    ("corpora/continual/num_sequences", 10, ["corpora.continual.num_sequences", "600"]),
     ("corpora/continual/sequence_length_tokens", 256, ["corpora.continual", "256 exceeds", "128"]),
     (
         "corpora/continual/source",
@@ -88,7 +88,7 @@ WRONG = [
         ["corpora.continual.source.paths[0]: no such file: no/such.txt"],
     ),
     ("corpora/continual/source/domain", "medicine", ["domain: got 'medicine'", "'continual'"]),
-    ("knowledge/num_once_passages", 200, ["recipes.baseline.batch_size_sequences: 16", "30 texts"]),
+    ("knowledge/num_once_passages", 200, ["recipes.baseline.batch_size_sequences: 12", "28 texts"]),
     (
         "knowledge/source",
         {"kind": "fictional_knowledge", "paraphrase_path": "a.json", "once_path": "b.json"},
@@ -97,7 +97,7 @@ WRONG = [
     ("extract_coefficients/padding", "maybe", ["extract_coefficients.padding", "'reference'"]),
     ("extract_coefficients/precision", "fp8", ["extract_coefficients.precision", "'bf16'"]),
     ("extract_coefficients/num_groups", 100, ["num_groups 100 must divide num_sequences 256"]),
-    ("extract_coefficients/num_sequences", 16016, ["corpora.pretraining.num_sequences: 16000"]),
+    ("extract_coefficients/num_sequences", 12816, ["corpora.pretraining.num_sequences: 12800"]),
     ("extract_coefficients/active_threshold", float("nan"), ["active_threshold: got nan"]),
     ("aggregate_entropy/confidence", 1.0, ["aggregate_entropy.confidence: got 1.0"]),
     ("variants/original", {"kind": "resuscitate", "quantile": 0.5, "boost": 1.0}, ["taken"]),
@@ -105,7 +105,7 @@ WRONG = [
     ("variants/boost_p50_q2/kind", "wake", ["variants.boost_p50_q2.kind: got 'wake'"]),
     ("variants/boost_p50_q2/steps", [7], ["variants.boost_p50_q2.steps: no model has step 7"]),
     ("recipes/baseline/corpus", "c4", ["recipes.baseline.corpus: no corpus 'c4'", "continual"]),
-    ("recipes/baseline/num_injections", 11, ["recipes.baseline", "step 66, beyond num_steps 60"]),
+    ("recipes/baseline/num_injections", 11, ["recipes.baseline", "step 55, beyond num_steps 50"]),
     ("recipes/baseline/micro_batch_size_sequences", 5, ["recipes.baseline", "must divide"]),
     ("recipes/baseline/num_steps", 6.5, ["recipes.baseline.num_steps: got 6.5"]),
     ("evaluate_retention/tasks", ["mmlu"], ["evaluate_retention.tasks[0]: got 'mmlu'", "'piqa'"]),
@@ -164,7 +164,7 @@ def test_schema_is_in_step():
 
 def test_settings_of_a_job_hold_only_what_it_depends_on():
     study = read_study(DEFAULT)
-    wildcards = {"model": "nursery", "step": "250", "variant": "boost_p50_q2", "corpus": "held_out"}
+    wildcards = {"model": "nursery", "step": "200", "variant": "boost_p50_q2", "corpus": "held_out"}
     wildcards |= {"recipe": "baseline", "seed": "1"}
     assert study.settings_for("resuscitate", wildcards) == {
         "quantile": 0.5,
@@ -173,13 +173,13 @@ def test_settings_of_a_job_hold_only_what_it_depends_on():
     }
     assert study.settings_for("schedule_injections", wildcards) == {
         "num_injections": 10,
-        "injection_interval_steps": 6,
-        "batch_size_sequences": 16,
+        "injection_interval_steps": 5,
+        "batch_size_sequences": 12,
         "seed": 1,
     }
-    assert study.settings_for("prepare_corpus", wildcards)["skip_sequences"] == 16000
-    assert study.steps_of("boost_p50_q2", "nursery") == [500]
-    assert study.steps_of("original", "nursery") == [0, 100, 175, 250, 375, 500]
+    assert study.settings_for("prepare_corpus", wildcards)["skip_sequences"] == 12800
+    assert study.steps_of("boost_p50_q2", "nursery") == [200, 400]
+    assert study.steps_of("original", "nursery") == [0, 80, 140, 200, 300, 400]
 
 
 def test_every_job_accepts_its_own_settings():
