@@ -51,9 +51,9 @@ format: $(READY) ## rewrite the code as lint wants it
 schema: $(READY) ## regenerate config/schema.json from ke_steps/settings.py
 	@python -m ke_steps.study --schema > config/schema.json
 
-clean: ## remove the environment and all results
-	rm -rf $(VENV) .snakemake
-	find results -mindepth 1 ! -name .gitkeep -delete
+clean: ## remove the environment and caches; results stay, with Snakemake's memory of them
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.txt
 	@command -v $(PYTHON) >/dev/null || \
