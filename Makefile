@@ -26,6 +26,9 @@ help: ## this list
 	@echo '  STUDY=$(STUDY)  CORES=$(CORES)  PROFILE=$(PROFILE)'
 
 report: $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu) and write its report
+	@test -f "$(STUDY)" || { echo 'STUDY: no such file: $(STUDY); studies are in config/' >&2; exit 1; }
+	@test -d workflow/profiles/$(PROFILE) || \
+	  { echo 'PROFILE: got $(PROFILE); valid profiles: $(notdir $(wildcard workflow/profiles/*))' >&2; exit 1; }
 	@$(SNAKEMAKE)
 	@python -m ke_steps.study "$(STUDY)"
 

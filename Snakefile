@@ -4,7 +4,7 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-if "models" not in config:  # a study given by --configfile replaces the default one whole
+if not config:  # a study given by --configfile is read alone, not merged into this one
 
     configfile: "config/config.yaml"
 

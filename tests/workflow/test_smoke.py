@@ -161,6 +161,13 @@ def test_a_wrong_study_starts_nothing(project):
     assert "Traceback" not in run.stdout + run.stderr
 
 
+def test_half_a_study_is_not_filled_up_from_the_default_one(project):
+    project.study = {"seeds": [0]}
+    run = project.snakemake("--dry-run")
+    assert run.returncode != 0
+    assert "models: missing; this key is required" in run.stdout + run.stderr
+
+
 def test_snakemakes_own_report_has_the_captions(finished):
     run = finished.snakemake("--report", "snakemake_report.html")
     assert run.returncode == 0, run.stdout + run.stderr
