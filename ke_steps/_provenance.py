@@ -45,21 +45,15 @@ def _reachable(module: str) -> set[str]:
     return seen
 
 
+class _WithoutDocstrings(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else node
+
+
 @cache
-def _stripped_tree(module: str) -> ast.Module:
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [  # type: ignore[attr-defined]  # every node with a body list accepts one
-                item
-                for item in body
-                if not (
-                    isinstance(item, ast.Expr)
-                    and isinstance(item.value, ast.Constant)
-                    and isinstance(item.value.value, str)
-                )
-            ]
+def _stripped_tree(module: str) -> ast.AST:
+    tree: ast.AST = _WithoutDocstrings().visit(ast.parse((PACKAGE / f"{module}.py").read_text()))
     return tree
 
 
