@@ -356,11 +356,31 @@ CASES = {
 }
 
 
+def ending_at(summary: pd.DataFrame, variant: str, performance: float, accuracy: float):
+    """Return a summary in which a variant ends at the same K and P at every stage."""
+    summary = changed(summary, "performance_after", "all/all", lambda step, _: performance, variant)
+    return changed(summary, "accuracy_after", "mean", lambda step, _: accuracy, variant)
+
+
 @pytest.mark.parametrize("expected", ["supported", "not supported", "inconclusive"])
 @pytest.mark.parametrize("claim", CASES)
 def test_each_claim_reaches_each_verdict(summary: pd.DataFrame, claim: str, expected: str) -> None:
     quantity, group, values = CASES[claim]
+    if claim.startswith("resuscitation"):
+        for variant in ("original", "boost_p50_q2"):
+            summary = ending_at(summary, variant, -6.0, 0.6)
     assert judge(changed(summary, quantity, group, values[expected]))[claim] == expected
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_damaged_model_that_regains_much_is_no_support(summary: pd.DataFrame, damaged: bool):
+    summary = changed(summary, "acquisition", "all/all", lambda step, _: 0.9, "boost_p50_q2")
+    summary = changed(summary, "forgetting", "mean", lambda step, _: -0.9, "boost_p50_q2")
+    summary = ending_at(summary, "original", -6.0, 0.6)
+    summary = ending_at(summary, "boost_p50_q2", *((-9.0, 0.2) if damaged else (-6.0, 0.6)))
+    verdicts = judge(summary)
+    for claim in ("resuscitation_improves_acquisition", "resuscitation_lowers_forgetting"):
+        assert verdicts[claim] == ("not supported" if damaged else "supported")
 
 
 def test_a_single_checkpoint_leaves_trends_inconclusive(tmp_path: Path) -> None:
