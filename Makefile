@@ -8,9 +8,6 @@ VENV    := .venv
 READY   := $(VENV)/ready
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-export TOKENIZERS_PARALLELISM := false
-# Threads that wait must not spin for long: beside another job they would slow both tenfold.
-export GOMP_SPINCOUNT := 10000
 
 SNAKEMAKE := snakemake --cores $(CORES) --configfile "$(STUDY)" \
              --workflow-profile workflow/profiles/$(PROFILE)

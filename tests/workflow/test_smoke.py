@@ -29,14 +29,16 @@ class Project:
     def snakemake(self, *arguments):
         """Run Snakemake as the Makefile does."""
         (self.folder / "config/study.yaml").write_text(yaml.safe_dump(self.study))
-        environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         command = ["snakemake", "--cores", "2", "--configfile", "config/study.yaml"]
         command += ["--workflow-profile", "workflow/profiles/local", *arguments]
         return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+            command,
+            cwd=self.folder,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def pending(self):

@@ -1,5 +1,8 @@
 """The validated study, its wildcards, and the two parameters that decide a rerun."""
 
+import os
+import re
+from pathlib import Path
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
@@ -8,6 +11,11 @@ from ke_steps._errors import UserError
 from ke_steps._provenance import canonical_json, code_digest
 from ke_steps.settings import ORIGINAL, FictionalKnowledge, LocalText, NurserySource
 from ke_steps.study import read_study
+
+# For the jobs. Threads that wait must not spin for long: beside another job they would slow both
+# tenfold. Tokenizers warn when a process forks after using their own threads.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 try:
     STUDY = read_study(config)
