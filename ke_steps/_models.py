@@ -70,11 +70,6 @@ class FeedForward:
         """Number of memories m of a layer."""
         return self.output_projections[0].in_features
 
-    @property
-    def up_weights(self) -> list[Tensor]:
-        """Weights (m, d) of the up projections, one per layer."""
-        return [projection.weight for projection in self.up_projections]
-
     def memory_vectors(self, layer: int) -> Tensor:
         """Return the memory vectors (m, d) of a layer."""
         return self.output_projections[layer].weight.T

@@ -201,7 +201,7 @@ def test_a_sequence_of_padding_is_refused(tmp_path, checkpoint):
 def test_overflow_is_refused(tmp_path, sequences):
     model = conftest.build_model()
     with torch.no_grad():
-        _models.feed_forward(model).up_weights[1].mul_(1e38)
+        _models.feed_forward(model).up_projections[1].weight.mul_(1e38)
     checkpoint = conftest.build_checkpoint(tmp_path / "huge", model=model)
     with pytest.raises(UserError, match="coefficients of layer 1 are not finite"):
         extract(tmp_path, checkpoint, sequences)

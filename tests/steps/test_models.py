@@ -49,7 +49,7 @@ def test_memories_times_coefficients_are_the_layer(family):
     layers = _models.feed_forward(model)
     assert layers.num_layers == conftest.NUM_LAYERS
     assert layers.num_memories == conftest.NUM_MEMORIES
-    assert [tuple(w.shape) for w in layers.up_weights] == [(64, 32)] * 2
+    assert [tuple(up.weight.shape) for up in layers.up_projections] == [(64, 32)] * 2
     coefficients, _ = record(layers.output_projections, model, token_ids())
     _, layer_outputs = record([layer.mlp for layer in model.base_model.layers], model, token_ids())
     for layer, c in enumerate(coefficients):
@@ -100,8 +100,8 @@ def test_multipliers_are_applied_before_the_cast(tmp_path):
     path = write_multipliers(tmp_path / "multipliers.safetensors", factors)
     scaled = _models.load_model(manifest, multipliers=path, dtype=torch.bfloat16, device=CPU)
     for layer in range(2):
-        weight = _models.feed_forward(plain).up_weights[layer] * factors[layer][:, None]
-        found = _models.feed_forward(scaled).up_weights[layer]
+        weight = _models.feed_forward(plain).up_projections[layer].weight * factors[layer][:, None]
+        found = _models.feed_forward(scaled).up_projections[layer].weight
         assert torch.equal(found, weight.to(torch.bfloat16))
 
 

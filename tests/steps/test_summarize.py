@@ -240,7 +240,7 @@ def changed(
         (table["quantity"] == quantity) & (table["group"] == group) & (table["variant"] == variant)
     )
     steps, old = table.loc[rows, "step"], table.loc[rows, "value"]
-    new = [value(step, was) for step, was in zip(steps, old, strict=True)]  # type: ignore[operator]
+    new = [value(step, was) for step, was in zip(steps, old, strict=True)]
     shift = np.array(new) - old.to_numpy()
     for column in ("value", "low", "high"):
         table.loc[rows, column] += shift
