@@ -3,6 +3,9 @@
 A keyword of type ``Path`` becomes a required ``--keyword``, ``Path | None`` an optional one, and
 ``list[Path]`` one that takes several; ``settings`` takes canonical JSON. ``output`` and keywords
 that begin with ``output_`` are written, all others are read. A ``UserError`` ends in one line.
+
+Where a step reads more files than a command line can hold, a ``list[Path]`` takes a pattern such as
+``results/fit_decay/{runs}/decay.parquet``, filled in with each of ``settings.places["runs"]``.
 """
 
 from __future__ import annotations
@@ -10,11 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import resource
 import sys
 import time
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,10 @@ def main(run: Callable[..., None], arguments: Sequence[str] | None = None) -> No
     record = parsed.pop("record")
     try:
         parsed["settings"] = _read_settings(hints["settings"], parsed["settings"])
+        places = getattr(parsed["settings"], "places", {})
+        for name, hint in hints.items():
+            if hint == list[Path]:
+                parsed[name] = [file for path in parsed[name] for file in _fill_in(path, places)]
         _run(run, step, parsed, record)
     except UserError as error:
         sys.exit(f"{step}: {error}")
@@ -62,6 +70,16 @@ def _read_settings(model: type[BaseModel], text: str) -> BaseModel:
         raise UserError(f"--settings: {where}: {first['msg']}") from error
 
 
+def _fill_in(pattern: Path, places: Mapping[str, Sequence[str]]) -> list[Path]:
+    """Return the paths of a pattern such as ``{runs}/training.parquet``; a plain path is itself."""
+    name = re.search(r"\{(\w+)\}", str(pattern))
+    if name is None:
+        return [pattern]
+    if name[1] not in places:
+        raise UserError(f"{pattern}: settings.places has no {name[1]!r}, only {', '.join(places)}")
+    return [Path(str(pattern).replace(name[0], place)) for place in places[name[1]]]
+
+
 def _is_output(name: str) -> bool:
     return name == "output" or name.startswith("output_")
 
@@ -87,11 +105,21 @@ def _run(
             "started_unix_seconds": started,
             "wall_seconds": time.time() - started,
             "cpu_seconds": time.process_time(),
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_memory_mb": _peak_memory_mb(),
             "host": platform.node(),
         }
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps(job, indent=1, sort_keys=True) + "\n")
+
+
+def _peak_memory_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would count what the launching process used before exec
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if peak is not None:
+            return int(peak[1]) / 1024
+    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_per_unit / 2**20
 
 
 def _flatten(keywords: dict[str, Any]) -> dict[str, Path]:

@@ -1,17 +1,16 @@
-"""Faults of a config that concern several sections, or files that are not there."""
+"""Faults of a config that only several sections together show."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ke_steps._figure_needs import missing
 from ke_steps.settings import (
     ORIGINAL,
-    FictionalKnowledge,
-    LocalText,
     NurserySource,
+    Scope,
     WorldKnowledge,
     WorldText,
 )
@@ -34,17 +33,24 @@ def contradictions(study: Study) -> Iterator[tuple[str, str]]:
     yield from _nursery_faults(study)
     yield from _world_faults(study)
     yield from _variant_faults(study)
+    yield from _recipe_faults(study)
     yield from _injection_faults(study)
-    yield from _missing_files(study)
+    for index, figure in enumerate(study.plot_figures.figures or []):
+        if reason := missing(study, figure):
+            yield f"plot_figures.figures[{index}]", f"{figure} cannot be drawn: {reason}"
 
 
 def _corpus_users(study: Study) -> Iterator[tuple[str, str, int]]:
     """Yield (key, corpus, sequences needed) of everything that reads a corpus."""
     extract, retention = study.extract_coefficients, study.evaluate_retention
     yield "extract_coefficients.corpus", extract.corpus, extract.num_sequences
+    for corpus in extract.other_corpora:
+        yield "extract_coefficients.other_corpora", corpus, extract.num_sequences
+    for corpus in study.evaluate_novelty.corpora if study.evaluate_novelty else []:
+        yield "evaluate_novelty.corpora", corpus, 1
     yield "evaluate_retention.held_out_corpus", retention.held_out_corpus, 1
     for name, recipe in study.recipes.items():
-        needed = recipe.num_steps * recipe.batch_size_sequences
+        needed = recipe.num_steps // recipe.num_epochs * recipe.batch_size_sequences
         yield f"recipes.{name}.corpus", recipe.corpus, needed
     if nursery := study.pretrain_nursery:
         needed = nursery.num_steps * nursery.batch_size_sequences
@@ -114,13 +120,33 @@ def _world_faults(study: Study) -> Iterator[tuple[str, str]]:
 
 
 def _variant_faults(study: Study) -> Iterator[tuple[str, str]]:
-    known = sorted({step for model in study.models.values() for step in model.steps})
     for name, variant in study.variants.items():
         if name == ORIGINAL:
             yield f"variants.{name}", "this name is taken by the checkpoint as it is"
-        for step in variant.steps or []:
-            if step not in known:
-                yield f"variants.{name}.steps", f"no model has step {step}; steps are {known}"
+        yield from _scope_faults(study, f"variants.{name}", variant)
+
+
+def _recipe_faults(study: Study) -> Iterator[tuple[str, str]]:
+    known = [ORIGINAL, *study.variants]
+    for name, recipe in study.recipes.items():
+        yield from _scope_faults(study, f"recipes.{name}", recipe)
+        for variant in recipe.variants or []:
+            if variant not in known:
+                yield f"recipes.{name}.variants", f"no variant {variant!r}; known: {_listed(known)}"
+        if not any(study.runs_recipe(name, state) for state in study.states()):
+            yield f"recipes.{name}", "its models, steps and variants leave nothing to run it on"
+        if recipe.probe_interval_steps and study.fit_decay is None:
+            yield "fit_decay", f"missing, but recipes.{name} has probe_interval_steps"
+
+
+def _scope_faults(study: Study, key: str, scope: Scope) -> Iterator[tuple[str, str]]:
+    for model in scope.models or []:
+        if model not in study.models:
+            yield f"{key}.models", f"no model {model!r}; models has {_listed(study.models)}"
+    known = sorted({step for model in study.models.values() for step in model.steps})
+    for step in scope.steps or []:
+        if step not in known:
+            yield f"{key}.steps", f"no model has step {step}; steps are {known}"
 
 
 def _injection_faults(study: Study) -> Iterator[tuple[str, str]]:
@@ -138,24 +164,6 @@ def _injection_faults(study: Study) -> Iterator[tuple[str, str]]:
                 f"{recipe.batch_size_sequences} cannot hold an injection of {paraphrase + once}"
                 f" texts ({paraphrase} paraphrase + {once} once)",
             )
-
-
-def _missing_files(study: Study) -> Iterator[tuple[str, str]]:
-    for name, corpus in study.corpora.items():
-        if isinstance(corpus.source, LocalText):
-            for index, path in enumerate(corpus.source.paths):
-                if not Path(path).is_file():
-                    yield f"corpora.{name}.source.paths[{index}]", f"no such file: {path}"
-    if isinstance(source := study.knowledge.source, FictionalKnowledge):
-        for key in ("paraphrase_path", "once_path"):
-            if not Path(getattr(source, key)).is_file():
-                yield f"knowledge.source.{key}", f"no such file: {getattr(source, key)}"
-    for name, model in study.models.items():
-        if not isinstance(model.source, NurserySource):
-            for step in model.steps:
-                path = model.source.path.replace("{step}", str(step))
-                if not Path(path).exists():
-                    yield f"models.{name}.source.path", f"no such file or directory: {path}"
 
 
 def _listed(names: Iterable[object]) -> str:

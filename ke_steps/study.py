@@ -1,4 +1,4 @@
-"""The whole study: reading a config, refusing a wrong one line by line, and each job's settings."""
+"""The whole study: reading a config, refusing a wrong one line by line, and what is to be run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import yaml
 from pydantic import Field, ValidationError
@@ -14,14 +14,18 @@ from pydantic import Field, ValidationError
 from ke_steps._contradictions import contradictions
 from ke_steps._errors import UserError
 from ke_steps._explain import explain
+from ke_steps._missing_files import missing_files
 from ke_steps.settings import (
     ORIGINAL,
     AggregateEntropy,
     Corpus,
     Count,
+    DescribeMemories,
     EvaluateKnowledge,
+    EvaluateNovelty,
     EvaluateRetention,
     ExtractCoefficients,
+    FitDecay,
     Knowledge,
     Model,
     Name,
@@ -30,23 +34,40 @@ from ke_steps.settings import (
     PlotFigures,
     Recipe,
     ResultsPath,
-    ScheduleInjections,
     Strict,
     Summarize,
     TrainTokenizer,
     Variant,
     World,
-    WorldKnowledge,
-    WorldText,
     WriteReport,
 )
+
+
+class State(NamedTuple):
+    """A checkpoint under a variant."""
+
+    model: str
+    step: int
+    variant: str
+
+
+class Run(NamedTuple):
+    """One learning run of a state."""
+
+    model: str
+    step: int
+    variant: str
+    recipe: str
+    seed: int
 
 
 class Study(Strict):
     """What to measure, on what, and how often: one config file."""
 
     results_dir: ResultsPath = Field("results", description="where everything is written")
-    seeds: Annotated[list[Natural], Field(min_length=1)]
+    seeds: Annotated[list[Natural], Field(min_length=1)] = Field(
+        [0], description="repeats of every learning run"
+    )
     num_threads: Count = Field(1, description="CPU threads of a model job; they change rounding")
     world: World | None = None
     models: Annotated[dict[Name, Model], Field(min_length=1)]
@@ -56,74 +77,65 @@ class Study(Strict):
     knowledge: Knowledge
     extract_coefficients: ExtractCoefficients
     aggregate_entropy: AggregateEntropy
+    describe_memories: DescribeMemories | None = None
+    evaluate_novelty: EvaluateNovelty | None = None
     variants: dict[Name, Variant] = Field(default_factory=dict)
     recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
     evaluate_knowledge: EvaluateKnowledge
+    fit_decay: FitDecay | None = None
     evaluate_retention: EvaluateRetention
     summarize: Summarize
-    plot_figures: PlotFigures
+    plot_figures: PlotFigures = PlotFigures()
     write_report: WriteReport
 
-    def steps_of(self, variant: str, model: str) -> list[int]:
-        """Return the checkpoint steps of a model at which a variant is studied."""
-        steps = self.models[model].steps
-        only = None if variant == ORIGINAL else self.variants[variant].steps
-        return [step for step in steps if only is None or step in only]
+    def states(self) -> list[State]:
+        """Return every checkpoint as it is, then under each variant whose scope includes it."""
+        return [
+            State(name, step, variant)
+            for name, model in self.models.items()
+            for variant in (ORIGINAL, *self.variants)
+            for step in model.steps
+            if variant == ORIGINAL or self.variants[variant].includes(name, step)
+        ]
 
-    def settings_for(self, step: str, wildcards: Mapping[str, str]) -> dict[str, Any]:
-        """Return what one job of a step depends on: its section and its wildcards' entries."""
-        entry, extra = self._entry(step, wildcards)
-        return {**entry.model_dump(mode="json", exclude={"steps", "kind"}), **extra}
+    def runs_recipe(self, recipe: str, state: State) -> bool:
+        """Tell whether a recipe is run on a state."""
+        scope = self.recipes[recipe]
+        return scope.includes(state.model, state.step) and (
+            scope.variants is None or state.variant in scope.variants
+        )
 
-    def _entry(self, step: str, wildcards: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
-        world = self.world.model_dump(mode="json") if self.world else None
-        threads = {"num_threads": self.num_threads}
-        seed = {"seed": int(wildcards["seed"])} if "seed" in wildcards else {}
-        entry: Any = getattr(self, step, None)
-        extra: dict[str, Any] = {}
-        match step:
-            case "fetch_checkpoint":
-                entry, extra = self.models[wildcards["model"]], {"step": int(wildcards["step"])}
-            case "train_tokenizer":
-                extra = {"world": world}
-            case "pretrain_nursery":
-                extra = {"steps": self.models[wildcards["model"]].steps}
-            case "prepare_corpus":
-                entry = self.corpora[wildcards["corpus"]]
-                extra = {"world": world if isinstance(entry.source, WorldText) else None}
-            case "prepare_knowledge":
-                entry = self.knowledge
-                extra = {"world": world if isinstance(entry.source, WorldKnowledge) else None}
-            case "schedule_injections":
-                recipe = self.recipes[wildcards["recipe"]].model_dump(mode="json")
-                entry = ScheduleInjections.model_validate(
-                    {key: recipe[key] for key in ScheduleInjections.model_fields.keys() & recipe}
-                    | seed
-                )
-            case "resuscitate":
-                entry = self.variants[wildcards["variant"]]
-            case "inject_knowledge":
-                entry, extra = self.recipes[wildcards["recipe"]], threads | seed
-            case "extract_coefficients":
-                extra = threads
-            case "evaluate_retention":
-                asks_world = "world_recall" in self.evaluate_retention.tasks
-                extra = threads | {"world": world if asks_world else None}
-            case "write_report":
-                extra = {"study": self.model_dump(mode="json")}
-        return entry, extra
+    def runs(self) -> list[Run]:
+        """Return every learning run."""
+        return [
+            Run(*state, recipe, seed)
+            for state in self.states()
+            for recipe in self.recipes
+            if self.runs_recipe(recipe, state)
+            for seed in self.seeds
+        ]
+
+    def corpora_measured(self, state: State) -> list[str]:
+        """Return the corpora on which a state's coefficients are measured, the main one first."""
+        extract = self.extract_coefficients
+        return [extract.corpus, *(extract.other_corpora if state.variant == ORIGINAL else [])]
 
 
-def read_study(config: Mapping[str, Any]) -> Study:
-    """Validate a whole config; raise one ``UserError`` with a line per fault."""
+def read_study(config: Mapping[str, Any], *, need_files: bool = True) -> Study:
+    """Validate a whole config; raise one ``UserError`` with a line per fault.
+
+    Args:
+        config: the keys of a config file.
+        need_files: whether a file that the study names and is not there is a fault.
+    """
     try:
         study = Study.model_validate(dict(config))
     except ValidationError as error:
         lines = explain(error, Study.model_json_schema())
         raise UserError("\n".join(lines)) from error
-    lines = [f"{key}: {message}" for key, message in contradictions(study)]
-    if lines:
-        raise UserError("\n".join(lines))
+    faults = [*contradictions(study), *(missing_files(study) if need_files else ())]
+    if faults:
+        raise UserError("\n".join(f"{key}: {message}" for key, message in faults))
     return study
 
 

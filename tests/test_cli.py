@@ -50,7 +50,7 @@ def test_run_is_called_and_recorded(tmp_path, source):
     assert output.read_text() == "good None ['source', 'source']"
     job = json.loads(record.read_text())
     assert job["step"] == "_statistics"
-    assert job["settings"] == json.loads(SETTINGS)
+    assert job["settings"] == json.loads(SETTINGS) | {"rows": "up"}
     assert job["inputs"]["source"] == _provenance.hash_file(source)
     assert set(job["inputs"]) == {"source", "many[0]", "many[1]"}
     assert job["outputs"] == {str(output): _provenance.hash_file(output)}
@@ -80,3 +80,32 @@ def test_refusal_is_one_line(tmp_path, source):
     with pytest.raises(SystemExit) as end:
         _cli.main(run, call)
     assert str(end.value) == f"_statistics: {source}: is bad; give a good one"
+
+
+class Places(Resuscitate):
+    """Settings that say what a pattern stands for."""
+
+    places: dict[str, list[str]]
+
+
+def run_on_many(*, many: list[Path], output: Path, settings: Places) -> None:
+    """Write which files were given."""
+    output.write_text(" ".join(str(path) for path in many))
+
+
+def test_a_pattern_stands_for_its_places(tmp_path, capsys):
+    for name in ("a", "b/c", "plain"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text(name)
+    settings = json.loads(SETTINGS) | {"places": {"runs": ["a", "b/c"], "none": []}}
+    output = tmp_path / "output"
+    given = [f"{tmp_path}/{{runs}}/file", f"{tmp_path}/plain/file", f"{tmp_path}/{{none}}/file"]
+    arguments = ["--settings", json.dumps(settings), "--output", str(output), "--many"]
+    _cli.main(run_on_many, [*arguments, *given])
+    assert output.read_text() == f"{tmp_path}/a/file {tmp_path}/b/c/file {tmp_path}/plain/file"
+    with pytest.raises(SystemExit) as refusal:
+        _cli.main(run_on_many, [*arguments, f"{tmp_path}/{{walks}}/file"])
+    assert "settings.places has no 'walks', only runs, none" in str(refusal.value)
+    with pytest.raises(SystemExit) as refusal:
+        _cli.main(run_on_many, [*arguments, f"{tmp_path}/{{runs}}/absent"])
+    assert "no such file" in str(refusal.value)

@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from ke_steps import _provenance, _tables
+from ke_steps import _provenance, _schemas, _tables
 from ke_steps._errors import UserError
 
 ROWS = [
@@ -18,17 +18,17 @@ ROWS = [
 def test_rows_columns_and_frames_give_the_same_bytes(tmp_path):
     paths = [tmp_path / name for name in ("rows", "columns", "frame")]
     frame = pd.DataFrame(ROWS)
-    _tables.write_table(paths[0], ROWS, _tables.PASSAGES)
-    _tables.write_table(paths[1], frame.to_dict("list"), _tables.PASSAGES)
-    _tables.write_table(paths[2], frame, _tables.PASSAGES)
+    _tables.write_table(paths[0], ROWS, _schemas.PASSAGES)
+    _tables.write_table(paths[1], frame.to_dict("list"), _schemas.PASSAGES)
+    _tables.write_table(paths[2], frame, _schemas.PASSAGES)
     assert len({path.read_bytes() for path in paths}) == 1
-    assert _tables.read_table(paths[0], _tables.PASSAGES).to_pylist() == ROWS
+    assert _tables.read_table(paths[0], _schemas.PASSAGES).to_pylist() == ROWS
 
 
 def test_provenance_is_in_the_metadata(tmp_path):
     (tmp_path / "input").write_text("x")
     with _provenance.recording("_tables", {"p": 0.5}, {"input": tmp_path / "input"}):
-        _tables.write_table(tmp_path / "t", ROWS, _tables.PASSAGES)
+        _tables.write_table(tmp_path / "t", ROWS, _schemas.PASSAGES)
     stamp = json.loads(pq.read_schema(tmp_path / "t").metadata[b"ke_steps"])
     assert stamp["settings"] == {"p": 0.5}
     assert stamp["inputs"] == {"input": _provenance.hash_file(tmp_path / "input")}
@@ -59,6 +59,6 @@ def test_a_damaged_table_is_refused(tmp_path, content):
 
 
 def test_a_foreign_table_is_refused(tmp_path):
-    _tables.write_table(tmp_path / "t", ROWS, _tables.PASSAGES)
+    _tables.write_table(tmp_path / "t", ROWS, _schemas.PASSAGES)
     with pytest.raises(UserError, match="expected"):
-        _tables.read_table(tmp_path / "t", _tables.PROBES)
+        _tables.read_table(tmp_path / "t", _schemas.PROBES)

@@ -1,0 +1,156 @@
+"""What the jobs of a study receive: settings by step, places of results, names of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from ke_steps._corpus_presets import expand
+from ke_steps._figure_needs import available
+from ke_steps.settings import (
+    AggregateUpdates,
+    FigureName,
+    NurserySource,
+    ScheduleInjections,
+    WorldKnowledge,
+    WorldText,
+)
+from ke_steps.study import Study
+
+NOT_FOR_JOBS = {"kind", "models", "steps", "variants", "other_corpora"}
+"""Keys that say which jobs there are; what a job computes does not depend on them."""
+
+
+Wildcards = Mapping[str, str]
+
+
+def settings_for(study: Study, step: str, wildcards: Wildcards) -> dict[str, Any]:
+    """Return what one job of a step depends on: its section and its wildcards' entries."""
+    entry = ENTRIES.get(step, _section(step))(study, wildcards)
+    extra = EXTRAS.get(step, _nothing)(study, wildcards)
+    return entry.model_dump(mode="json", exclude=NOT_FOR_JOBS) | extra
+
+
+def _section(step: str) -> Callable[[Study, Wildcards], BaseModel]:
+    return lambda study, _: getattr(study, step)
+
+
+def _nothing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return {}
+
+
+def _schedule(study: Study, wildcards: Wildcards) -> BaseModel:
+    keys = ScheduleInjections.model_fields.keys() - {"seed"}
+    recipe = study.recipes[wildcards["recipe"]].model_dump(include=keys)
+    return ScheduleInjections(seed=int(wildcards["seed"]), **recipe)
+
+
+def _threads(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return {"num_threads": study.num_threads}
+
+
+def _world(study: Study, *, needed: bool = True) -> dict[str, Any]:
+    world = study.world.model_dump(mode="json") if study.world and needed else None
+    return {"world": world}
+
+
+def _corpus(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    source = expand(study.corpora[wildcards["corpus"]].source)
+    world = _world(study, needed=isinstance(source, WorldText))
+    return world | {"source": source.model_dump(mode="json")}
+
+
+def _retention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    asks_world = "world_recall" in study.evaluate_retention.tasks
+    return _threads(study, wildcards) | _world(study, needed=asks_world)
+
+
+def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return {
+        "corpus": study.extract_coefficients.corpus,
+        "variant_kinds": {name: variant.kind for name, variant in study.variants.items()},
+        "places": places(study),
+    }
+
+
+def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    variants = {
+        name: variant.model_dump(mode="json", exclude={"models", "steps"})
+        for name, variant in study.variants.items()
+    }
+    return {
+        "figures": figures(study),
+        "corpus": study.extract_coefficients.corpus,
+        "variants": variants,
+        "recipes": list(study.recipes),
+    }
+
+
+ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
+    "fetch_checkpoint": lambda study, w: study.models[w["model"]],
+    "prepare_corpus": lambda study, w: study.corpora[w["corpus"]],
+    "prepare_knowledge": lambda study, w: study.knowledge,
+    "schedule_injections": _schedule,
+    "inject_knowledge": lambda study, w: study.recipes[w["recipe"]],
+    "resuscitate": lambda study, w: study.variants[w["variant"]],
+    "temper_attention": lambda study, w: study.variants[w["variant"]],
+    "aggregate_updates": lambda study, w: AggregateUpdates(),
+}
+"""The part of the config that a step is about, where that is not the section of its name."""
+
+EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
+    "fetch_checkpoint": lambda study, w: {"step": int(w["step"])},
+    "train_tokenizer": lambda study, w: _world(study),
+    "pretrain_nursery": lambda study, w: {"steps": study.models[w["model"]].steps},
+    "prepare_corpus": _corpus,
+    "prepare_knowledge": lambda study, w: _world(
+        study, needed=isinstance(study.knowledge.source, WorldKnowledge)
+    ),
+    "inject_knowledge": lambda study, w: _threads(study, w) | {"seed": int(w["seed"])},
+    "extract_coefficients": lambda study, w: _threads(study, w) | {"corpus": w["corpus"]},
+    "describe_memories": _threads,
+    "evaluate_novelty": _threads,
+    "evaluate_retention": _retention,
+    "summarize": _summary,
+    "plot_figures": _drawing,
+    "write_report": lambda study, w: {"study": study.model_dump(mode="json")},
+}
+"""What a step must know beside that."""
+
+
+def figures(study: Study) -> list[FigureName]:
+    """Return the figures to draw: those asked for, or all that there will be data for."""
+    return study.plot_figures.figures or available(study)
+
+
+def places(study: Study) -> dict[str, list[str]]:
+    """Return the folders in which results lie, below that of their rule, by what they are."""
+    nursery: list[str] = []
+    fetched: list[str] = []
+    last: list[str] = []
+    for name, model in study.models.items():
+        checkpoints = [f"{name}/step{step}" for step in model.steps]
+        (nursery if isinstance(model.source, NurserySource) else fetched).extend(checkpoints)
+        last.append(checkpoints[-1])
+    states = {state: "{}/step{}/{}".format(*state) for state in study.states()}
+    runs = {run: "{}/step{}/{}/{}/seed{}".format(*run) for run in study.runs()}
+    measurements = [
+        f"{place}/{corpus}"
+        for state, place in states.items()
+        for corpus in study.corpora_measured(state)
+    ]
+    decaying = [
+        place for run, place in runs.items() if study.recipes[run.recipe].probe_interval_steps
+    ]
+    return {
+        "nursery_checkpoints": nursery,
+        "fetched_checkpoints": fetched,
+        "described_checkpoints": nursery + fetched if study.describe_memories else [],
+        "novelty_checkpoints": last if study.evaluate_novelty else [],
+        "states": list(states.values()),
+        "measurements": measurements,
+        "runs": list(runs.values()),
+        "decaying_runs": decaying,
+    }

@@ -1,0 +1,128 @@
+"""Families of checkpoints: where they come from, or how the nursery trains its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ke_steps.settings.texts import HubRepo, World
+from ke_steps.settings.types import (
+    Count,
+    Fraction,
+    InputPath,
+    Name,
+    Natural,
+    NonNegative,
+    Positive,
+    Strict,
+)
+
+
+class NurserySource(Strict):
+    """Checkpoints of the small model that ``pretrain_nursery`` trains."""
+
+    kind: Literal["nursery"]
+
+
+class DirectorySource(Strict):
+    """Local Hugging Face directories; ``{step}`` in the path stands for the step."""
+
+    kind: Literal["directory"]
+    path: InputPath
+
+
+class GgufSource(Strict):
+    """A GGUF file; ``{step}`` in the path stands for the step."""
+
+    kind: Literal["gguf"]
+    path: InputPath
+
+
+class HubSource(Strict):
+    """Branches or tags of a repository on the Hugging Face hub."""
+
+    kind: Literal["hub"]
+    repo: HubRepo
+    revision: Annotated[str, Field(strict=True, min_length=1)] = Field(
+        description="a branch or tag; '{step}' stands for the step, '*' for any text that cannot be"
+        " predicted; a commit of 40 hex digits serves a model of one step"
+    )
+
+
+FetchedSource = Annotated[DirectorySource | GgufSource | HubSource, Field(discriminator="kind")]
+CheckpointSource = Annotated[
+    NurserySource | DirectorySource | GgufSource | HubSource, Field(discriminator="kind")
+]
+
+
+class Model(Strict):
+    """A family of checkpoints of one pretraining run."""
+
+    source: CheckpointSource
+    steps: Annotated[list[Natural], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _steps_ascend(self) -> Model:
+        if sorted(set(self.steps)) != self.steps:
+            raise ValueError(f"steps must ascend without repeats, got {self.steps}")
+        for key in ("path", "revision"):
+            place = getattr(self.source, key, None)
+            if len(self.steps) > 1 and place is not None and "{step}" not in place:
+                raise ValueError(
+                    f"source.{key} {place!r} needs '{{step}}' to tell {len(self.steps)} steps apart"
+                )
+        return self
+
+
+class FetchCheckpoint(Strict):
+    """One checkpoint from outside."""
+
+    source: FetchedSource
+    step: Natural
+
+
+class TrainTokenizer(Strict):
+    """The nursery's byte-level BPE."""
+
+    vocab_size_tokens: Annotated[int, Field(strict=True, ge=300, le=65536)]
+    num_documents: Count = Field(description="documents of the pretraining domain to learn from")
+
+
+class TrainWorldTokenizer(TrainTokenizer):
+    """What the job of ``train_tokenizer`` receives."""
+
+    world: World
+
+
+class Nursery(Strict):
+    """Pretraining of a small OLMo from scratch."""
+
+    corpus: Name
+    hidden_size: Count
+    intermediate_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_steps: Count
+    batch_size_sequences: Count
+    learning_rate: Positive
+    warmup_fraction: Fraction
+    min_learning_rate_ratio: Fraction
+    weight_decay: NonNegative
+    seed: Natural
+    num_threads: Count = Field(description="CPU threads; they change rounding, hence a setting")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Nursery:
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of twice"
+                f" num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+
+class PretrainNursery(Nursery):
+    """One pretraining run: the steps at which it keeps a checkpoint."""
+
+    steps: list[Natural]

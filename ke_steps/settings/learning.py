@@ -1,0 +1,183 @@
+"""What a checkpoint, or a variant of it, learns and forgets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ke_steps.settings.texts import World
+from ke_steps.settings.types import (
+    Count,
+    Fraction,
+    Name,
+    Natural,
+    NonNegative,
+    OpenFraction,
+    Positive,
+    Strict,
+)
+
+ORIGINAL = "original"
+"""The variant that every checkpoint has: its weights as they are."""
+
+Task = Literal["world_recall", "sciq", "winogrande", "piqa", "openbook_qa", "hellaswag", "arc_easy"]
+
+
+class Resuscitate(Strict):
+    """Algorithm 1 of the paper, as its job receives it: wake the dormant memories."""
+
+    quantile: OpenFraction = Field(description="p: memories at or below this quantile are woken")
+    boost: Positive = Field(description="q: target activity as a multiple of the layer's mean")
+    max_multiplier: Positive | None = Field(None, description="cap on a row's multiplier")
+    rows: Literal["up", "key"] = Field(
+        "up",
+        description="up: rows of a gated layer's up projection, which scale its coefficients"
+        " exactly; key: rows and biases of an ungated layer's keys, which does not, as the"
+        " activation bends it",
+    )
+
+
+class Scope(Strict):
+    """The checkpoints that a variant or a recipe is limited to; all where a key is absent."""
+
+    models: list[Name] | None = Field(None, description="keys of models; all when absent")
+    steps: list[Natural] | None = Field(None, description="checkpoint steps; all when absent")
+
+    def includes(self, model: str, step: int) -> bool:
+        """Tell whether a checkpoint is within the scope."""
+        return (self.models is None or model in self.models) and (
+            self.steps is None or step in self.steps
+        )
+
+
+class ResuscitateVariant(Resuscitate, Scope):
+    """Wake the dormant memories of checkpoints."""
+
+    kind: Literal["resuscitate"]
+
+
+class TemperAttention(Strict):
+    """Attention at another temperature, as its job receives it."""
+
+    temperature: Positive = Field(description="divides the attention scores; above 1 flattens")
+
+
+class TemperAttentionVariant(TemperAttention, Scope):
+    """The paper's control: broaden the attention in place of the memories."""
+
+    kind: Literal["temper_attention"]
+
+
+Variant = Annotated[ResuscitateVariant | TemperAttentionVariant, Field(discriminator="kind")]
+
+
+class Training(Strict):
+    """Continual pretraining with scheduled injections of new knowledge."""
+
+    corpus: Name
+    num_steps: Count
+    batch_size_sequences: Count
+    micro_batch_size_sequences: Count = Field(description="sequences per forward pass")
+    learning_rate: Positive
+    warmup_fraction: Fraction = 0.05
+    min_learning_rate_ratio: Fraction = 0.1
+    weight_decay: NonNegative = 0.1
+    max_gradient_norm: Positive = 1.0
+    num_epochs: Count = Field(
+        1, description="times that num_steps go over their sequences and the injections' texts"
+    )
+    num_injections: Count = Field(10, description="in each epoch")
+    injection_interval_steps: Count
+    probe_interval_steps: Count | None = Field(
+        None, description="probes are also taken every so many steps after the last injection"
+    )
+    precision: Literal["fp32", "bf16"]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Training:
+        if self.num_steps % self.num_epochs:
+            raise ValueError(f"num_epochs {self.num_epochs} must divide num_steps {self.num_steps}")
+        last = self.num_injections * self.injection_interval_steps
+        if last > self.num_steps // self.num_epochs:
+            raise ValueError(
+                f"injection {self.num_injections} falls on step {last},"
+                f" beyond num_steps {self.num_steps // self.num_epochs}"
+                + (" of an epoch" if self.num_epochs > 1 else "")
+            )
+        if self.batch_size_sequences % self.micro_batch_size_sequences:
+            raise ValueError(
+                f"micro_batch_size_sequences {self.micro_batch_size_sequences} must divide"
+                f" batch_size_sequences {self.batch_size_sequences}"
+            )
+        return self
+
+
+class Recipe(Training, Scope):
+    """A training, and what it is limited to."""
+
+    variants: list[Name] | None = Field(
+        None, description="keys of variants, or original; all when absent"
+    )
+
+
+class ScheduleInjections(Strict):
+    """Which text enters which sequence of which training step."""
+
+    num_steps: Count
+    num_epochs: Count
+    num_injections: Count
+    injection_interval_steps: Count
+    batch_size_sequences: Count
+    seed: Natural
+
+
+class InjectKnowledge(Training):
+    """One training run."""
+
+    seed: Natural
+    num_threads: Count
+
+
+class FitDecay(Strict):
+    """How probes fade after the last injection, for recipes with ``probe_interval_steps``."""
+
+    num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
+    confidence: OpenFraction
+    seed: Natural
+
+
+class EvaluateKnowledge(Strict):
+    """Probe performance K and acquisition A of one run."""
+
+    score: Literal["per_token", "reference_padded"] = Field(
+        "per_token", description="which log probability K is the mean of"
+    )
+    num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
+    confidence: OpenFraction
+    seed: Natural
+
+
+class EvaluateRetention(Strict):
+    """Old knowledge: accuracy over tasks and bits per token on held-out text."""
+
+    tasks: Annotated[list[Task], Field(min_length=1)]
+    num_items_per_task: Count | None = Field(None, description="first items of a task; all if null")
+    held_out_corpus: Name
+    batch_size_sequences: Count
+    num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
+    confidence: OpenFraction
+    seed: Natural
+
+    @model_validator(mode="after")
+    def _tasks_differ(self) -> EvaluateRetention:
+        if len(set(self.tasks)) != len(self.tasks):
+            raise ValueError(f"tasks must not repeat, got {self.tasks}")
+        return self
+
+
+class EvaluateRetentionJob(EvaluateRetention):
+    """What the job of ``evaluate_retention`` receives."""
+
+    num_threads: Count
+    world: World | None = None

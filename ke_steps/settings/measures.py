@@ -1,0 +1,77 @@
+"""How broadly a checkpoint uses its memory, and what its memories say."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ke_steps.settings.types import Count, Name, Natural, NonNegative, OpenFraction, Strict
+
+ExtraMeasure = Literal["relu_gate", "attribution"]
+
+
+class ExtractCoefficients(Strict):
+    """How memory coefficients are measured."""
+
+    corpus: Name
+    other_corpora: list[Name] = Field(
+        default_factory=list, description="measured as well, on the original checkpoints"
+    )
+    num_sequences: Count
+    batch_size_sequences: Count
+    precision: Literal["fp32", "bf16"]
+    padding: Literal["exclude", "reference"] = "exclude"
+    active_threshold: NonNegative = Field(description="|c| above this counts a memory as active")
+    num_groups: Annotated[int, Field(strict=True, ge=2)]
+    extra_measures: list[ExtraMeasure] = Field(
+        default_factory=list,
+        description="beside absolute, positive and contribution, which cost nothing: relu_gate"
+        " costs a little, attribution a second pass with gradients",
+    )
+    num_attention_sequences: Natural = Field(0, description="for attention entropy; 0 for none")
+    num_next_token_sequences: Natural = Field(0, description="for next-token entropy; 0 for none")
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> ExtractCoefficients:
+        for key in ("num_sequences", "num_attention_sequences", "num_next_token_sequences"):
+            number = getattr(self, key)
+            if number % self.num_groups:
+                raise ValueError(f"num_groups {self.num_groups} must divide {key} {number}")
+            if number > self.num_sequences:
+                raise ValueError(f"{key} {number} exceeds num_sequences {self.num_sequences}")
+        return self
+
+
+class ExtractCoefficientsJob(ExtractCoefficients):
+    """What the job of ``extract_coefficients`` receives: ``corpus`` is its own."""
+
+    num_threads: Count
+
+
+class AggregateEntropy(Strict):
+    """From coefficients to entropies with intervals."""
+
+    num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
+    confidence: OpenFraction
+    dormant_ratio: OpenFraction = Field(
+        description="a memory is dormant below this multiple of its layer's mean |c|"
+    )
+    seed: Natural
+
+
+class DescribeMemories(Strict):
+    """The most and the least active memories of a checkpoint, in tokens."""
+
+    num_memories: Count = Field(description="of each end, in each layer")
+    num_tokens: Count = Field(description="tokens that a memory vector promotes most")
+
+
+class DescribeMemoriesJob(DescribeMemories):
+    """What the job of ``describe_memories`` receives."""
+
+    num_threads: Count
+
+
+class AggregateUpdates(Strict):
+    """From the changes of memories to their statistics; there is nothing to set."""

@@ -1,0 +1,91 @@
+"""From measurements to statistics, figures and the report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ke_steps.settings.learning import Variant
+from ke_steps.settings.types import Name, Natural, OpenFraction, Strict
+
+FigureName = Literal[
+    "entropy_by_stage",
+    "entropy_by_layer",
+    "entropy_by_measure",
+    "entropy_by_corpus",
+    "attention_and_next_token_entropy",
+    "acquisition_and_forgetting",
+    "performance_by_stage",
+    "probe_curves",
+    "knowledge_by_injection",
+    "variants",
+    "resuscitation_by_boost",
+    "resuscitation_by_quantile",
+    "resuscitation_by_stage",
+    "attention_temperature",
+    "learning_by_recipe",
+    "learning_by_model",
+    "retention_over_time",
+    "entropy_and_learning",
+    "coefficient_distributions",
+    "novelty_by_corpus",
+    "update_map",
+    "ranking_changes",
+]
+
+
+class Summarize(Strict):
+    """Statistics over the whole study."""
+
+    confidence: OpenFraction
+    num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
+    min_points: Annotated[int, Field(strict=True, ge=3)] = Field(
+        4, description="fewer points than this make a claim about a trend inconclusive"
+    )
+    turnover_fraction: OpenFraction = Field(
+        0.1, description="size of the most and the least active set whose turnover is told"
+    )
+    seed: Natural
+
+
+class SummarizeJob(Summarize):
+    """What the job of ``summarize`` receives: how to read the names in its results."""
+
+    corpus: Name = Field(description="the main one of the entropies")
+    variant_kinds: dict[Name, Literal["resuscitate", "temper_attention"]] = Field(
+        description="of every variant of the study"
+    )
+    places: dict[str, list[str]] = Field(
+        default_factory=dict, description="what the patterns of the command line stand for"
+    )
+
+
+class PlotFigures(Strict):
+    """Which figures to draw."""
+
+    figures: Annotated[list[FigureName], Field(min_length=1)] | None = Field(
+        None, description="all that the study has data for when absent"
+    )
+
+
+class PlotFiguresJob(PlotFigures):
+    """What the job of ``plot_figures`` receives: the figures chosen, and what their axes mean."""
+
+    figures: list[FigureName]
+    corpus: Name = Field(description="the corpus of the entropies whose group names none")
+    variants: dict[Name, Variant] = Field(description="in the order of the config")
+    recipes: list[Name] = Field(description="in the order of the config: the first is the main one")
+
+
+class WriteReport(Strict):
+    """The report's own words."""
+
+    title: Annotated[str, Field(strict=True, min_length=1)]
+    description: Annotated[str, Field(strict=True)] = ""
+
+
+class WriteReportJob(WriteReport):
+    """What the job of ``write_report`` receives: the whole study, to be shown."""
+
+    study: dict[str, Any]

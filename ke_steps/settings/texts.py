@@ -1,0 +1,160 @@
+"""Texts: the synthetic world, corpora, and new knowledge to be injected."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ke_steps.settings.types import Count, InputPath, Name, Natural, Strict
+
+HubRepo = Annotated[
+    str, Field(strict=True, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=96)
+]
+PresetName = Literal["dolma_first_batch", "pubmed_abstracts", "c4"]
+
+
+class World(Strict):
+    """The synthetic world: who lives in it and how its facts are told."""
+
+    seed: Natural
+    num_people: Count = Field(
+        description="people of the pretraining domain, each with 5 attributes"
+    )
+    num_continual_entities: Count = Field(description="entities of the continual-learning domain")
+    num_questions: Count = Field(description="multiple-choice questions on pretrained facts")
+
+    @model_validator(mode="after")
+    def _questions_differ(self) -> World:
+        if self.num_questions > 5 * self.num_people:
+            raise ValueError(
+                f"num_questions {self.num_questions} exceeds the {5 * self.num_people} facts"
+                f" of num_people {self.num_people}, 5 each"
+            )
+        return self
+
+
+class WorldText(Strict):
+    """Documents drawn from the world: an endless, seeded stream."""
+
+    kind: Literal["world"]
+    domain: Literal["pretraining", "continual"]
+
+
+class LocalText(Strict):
+    """Local files (.txt, .jsonl, .jsonl.gz, .parquet); ``text_field`` names the text column."""
+
+    kind: Literal["text"]
+    paths: Annotated[list[InputPath], Field(min_length=1)]
+    text_field: Annotated[str, Field(strict=True, min_length=1)] = "text"
+
+
+class HubDatasetText(Strict):
+    """A dataset of the Hugging Face hub, streamed at a fixed revision."""
+
+    kind: Literal["hub_dataset"]
+    repo: HubRepo
+    revision: Annotated[str, Field(strict=True, min_length=1)] = Field(
+        description="a commit, tag or branch; the commit found is recorded"
+    )
+    subset: Annotated[str, Field(strict=True, min_length=1)] | None = Field(
+        None, description="the dataset's configuration, when it has several"
+    )
+    split: Annotated[str, Field(strict=True, min_length=1)] = "train"
+    text_field: Annotated[str, Field(strict=True, min_length=1)] = "text"
+    id_field: Annotated[str, Field(strict=True, min_length=1)] | None = Field(
+        None, description="column that names a document; its place in the stream when absent"
+    )
+    seed: Natural | None = Field(
+        None, description="shuffles shards and, within a buffer, documents; their order when absent"
+    )
+
+
+class TokenFileText(Strict):
+    """Documents already tokenised: a raw file of token ids, local or read by HTTP range."""
+
+    kind: Literal["token_file"]
+    location: InputPath = Field(description="a path or an http(s) URL")
+    dtype: Literal["uint16", "uint32"]
+
+
+class PresetText(Strict):
+    """A source that the paper used, by name (see ``_corpus_presets``)."""
+
+    kind: Literal["preset"]
+    name: PresetName
+
+
+TextSource = WorldText | LocalText | HubDatasetText | TokenFileText
+
+
+class Corpus(Strict):
+    """Documents packed into sequences of equal length."""
+
+    source: Annotated[TextSource | PresetText, Field(discriminator="kind")]
+    num_sequences: Count
+    sequence_length_tokens: Annotated[int, Field(strict=True, ge=8)]
+    skip_sequences: Natural = Field(0, description="sequences of the stream to pass over first")
+
+
+class PrepareCorpus(Strict):
+    """One corpus as its job receives it: presets spelled out, the world where its text is from."""
+
+    source: Annotated[TextSource, Field(discriminator="kind")]
+    num_sequences: Count
+    sequence_length_tokens: Annotated[int, Field(strict=True, ge=8)]
+    skip_sequences: Natural = 0
+    world: World | None = None
+
+
+class EvaluateNovelty(Strict):
+    """How new each corpus is to a model's last checkpoint: perplexity by document."""
+
+    corpora: Annotated[list[Name], Field(min_length=1)]
+    num_documents: Count = Field(description="documents of each corpus, from its beginning")
+    max_document_tokens: Annotated[int, Field(strict=True, ge=2)] = Field(
+        description="a document is scored up to this many tokens"
+    )
+    batch_size_sequences: Count
+
+
+class EvaluateNoveltyJob(EvaluateNovelty):
+    """What the job of ``evaluate_novelty`` receives."""
+
+    num_threads: Count
+
+
+class WorldKnowledge(Strict):
+    """Invented passages of the synthetic world."""
+
+    kind: Literal["world"]
+
+
+class FictionalKnowledge(Strict):
+    """The FICTIONAL KNOWLEDGE files of Chang et al. 2024 (JSON lists of passages)."""
+
+    kind: Literal["fictional_knowledge"]
+    paraphrase_path: InputPath
+    once_path: InputPath
+
+
+class Knowledge(Strict):
+    """New knowledge: passages seen as paraphrases at every injection, and passages seen once."""
+
+    source: Annotated[WorldKnowledge | FictionalKnowledge, Field(discriminator="kind")]
+    num_paraphrase_passages: Natural
+    num_once_passages: Natural
+
+    @model_validator(mode="after")
+    def _has_passages(self) -> Knowledge:
+        if self.num_paraphrase_passages + self.num_once_passages == 0:
+            raise ValueError(
+                "num_paraphrase_passages and num_once_passages are both 0: nothing to learn"
+            )
+        return self
+
+
+class PrepareKnowledge(Knowledge):
+    """The passages and probes, with the world when they come from there."""
+
+    world: World | None = None

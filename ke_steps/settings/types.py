@@ -1,0 +1,53 @@
+"""The kinds of values that a config may hold, each with its bounds."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _parse_scientific(value: Any) -> Any:
+    """YAML 1.1 reads ``4e-4`` as text: accept it as the number it means."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _refuse_traversal(path: str) -> str:
+    if ".." in path.split("/"):
+        raise ValueError("must not contain '..'")
+    return path
+
+
+def _refuse_place(name: str) -> str:
+    if re.fullmatch(r"(step|seed)\d+", name):
+        raise ValueError("is how results name a step or a seed; choose another name")
+    return name
+
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Natural = Annotated[int, Field(strict=True, ge=0)]
+Positive = Annotated[float, BeforeValidator(_parse_scientific), Field(strict=True, gt=0)]
+NonNegative = Annotated[float, BeforeValidator(_parse_scientific), Field(strict=True, ge=0)]
+Fraction = Annotated[float, BeforeValidator(_parse_scientific), Field(strict=True, ge=0, le=1)]
+OpenFraction = Annotated[float, BeforeValidator(_parse_scientific), Field(strict=True, gt=0, lt=1)]
+Name = Annotated[
+    str,
+    Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64),
+    AfterValidator(_refuse_place),
+]
+ResultsPath = Annotated[
+    str, Field(strict=True, pattern=r"^[A-Za-z0-9_./-]+$"), AfterValidator(_refuse_traversal)
+]
+InputPath = Annotated[str, Field(strict=True, min_length=1)]
+
+
+class Strict(BaseModel):
+    """Unknown keys, infinities and silent conversions are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
