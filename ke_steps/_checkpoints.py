@@ -1,7 +1,7 @@
 """Checkpoint directories: safetensors, config and tokenizer, and the manifest, written last.
 
 A checkpoint is named by its ``manifest.json``: where that is, all it lists is beside it, whole.
-This module imports neither torch nor transformers.
+This module imports neither torch nor transformers, but where a model is saved.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ def save_checkpoint(
         step: training steps done.
         source: how the weights came about, as JSON values.
     """
+    from ke_steps._feed_forward import describe
+
     directory = clear_directory(manifest)
     save_weights(model, directory)
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer_directory / name, directory / name)
-    write_manifest(manifest, step=step, source=source, num_parameters=model.num_parameters())
+    write_manifest(manifest, step=step, source=source, sizes=describe(model))
 
 
 def save_weights(model: PreTrainedModel, directory: Path) -> None:
@@ -68,24 +70,26 @@ def clear_directory(manifest: Path) -> Path:
 
 
 def write_manifest(
-    manifest: Path, *, step: int, source: Mapping[str, Any], num_parameters: int
+    manifest: Path, *, step: int, source: Mapping[str, Any], sizes: Mapping[str, Any]
 ) -> None:
-    """Describe the files beside ``manifest`` and write it: from now on the checkpoint exists."""
-    directory = manifest.parent
-    config = json.loads((directory / "config.json").read_text())
-    files = sorted(path for path in directory.iterdir() if path.suffix in {".json", ".safetensors"})
+    """Describe the files beside ``manifest`` and write it: from now on the checkpoint exists.
+
+    Args:
+        manifest: beside the checkpoint's other files.
+        step: training steps done.
+        source: where the weights are from, as JSON values.
+        sizes: the model's architecture and sizes, of ``_feed_forward.describe``.
+    """
+    files = sorted(
+        path for path in manifest.parent.iterdir() if path.suffix in {".json", ".safetensors"}
+    )
     weights = [path for path in files if path.suffix == ".safetensors"]
     write_json(
         manifest,
         {
             "kind": "checkpoint",
             "step": step,
-            "architecture": config["architectures"][0],
-            "num_layers": config["num_hidden_layers"],
-            "num_memories": config["intermediate_size"],
-            "hidden_size": config["hidden_size"],
-            "vocab_size": config["vocab_size"],
-            "num_parameters": num_parameters,
+            **sizes,
             "source": dict(source),
             "tensors": describe_tensors(weights),
             "files": {

@@ -1,101 +1,27 @@
-"""Models and their feed-forward layers, seen as key-value memories.
-
-A feed-forward layer is FFN(x) = Σᵢ cᵢ · vᵢ (+ bias): the *memory vectors* vᵢ are the columns of the
-output projection, the *memory coefficients* cᵢ its input (paper, section 2; FACTS: knowledge
-entropy). A gated layer has c = act(gate(x)) · up(x), linear in row i of the up projection; an
-ungated one has c = act(up(x)).
-"""
+"""Models as they are loaded for measuring and learning, and their logits."""
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 
-import safetensors
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from ke_steps import _checkpoints, _provenance
 from ke_steps._errors import UserError
+from ke_steps._families import read_family
+from ke_steps._feed_forward import feed_forward
+from ke_steps._interventions import Intervention, read_intervention
+from ke_steps._queries import scale_queries
 
 # What transformers warns about here (default token ids, its own loading bars) concerns generation.
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
-
-
-@dataclass(frozen=True)
-class _Family:
-    model_type: str
-    up: str
-    output: str
-    is_gated: bool
-
-
-_FAMILIES = {
-    "OlmoForCausalLM": _Family("olmo", "mlp.up_proj", "mlp.down_proj", is_gated=True),
-    "LlamaForCausalLM": _Family("llama", "mlp.up_proj", "mlp.down_proj", is_gated=True),
-    "GPTNeoXForCausalLM": _Family(
-        "gpt_neox", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", is_gated=False
-    ),
-}
-
-
-@dataclass(frozen=True)
-class FeedForward:
-    """The feed-forward layers of a model, l = 0…num_layers-1, each with m memories of width d."""
-
-    up_projections: list[nn.Linear]
-    """Row i of layer l's weight (m, d), and of its bias if any, produces coefficient i."""
-
-    output_projections: list[nn.Linear]
-    """Modules whose input (…, m) is the memory coefficients of layer l."""
-
-    is_gated: bool
-    """Whether coefficient i is linear in row i of the up projection."""
-
-    @property
-    def num_layers(self) -> int:
-        """Number of feed-forward layers L."""
-        return len(self.output_projections)
-
-    @property
-    def num_memories(self) -> int:
-        """Number of memories m of a layer."""
-        return self.output_projections[0].in_features
-
-    def memory_vectors(self, layer: int) -> Tensor:
-        """Return the memory vectors (m, d) of a layer."""
-        return self.output_projections[layer].weight.T
-
-
-def feed_forward(model: PreTrainedModel) -> FeedForward:
-    """Find the feed-forward layers of a model of a known architecture.
-
-    Raises:
-        UserError: the architecture is unknown.
-    """
-    family = _family(type(model).__name__, where="model")
-    layers = list(model.base_model.layers)
-    return FeedForward(
-        up_projections=[attrgetter(family.up)(layer) for layer in layers],
-        output_projections=[attrgetter(family.output)(layer) for layer in layers],
-        is_gated=family.is_gated,
-    )
-
-
-def _family(architecture: str, *, where: str) -> _Family:
-    if architecture not in _FAMILIES:
-        raise UserError(
-            f"{where}: architecture {architecture!r} is unknown, known are {', '.join(_FAMILIES)}"
-        )
-    return _FAMILIES[architecture]
 
 
 def choose_device() -> torch.device:
@@ -124,17 +50,7 @@ def read_config(directory: Path) -> PreTrainedConfig:
         UserError: unreadable, or of an unknown architecture.
     """
     path = directory / "config.json"
-    try:
-        raw = json.loads(path.read_text())
-        architecture = (raw.get("architectures") or [None])[0]
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not a readable model config ({error})") from error
-    family = _family(architecture, where=str(path))
-    if raw.get("model_type") != family.model_type:
-        raise UserError(
-            f"{path}: model_type {raw.get('model_type')!r} does not belong to {architecture},"
-            f" expected {family.model_type!r}"
-        )
+    read_family(path)
     try:
         return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except StrictDataclassError as error:
@@ -145,66 +61,101 @@ def read_config(directory: Path) -> PreTrainedConfig:
 def load_model(
     checkpoint: Path,
     *,
-    multipliers: Path | None = None,
+    intervention: Path | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device,
 ) -> PreTrainedModel:
-    """Load a checkpoint for measuring: evaluation mode, scaled-dot-product attention.
+    """Load a checkpoint for measuring: evaluation mode, ``attention_implementation``.
 
     Args:
         checkpoint: the checkpoint's manifest.
-        multipliers: safetensors file with ``multipliers`` (num_layers, m), applied to the rows of
-            the up projections in fp32 before the cast to ``dtype``.
+        intervention: safetensors file with factors on some rows (see ``_interventions``), applied
+            in fp32 before the cast to ``dtype``.
         dtype: of all parameters.
         device: where the model goes.
 
     Raises:
-        UserError: unknown architecture, damaged checkpoint, or multipliers that do not fit.
+        UserError: unknown architecture, damaged checkpoint, or an intervention that does not fit.
     """
     _checkpoints.read_manifest(checkpoint)
     directory = checkpoint.parent
+    config = read_config(directory)
     model = AutoModelForCausalLM.from_pretrained(
         directory,
-        config=read_config(directory),
-        dtype=dtype if multipliers is None else torch.float32,
-        attn_implementation="sdpa",
+        config=config,
+        dtype=dtype if intervention is None else torch.float32,
+        attn_implementation=attention_implementation(config),
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
     )
-    if multipliers is not None:
-        apply_multipliers(model, read_multipliers(multipliers), where=str(multipliers))
+    if intervention is not None:
+        intervene(model, read_intervention(intervention), where=str(intervention))
         # parameters only: model.to(dtype) would also round the rotary frequencies
         for parameter in model.parameters():
             parameter.data = parameter.data.to(dtype)
     return model.to(device).eval()
 
 
-def read_multipliers(path: Path) -> Tensor:
-    """Read ``multipliers`` (num_layers, m) fp32 from a safetensors file."""
-    try:
-        return load_file(path)["multipliers"]
-    except (safetensors.SafetensorError, OSError, KeyError) as error:
-        raise UserError(f"{path}: no readable tensor 'multipliers' ({error})") from error
+def attention_implementation(config: PreTrainedConfig) -> str:
+    """Return the fastest attention of transformers that is right for a model.
 
-
-def apply_multipliers(model: PreTrainedModel, multipliers: Tensor, *, where: str) -> None:
-    """Scale row i of layer l's up projection by ``multipliers[l, i]``, in place.
-
-    In a gated layer this scales coefficient i by the same factor, for the same input. An ungated
-    layer bends the factor through its activation, so it is refused.
+    Gemma 2 caps its attention scores, which torch's scaled-dot-product attention cannot.
     """
+    return "eager" if config.model_type == "gemma2" else "sdpa"
+
+
+def intervene(model: PreTrainedModel, intervention: Intervention, *, where: str) -> None:
+    """Scale rows of a model's parameters, in place.
+
+    ``up_rows`` scale the coefficients of a gated model by the same factors, for the same input.
+    ``key_rows`` do not: in an ungated model c = act(k · x + b), so that the activation bends the
+    factor on k and b.
+
+    Raises:
+        UserError: the factors are not for such a model.
+    """
+    target, factors = intervention
     layers = feed_forward(model)
-    if not layers.is_gated:
+    expected = () if target == "query_rows" else (layers.num_layers, layers.num_memories)
+    if factors.shape != expected:
+        raise UserError(f"{where}: {target} is {factors.shape}, expected {expected}")
+    if target == "query_rows":
+        scale_queries(model, float(factors), where=where)
+        return
+    if layers.is_gated and target == "key_rows":
+        raise UserError(
+            f"{where}: {type(model).__name__} has gated feed-forward layers, whose coefficients"
+            " scale exactly with the rows of the up projection: use up_rows (resuscitate with"
+            " rows: up), key_rows are for ungated layers, where the scale is not linear"
+        )
+    if not layers.is_gated and target == "up_rows":
         raise UserError(
             f"{where}: {type(model).__name__} has ungated feed-forward layers, whose coefficients"
-            " are not linear in a row of the up projection: multipliers do not apply"
+            " are not linear in a row of the up projection: up_rows do not apply; key_rows"
+            " (resuscitate with rows: key) do, through the activation"
         )
-    expected = (layers.num_layers, layers.num_memories)
-    if tuple(multipliers.shape) != expected:
-        raise UserError(f"{where}: multipliers are {tuple(multipliers.shape)}, model is {expected}")
-    with torch.no_grad():
-        for projection, factor in zip(layers.up_projections, multipliers, strict=True):
-            projection.weight.mul_(factor[:, None])
-            if projection.bias is not None:
-                projection.bias.mul_(factor)
+    for layer, row_factors in enumerate(torch.from_numpy(factors)):
+        layers.up_rows(layer).scale(row_factors)
+
+
+def unembedding(model: PreTrainedModel) -> Tensor:
+    """Return the rows (V, d) whose products with a hidden state are the logits."""
+    return model.get_output_embeddings().weight
+
+
+def output_logits(
+    model: PreTrainedModel, hidden: Tensor, vocabulary: slice = slice(None)
+) -> Tensor:
+    """Return the logits (…, V) of a base model's last hidden states (…, d), as its forward does.
+
+    Args:
+        model: a causal language model; its final cap on logits (Gemma) is applied.
+        hidden: ``last_hidden_state`` of ``model.base_model``.
+        vocabulary: the token ids wanted; all when absent.
+    """
+    head = model.get_output_embeddings()
+    bias = None if head.bias is None else head.bias[vocabulary]
+    logits = F.linear(hidden, head.weight[vocabulary], bias)
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else torch.tanh(logits / cap) * cap

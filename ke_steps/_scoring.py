@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from ke_steps import _models
 from ke_steps._errors import UserError
 
 POSITIONS_PER_HEAD_CALL = 4096
@@ -121,12 +122,11 @@ def _score_positions(
     model: PreTrainedModel, hidden: Tensor, targets: Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Score targets (n,) given the hidden states (n, d) that predict them."""
-    head = model.get_output_embeddings()
     log_probabilities, is_argmax = [], []
     for h, t in zip(
         hidden.split(POSITIONS_PER_HEAD_CALL), targets.split(POSITIONS_PER_HEAD_CALL), strict=True
     ):
-        logits = head(h).float()
+        logits = _models.output_logits(model, h).float()
         log_probabilities.append(-F.cross_entropy(logits, t, reduction="none"))
         is_argmax.append(logits.argmax(dim=-1) == t)
     scores = torch.cat(log_probabilities).cpu().numpy()

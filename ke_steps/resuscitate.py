@@ -1,8 +1,14 @@
-"""Wake the dormant memories of a checkpoint: Algorithm 1 of the paper, as row multipliers.
+"""Wake the dormant memories of a checkpoint: Algorithm 1 of the paper, as factors on rows.
 
 Reads: Parquet of ``extract_coefficients``.
-Writes: safetensors with one tensor ``multipliers`` (num_layers, m) fp32, provenance as metadata.
-Loading a checkpoint with it scales row i of layer l's up projection by ``multipliers[l, i]``.
+Writes: safetensors with one tensor (num_layers, m) fp32, provenance as metadata, named by
+``settings.rows``: ``up_rows`` or ``key_rows``. Loading a checkpoint with it scales row i of layer
+l's up projection by the factor [l, i].
+
+- ``up``, gated models: this scales coefficient i by the same factor, exactly, for the same input.
+- ``key``, ungated models: c = act(k · x + b), so that the factor goes through the activation. It is
+  *not linear*: GELU passes a large positive input on but presses a negative one to zero, and a
+  scaled key can make a coefficient smaller. Measure the entropy that results.
 
 Per layer, with C = mean |c|: t is the p-th quantile of C (linear interpolation), and every memory
 with C ≤ t gets u = q · mean(C) / C; all others get 1 (paper, Algorithm 1; p = ``quantile``,
@@ -12,7 +18,7 @@ and drowns the layers above, which is what ``max_multiplier`` is for.
 Example::
 
     python -m ke_steps.resuscitate --coefficients coefficients.parquet \
-        --output multipliers.safetensors \
+        --output intervention.safetensors \
         --settings '{"quantile": 0.5, "boost": 2.0, "max_multiplier": 8.0}'
 """
 
@@ -22,29 +28,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
-from ke_steps import _cli, _provenance, _tables
+from ke_steps import _cli
+from ke_steps._coefficient_tables import read_activity
 from ke_steps._errors import UserError
+from ke_steps._interventions import Target, write_intervention
 from ke_steps.settings import Resuscitate
 
 
 def run(*, coefficients: Path, output: Path, settings: Resuscitate) -> None:
-    """Compute the row multipliers that wake a checkpoint's dormant memories."""
+    """Compute the factors on rows that wake a checkpoint's dormant memories."""
     activity = read_activity(coefficients)
     multipliers = np.stack([row_multipliers(layer, settings) for layer in activity])
-    metadata = {"ke_steps": _provenance.canonical_json(_provenance.current())}
-    with _tables.replacing(output) as beside:
-        save_file({"multipliers": multipliers.astype(np.float32)}, beside, metadata)
-
-
-def read_activity(path: Path) -> NDArray[np.float64]:
-    """Return ``mean_absolute`` as (num_layers, m)."""
-    table = _tables.read_table(path)
-    if not {"layer", "mean_absolute"} <= set(table.column_names):
-        raise UserError(f"{path}: not a table of coefficients, columns are {table.column_names}")
-    num_layers = table.column("layer")[-1].as_py() + 1
-    return table.column("mean_absolute").to_numpy().reshape(num_layers, -1)
+    target: Target = "up_rows" if settings.rows == "up" else "key_rows"
+    write_intervention(output, target, multipliers)
 
 
 def row_multipliers(activity: NDArray[np.float64], settings: Resuscitate) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ke_steps import _checkpoints, _tables
+from ke_steps import _checkpoints, _models, _schemas, _tables
 
 torch.set_num_threads(1)
 
@@ -29,15 +29,37 @@ SENTENCES = [
 ]
 
 
+_GROUPED = {"num_key_value_heads": 2}
+_EXPERTS = _GROUPED | {"intermediate_size": NUM_MEMORIES // 4, "num_experts_per_tok": 2}
+_GEMMA = _GROUPED | {"head_dim": 8, "query_pre_attn_scalar": 8}
+FAMILIES = {
+    "olmo": {"tie_word_embeddings": True},
+    "olmo2": _GROUPED,
+    "olmo3": _GROUPED,
+    "llama": {},
+    "mistral": _GROUPED,
+    "qwen2": _GROUPED,
+    "qwen3": _GROUPED | {"head_dim": 8},
+    "gemma2": _GEMMA,
+    "gemma3_text": _GEMMA,
+    "phi3": _GROUPED,
+    "gpt_neox": {},
+    "gpt2": {"n_inner": NUM_MEMORIES, "tie_word_embeddings": True},
+    "olmoe": _EXPERTS | {"num_experts": 4},
+    "mixtral": _EXPERTS | {"num_local_experts": 4},
+}
+"""Model types, and what their tiny models need beside what all have; all have 64 memories."""
+
+
 def build_model(family="olmo", *, seed=0, **overrides):
-    """Return a two-layer random model (fp32, evaluation mode) of ``olmo``, ``llama``, ``gpt_neox``.
+    """Return a two-layer random model (fp32, evaluation mode) of one of ``FAMILIES``.
 
     Weights are larger than at a usual initialisation, so that coefficients differ visibly.
     """
+    sizes = {} if "n_inner" in FAMILIES[family] else {"intermediate_size": NUM_MEMORIES}
     keywords = {
         "vocab_size": VOCAB_SIZE,
         "hidden_size": HIDDEN_SIZE,
-        "intermediate_size": NUM_MEMORIES,
         "num_hidden_layers": NUM_LAYERS,
         "num_attention_heads": 4,
         "max_position_embeddings": MAX_LENGTH_TOKENS,
@@ -45,11 +67,14 @@ def build_model(family="olmo", *, seed=0, **overrides):
         "bos_token_id": EOS_ID,
         "eos_token_id": EOS_ID,
         "pad_token_id": PAD_ID,
-        "tie_word_embeddings": family == "olmo",
-    } | overrides
+        "tie_word_embeddings": False,
+    }
+    config = transformers.AutoConfig.for_model(
+        family, **(keywords | sizes | FAMILIES[family] | overrides)
+    )
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(
-        transformers.AutoConfig.for_model(family, **keywords), attn_implementation="sdpa"
+        config, attn_implementation=_models.attention_implementation(config)
     )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -100,7 +125,7 @@ def build_sequences(path, num_sequences=8, sequence_length_tokens=16, *, seed=0,
     """Write a sequences table of random token ids (or of ``input_ids``); return its path."""
     if input_ids is None:
         input_ids = random_sequences(num_sequences, sequence_length_tokens, seed=seed)
-    schema = _tables.sequences_schema(input_ids.shape[1])
+    schema = _schemas.sequences_schema(input_ids.shape[1])
     _tables.write_table(path, {"input_ids": list(input_ids)}, schema)
     return path
 

@@ -1,4 +1,4 @@
-"""Feed-forward layers as memories, loading, and multipliers."""
+"""Loading, interventions, logits, and what a manifest says."""
 
 import hashlib
 import json
@@ -11,62 +11,31 @@ from safetensors.torch import save_file
 
 from ke_steps import _checkpoints, _models
 from ke_steps._errors import UserError
+from ke_steps._feed_forward import feed_forward
 from tests import conftest
 
-FAMILIES = ["olmo", "llama", "gpt_neox"]
-GATED = ["olmo", "llama"]
+UNGATED = ["gpt_neox", "gpt2"]
 CPU = torch.device("cpu")
-
-
-def record(modules, model, input_ids):
-    """Return the inputs and outputs of ``modules`` in a forward pass of the body."""
-    inputs, outputs = [], []
-
-    def keep(_, given, result):
-        inputs.append(given[0])
-        outputs.append(result)
-
-    handles = [module.register_forward_hook(keep) for module in modules]
-    with torch.inference_mode():
-        model.base_model(input_ids=input_ids, use_cache=False)
-    for handle in handles:
-        handle.remove()
-    return inputs, outputs
 
 
 def token_ids(seed=0):
     return torch.from_numpy(conftest.random_sequences(3, 16, seed=seed)).long()
 
 
-def write_multipliers(path, multipliers):
-    save_file({"multipliers": multipliers}, path)
+def write_rows(path, factors, target="up_rows"):
+    save_file({target: factors}, path)
     return path
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_memories_times_coefficients_are_the_layer(family):
-    model = conftest.build_model(family)
-    layers = _models.feed_forward(model)
-    assert layers.num_layers == conftest.NUM_LAYERS
-    assert layers.num_memories == conftest.NUM_MEMORIES
-    assert [tuple(up.weight.shape) for up in layers.up_projections] == [(64, 32)] * 2
-    coefficients, _ = record(layers.output_projections, model, token_ids())
-    _, layer_outputs = record([layer.mlp for layer in model.base_model.layers], model, token_ids())
-    for layer, c in enumerate(coefficients):
-        vectors = layers.memory_vectors(layer)
-        total = sum(c[..., [i]] * vectors[i] for i in range(layers.num_memories))
-        bias = layers.output_projections[layer].bias
-        total = total if bias is None else total + bias
-        torch.testing.assert_close(total, layer_outputs[layer], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", conftest.FAMILIES)
 def test_load_returns_what_was_saved(tmp_path, family):
     model = conftest.build_model(family)
     manifest = conftest.build_checkpoint(tmp_path / family, model=model)
     loaded = _models.load_model(manifest, device=CPU)
     assert not loaded.training
-    assert loaded.config._attn_implementation == "sdpa"
+    # torch's own attention has no cap on the scores
+    expected = "eager" if family == "gemma2" else "sdpa"
+    assert loaded.config._attn_implementation == expected
     for (name, expected), (other, found) in zip(
         model.state_dict().items(), loaded.state_dict().items(), strict=True
     ):
@@ -76,74 +45,142 @@ def test_load_returns_what_was_saved(tmp_path, family):
         assert torch.equal(model(token_ids()).logits, loaded(token_ids()).logits)
 
 
-@pytest.mark.parametrize("family", GATED)
-def test_multipliers_scale_coefficients_of_the_same_input(tmp_path, family):
+def test_capped_attention_scores_are_loaded_capped(tmp_path):
+    model = conftest.build_model("gemma2", attn_logit_softcapping=0.5)
+    manifest = conftest.build_checkpoint(tmp_path / "gemma2", model=model)
+    uncapped = conftest.build_model("gemma2", attn_logit_softcapping=None)
+    loaded = _models.load_model(manifest, device=CPU)
+    with torch.inference_mode():
+        logits, plain = loaded(token_ids()).logits, uncapped(token_ids()).logits
+    assert not torch.allclose(logits, plain, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", conftest.FAMILIES)
+def test_output_logits_are_those_of_the_model(family):
+    caps = {"final_logit_softcapping": 0.5} if family.startswith("gemma") else {}
+    model = conftest.build_model(family, **caps)
+    with torch.no_grad():
+        expected = model(token_ids()).logits
+        hidden = model.base_model(token_ids(), use_cache=False).last_hidden_state
+        assert torch.equal(_models.output_logits(model, hidden), expected)
+        some = _models.output_logits(model, hidden, slice(100, 200))
+        products = hidden @ _models.unembedding(model).T
+    torch.testing.assert_close(some, expected[..., 100:200], rtol=1e-6, atol=1e-6)
+    products = 0.5 * torch.tanh(2 * products) if caps else products
+    torch.testing.assert_close(products, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [name for name in conftest.FAMILIES if name not in UNGATED])
+def test_up_rows_scale_the_up_projection_alone(tmp_path, family):
     overrides = {"mlp_bias": True} if family == "llama" else {}
     model = conftest.build_model(family, **overrides)
     manifest = conftest.build_checkpoint(tmp_path / family, model=model)
-    factors = torch.rand(2, 64) * 3
-    path = write_multipliers(tmp_path / "multipliers.safetensors", factors)
-    scaled = _models.load_model(manifest, multipliers=path, device=CPU)
+    factors = 0.5 + torch.rand(2, 64)
+    path = write_rows(tmp_path / "intervention.safetensors", factors)
+    scaled = _models.load_model(manifest, intervention=path, device=CPU)
+    changed = [
+        name
+        for name, weight in model.state_dict().items()
+        if not torch.equal(weight, scaled.state_dict()[name])
+    ]
+    assert len(changed) == (4 if overrides else 2)
+    for layer in range(2):
+        *gates, up = feed_forward(model).keys(layer)
+        *others, found = feed_forward(scaled).keys(layer)
+        assert torch.equal(found, up * factors[layer][:, None])
+        assert torch.equal(others[0], gates[0])
+        if overrides:
+            bias = model.base_model.layers[layer].mlp.up_proj.bias
+            found = scaled.base_model.layers[layer].mlp.up_proj.bias
+            assert torch.equal(found, bias * factors[layer])
+
+
+@pytest.mark.parametrize(
+    ("family", "key"), [("gpt_neox", "mlp.dense_h_to_4h"), ("gpt2", "mlp.c_fc")]
+)
+def test_key_rows_scale_what_goes_into_the_activation(tmp_path, family, key):
+    model = conftest.build_model(family)
+    manifest = conftest.build_checkpoint(tmp_path / family, model=model)
+    factors = 0.5 + torch.rand(2, 64)
+    path = write_rows(tmp_path / "intervention.safetensors", factors, "key_rows")
+    scaled = _models.load_model(manifest, intervention=path, device=CPU)
     given = torch.randn(5, conftest.HIDDEN_SIZE)
     for layer in range(2):
-        pair = []
-        for m in (model, scaled):
-            mlp = m.base_model.layers[layer].mlp
-            pair.append(mlp.act_fn(mlp.gate_proj(given)) * mlp.up_proj(given))
-        torch.testing.assert_close(pair[1], pair[0] * factors[layer], rtol=1e-5, atol=1e-6)
+        body = f"{model.base_model_prefix}.{'h' if family == 'gpt2' else 'layers'}.{layer}."
+        before, after = (m.get_submodule(body + key)(given) for m in (model, scaled))
+        torch.testing.assert_close(after, before * factors[layer], rtol=1e-5, atol=1e-6)
+        bent = torch.nn.functional.gelu(before) * factors[layer]
+        assert not torch.allclose(torch.nn.functional.gelu(after), bent, atol=1e-2)
 
 
-def test_multipliers_are_applied_before_the_cast(tmp_path):
+def test_factors_are_applied_before_the_cast(tmp_path):
     manifest = conftest.build_checkpoint(tmp_path / "olmo")
     plain = _models.load_model(manifest, device=CPU)
     factors = torch.rand(2, 64) * 3
-    path = write_multipliers(tmp_path / "multipliers.safetensors", factors)
-    scaled = _models.load_model(manifest, multipliers=path, dtype=torch.bfloat16, device=CPU)
+    path = write_rows(tmp_path / "intervention.safetensors", factors)
+    scaled = _models.load_model(manifest, intervention=path, dtype=torch.bfloat16, device=CPU)
     for layer in range(2):
-        weight = _models.feed_forward(plain).up_projections[layer].weight * factors[layer][:, None]
-        found = _models.feed_forward(scaled).up_projections[layer].weight
-        assert torch.equal(found, weight.to(torch.bfloat16))
+        weight = feed_forward(plain).keys(layer)[-1] * factors[layer][:, None]
+        assert torch.equal(feed_forward(scaled).keys(layer)[-1], weight.to(torch.bfloat16))
 
 
-def test_unit_multipliers_change_nothing_in_bf16(tmp_path):
+def test_unit_factors_change_nothing_in_bf16(tmp_path):
     """Also the rotary frequencies stay in fp32 through the cast."""
     manifest = conftest.build_checkpoint(tmp_path / "olmo")
-    path = write_multipliers(tmp_path / "multipliers.safetensors", torch.ones(2, 64))
+    path = write_rows(tmp_path / "intervention.safetensors", torch.ones(2, 64))
     keywords = {"dtype": torch.bfloat16, "device": CPU}
     plain = _models.load_model(manifest, **keywords)
-    unit = _models.load_model(manifest, multipliers=path, **keywords)
+    unit = _models.load_model(manifest, intervention=path, **keywords)
     assert unit.base_model.rotary_emb.inv_freq.dtype == torch.float32
     with torch.inference_mode():
         assert torch.equal(plain(token_ids()).logits, unit(token_ids()).logits)
 
 
-def test_tied_embeddings_stay_tied_under_multipliers(tmp_path):
+def test_tied_embeddings_stay_tied_under_an_intervention(tmp_path):
     manifest = conftest.build_checkpoint(tmp_path / "olmo")
-    path = write_multipliers(tmp_path / "multipliers.safetensors", torch.ones(2, 64))
-    model = _models.load_model(manifest, multipliers=path, dtype=torch.bfloat16, device=CPU)
+    path = write_rows(tmp_path / "intervention.safetensors", torch.ones(2, 64))
+    model = _models.load_model(manifest, intervention=path, dtype=torch.bfloat16, device=CPU)
     assert model.lm_head.weight.data_ptr() == model.base_model.embed_tokens.weight.data_ptr()
 
 
-def test_ungated_layers_refuse_multipliers(tmp_path):
-    manifest = conftest.build_checkpoint(tmp_path / "neox", "gpt_neox")
-    path = write_multipliers(tmp_path / "multipliers.safetensors", torch.ones(2, 64))
+@pytest.mark.parametrize("family", UNGATED)
+def test_ungated_layers_refuse_up_rows(tmp_path, family):
+    manifest = conftest.build_checkpoint(tmp_path / family, family)
+    path = write_rows(tmp_path / "intervention.safetensors", torch.ones(2, 64))
     with pytest.raises(UserError, match="not linear in a row of the up projection"):
-        _models.load_model(manifest, multipliers=path, device=CPU)
+        _models.load_model(manifest, intervention=path, device=CPU)
 
 
-def test_multipliers_of_another_shape_are_refused(tmp_path, checkpoint):
-    path = write_multipliers(tmp_path / "multipliers.safetensors", torch.ones(2, 63))
-    with pytest.raises(UserError, match=r"multipliers are \(2, 63\), model is \(2, 64\)"):
-        _models.load_model(checkpoint, multipliers=path, device=CPU)
+@pytest.mark.parametrize("family", ["olmo", "phi3", "mixtral"])
+def test_gated_layers_refuse_key_rows(tmp_path, family):
+    manifest = conftest.build_checkpoint(tmp_path / family, family)
+    path = write_rows(tmp_path / "intervention.safetensors", torch.ones(2, 64), "key_rows")
+    with pytest.raises(UserError, match=r"gated feed-forward layers, .* use up_rows"):
+        _models.load_model(manifest, intervention=path, device=CPU)
+
+
+def test_foreign_interventions_are_refused(tmp_path, checkpoint):
+    path = write_rows(tmp_path / "intervention.safetensors", torch.ones(2, 63))
+    with pytest.raises(UserError, match=r"up_rows is \(2, 63\), expected \(2, 64\)"):
+        _models.load_model(checkpoint, intervention=path, device=CPU)
+    write_rows(path, torch.ones(2), "query_rows")
+    with pytest.raises(UserError, match=r"query_rows is \(2,\), expected \(\)"):
+        _models.load_model(checkpoint, intervention=path, device=CPU)
+    write_rows(path, torch.ones(2, 64), "multipliers")
+    with pytest.raises(UserError, match="holds multipliers, an intervention holds one of up_rows"):
+        _models.load_model(checkpoint, intervention=path, device=CPU)
+    save_file({"up_rows": torch.ones(2, 64), "query_rows": torch.tensor(1.0)}, path)
+    with pytest.raises(UserError, match="an intervention holds one of up_rows, key_rows, query"):
+        _models.load_model(checkpoint, intervention=path, device=CPU)
     path.write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="no readable tensor 'multipliers'"):
-        _models.load_model(checkpoint, multipliers=path, device=CPU)
+    with pytest.raises(UserError, match="not a readable safetensors file"):
+        _models.load_model(checkpoint, intervention=path, device=CPU)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architectures": ["MambaForCausalLM"]}, "known are OlmoForCausalLM, Llama.*, GPTNeoX"),
+        ({"architectures": ["MambaForCausalLM"]}, "known are OlmoForCausalLM, .*Llama.*, GPTNeoX"),
         ({"architectures": None}, "architecture None is unknown"),
         ({"hidden_size": "wide"}, "not a readable model config .*hidden_size"),
         ({"model_type": "qwen2"}, "model_type 'qwen2' does not belong to OlmoForCausalLM"),
@@ -158,7 +195,7 @@ def test_foreign_configs_are_refused(tmp_path, checkpoint, change, message):
 
 def test_unknown_model_class_is_refused():
     with pytest.raises(UserError, match="architecture 'Linear' is unknown"):
-        _models.feed_forward(torch.nn.Linear(1, 1))
+        feed_forward(torch.nn.Linear(1, 1))
 
 
 def test_manifest_describes_the_checkpoint(tmp_path):

@@ -1,18 +1,18 @@
-"""Algorithm 1 as row multipliers."""
+"""Algorithm 1 as factors on rows."""
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ke_steps import _tables, resuscitate
+from ke_steps import _schemas, _tables, resuscitate
 from ke_steps._errors import UserError
 from ke_steps.settings import Resuscitate
 from tests.steps.test_aggregate_entropy import random_activity, write_coefficients
 
 
-def job(quantile=0.5, boost=2.0, max_multiplier=None):
-    return Resuscitate(quantile=quantile, boost=boost, max_multiplier=max_multiplier)
+def job(quantile=0.5, boost=2.0, max_multiplier=None, rows="up"):
+    return Resuscitate(quantile=quantile, boost=boost, max_multiplier=max_multiplier, rows=rows)
 
 
 @pytest.mark.parametrize("quantile", [0.25, 0.5, 0.9])
@@ -54,24 +54,25 @@ def test_dead_memories_need_a_cap():
     np.testing.assert_allclose(found, [8.0, 8.0, 1.0, 1.0])
 
 
-def test_writes_one_tensor(tmp_path):
+@pytest.mark.parametrize(("rows", "name"), [("up", "up_rows"), ("key", "key_rows")])
+def test_writes_one_tensor(tmp_path, rows, name):
     group_activity = random_activity(num_layers=3, m=50)
     path = write_coefficients(tmp_path / "coefficients.parquet", group_activity)
     written = []
-    for name in ("a", "b"):
-        output = tmp_path / f"{name}.safetensors"
-        resuscitate.run(coefficients=path, output=output, settings=job())
+    for attempt in ("a", "b"):
+        output = tmp_path / f"{attempt}.safetensors"
+        resuscitate.run(coefficients=path, output=output, settings=job(rows=rows))
         written.append(output)
     tensors = load_file(written[0])
-    assert list(tensors) == ["multipliers"]
-    assert tensors["multipliers"].dtype == np.float32
+    assert list(tensors) == [name]
+    assert tensors[name].dtype == np.float32
     expected = [resuscitate.row_multipliers(a.mean(axis=0), job()) for a in group_activity]
-    np.testing.assert_allclose(tensors["multipliers"], np.stack(expected), rtol=1e-6)
+    np.testing.assert_allclose(tensors[name], np.stack(expected), rtol=1e-6)
     assert written[0].read_bytes() == written[1].read_bytes()
 
 
 def test_a_foreign_table_is_refused(tmp_path):
     path = tmp_path / "foreign.parquet"
-    _tables.write_table(path, [], _tables.PROBES)
+    _tables.write_table(path, [], _schemas.PROBES)
     with pytest.raises(UserError, match="not a table of coefficients"):
         resuscitate.run(coefficients=path, output=tmp_path / "x.safetensors", settings=job())

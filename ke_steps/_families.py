@@ -1,0 +1,141 @@
+"""The architectures that are known: where their memories and their attention queries are.
+
+A family's feed-forward layer has one of four forms, told by ``form``:
+
+- ``gated``: c = act(gate(x)) · up(x), two linear layers;
+- ``fused``: likewise, gate and up stacked in one linear layer, gate first;
+- ``ungated``: c = act(up(x));
+- ``experts``: a mixture of fused gated layers, each token's weighted by its router.
+
+This module reads ``config.json`` and imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ke_steps._errors import UserError
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture. Names of modules are paths from a decoder layer."""
+
+    model_type: str
+    form: Literal["gated", "fused", "ungated", "experts"] = "gated"
+    keys: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")
+    """Modules that produce the coefficients; for ``experts`` the module that holds them all."""
+
+    output: str = "mlp.down_proj"
+    """The module whose input is the coefficients; for ``experts`` the block with the router."""
+
+    layers: str = "layers"
+    """The decoder layers' name in the base model."""
+
+    queries: str = "self_attn.q_proj"
+    """The query projection, or the fused one that starts with it or interleaves it by head."""
+
+    query_layout: Literal["alone", "leading", "interleaved"] = "alone"
+    normalises_queries: bool = False
+    default_softcapping: float | None = None
+    """Cap on the attention scores where ``config.json`` does not say."""
+
+
+_EXPERTS = ("mlp.experts",)
+_FAMILIES = {
+    "OlmoForCausalLM": Family("olmo"),
+    "Olmo2ForCausalLM": Family("olmo2", normalises_queries=True),
+    "Olmo3ForCausalLM": Family("olmo3", normalises_queries=True),
+    "LlamaForCausalLM": Family("llama"),
+    "MistralForCausalLM": Family("mistral"),
+    "Qwen2ForCausalLM": Family("qwen2"),
+    "Qwen3ForCausalLM": Family("qwen3", normalises_queries=True),
+    "Gemma2ForCausalLM": Family("gemma2", default_softcapping=50.0),
+    "Gemma3ForCausalLM": Family("gemma3_text", normalises_queries=True),
+    "Phi3ForCausalLM": Family(
+        "phi3",
+        form="fused",
+        keys=("mlp.gate_up_proj",),
+        queries="self_attn.qkv_proj",
+        query_layout="leading",
+    ),
+    "GPTNeoXForCausalLM": Family(
+        "gpt_neox",
+        form="ungated",
+        keys=("mlp.dense_h_to_4h",),
+        output="mlp.dense_4h_to_h",
+        queries="attention.query_key_value",
+        query_layout="interleaved",
+    ),
+    "GPT2LMHeadModel": Family(
+        "gpt2",
+        form="ungated",
+        keys=("mlp.c_fc",),
+        output="mlp.c_proj",
+        layers="h",
+        queries="attn.c_attn",
+        query_layout="leading",
+    ),
+    "OlmoeForCausalLM": Family(
+        "olmoe", form="experts", keys=_EXPERTS, output="mlp", normalises_queries=True
+    ),
+    "MixtralForCausalLM": Family("mixtral", form="experts", keys=_EXPERTS, output="mlp"),
+}
+
+
+def find_family(architecture: str | None, *, where: str) -> Family:
+    """Return the family of an architecture.
+
+    Raises:
+        UserError: the architecture is unknown.
+    """
+    if architecture not in _FAMILIES:
+        raise UserError(
+            f"{where}: architecture {architecture!r} is unknown, known are {', '.join(_FAMILIES)}"
+        )
+    return _FAMILIES[architecture]
+
+
+def read_family(path: Path) -> tuple[Family, dict[str, Any]]:
+    """Read a ``config.json``: return the family and the whole config.
+
+    Raises:
+        UserError: unreadable, of an unknown architecture, or of another family's model type.
+    """
+    try:
+        config = json.loads(path.read_text())
+        architecture = (config.get("architectures") or [None])[0]
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a readable model config ({error})") from error
+    family = find_family(architecture, where=str(path))
+    if config.get("model_type") != family.model_type:
+        raise UserError(
+            f"{path}: model_type {config.get('model_type')!r} does not belong to {architecture},"
+            f" expected {family.model_type!r}"
+        )
+    return family, config
+
+
+def refuse_query_scaling(family: Family, config: Mapping[str, Any], *, where: str) -> None:
+    """Refuse a model whose attention scores are not linear in its query projection.
+
+    Raises:
+        UserError: it normalises or clips its queries, or caps its attention scores.
+    """
+    softcapping = config.get("attn_logit_softcapping", family.default_softcapping)
+    if family.normalises_queries:
+        reason = "normalises its queries, which undoes any scale of the projection"
+    elif config.get("clip_qkv") is not None:
+        reason = f"clips its queries at clip_qkv {config['clip_qkv']}"
+    elif softcapping is not None:
+        reason = f"caps its attention scores at attn_logit_softcapping {softcapping}"
+    else:
+        return
+    raise UserError(
+        f"{where}: {family.model_type} {reason}: its attention has no exact temperature in the"
+        " weights; leave this model out of the variant's scope"
+    )
