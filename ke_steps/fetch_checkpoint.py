@@ -1,10 +1,13 @@
-"""Take a checkpoint from outside: a local Hugging Face directory or a GGUF file.
+"""Take a checkpoint from outside: the Hugging Face hub, a local directory or a GGUF file.
 
-Reads: ``settings.source.path``, where ``{step}`` stands for the step.
+Reads: ``settings.source``, where ``{step}`` in ``path`` or ``revision`` stands for the step.
 Writes: a checkpoint directory (see ``_checkpoints``): config, tokenizer, weights, manifest.
 
+- ``hub``: the commit of the branch or tag that matches ``revision`` is fetched into the cache of
+  the hub's client (see ``_hub``) and taken from there as a directory. The manifest names both.
 - ``directory``: the safetensors files are linked, not copied (absolute symbolic links): the source
-  must stay where it is. Small JSON files are copied.
+  must stay where it is. Small JSON files are copied. Weights in OLMo's own naming are converted
+  (see ``_native_olmo``) and written anew.
 - ``gguf``: the dequantised weights are written as fp32 safetensors, in which the products of GGUF's
   scales and integers are exact; four bytes per parameter.
 
@@ -14,8 +17,8 @@ missing, has another shape than the config says, or holds NaN or Inf. Pickled we
 Example::
 
     python -m ke_steps.fetch_checkpoint --output step738020/manifest.json \
-        --settings '{"source": {"kind": "directory", "path": "/models/olmo_{step}"},
-        "step": 738020}'
+        --settings '{"source": {"kind": "hub", "repo": "allenai/OLMo-1B-hf",
+        "revision": "step{step}-*"}, "step": 738020}'
 """
 
 from __future__ import annotations
@@ -23,79 +26,91 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from ke_steps import _checkpoints, _cli, _models
+from ke_steps import _checkpoints, _cli, _hub, _models, _native_olmo
 from ke_steps._errors import UserError
+from ke_steps._feed_forward import describe, feed_forward
 from ke_steps._tokenizers import load_tokenizer
+from ke_steps._weight_files import INDEX, WEIGHTS, choose_weights
 from ke_steps.settings import FetchCheckpoint
-
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 def run(*, output: Path, settings: FetchCheckpoint) -> None:
-    """Take a checkpoint from a local directory or a GGUF file."""
+    """Take a checkpoint from the hub, a local directory or a GGUF file."""
     source = settings.source
-    path = Path(source.path.replace("{step}", str(settings.step)))
-    if source.kind == "directory":
-        model = fetch_directory(path, output)
+    if source.kind == "hub":
+        snapshot = _hub.fetch_snapshot(source.repo, source.revision, settings.step)
+        model = fetch_directory(snapshot.directory, output)
+        place = {"revision": snapshot.ref.name, "commit": snapshot.ref.commit}
     else:
-        model = fetch_gguf(path, output)
+        path = Path(source.path.replace("{step}", str(settings.step)))
+        fetch = fetch_directory if source.kind == "directory" else fetch_gguf
+        model = fetch(path, output)
+        place = {"path": str(path)}
     _checkpoints.write_manifest(
         output,
         step=settings.step,
-        source=source.model_dump() | {"path": str(path)},
-        num_parameters=model.num_parameters(),
+        source=source.model_dump() | place,
+        sizes=describe(model),
     )
 
 
 def fetch_directory(source: Path, manifest: Path) -> PreTrainedModel:
-    """Check a Hugging Face directory and link its weights; return the model.
+    """Check a directory of safetensors, link or convert its weights; return the model.
 
     Raises:
         UserError: anything in the directory is missing, damaged or contradictory.
     """
     if not source.is_dir():
         raise UserError(f"source.path: no such directory: {source}")
-    config = _models.read_config(source)
     weights = find_weights(source)
     for path in weights:
         _checkpoints.read_header(path)
-    check_tokenizer(source, config.vocab_size)
+    if _native_olmo.is_native(source):
+        return convert_directory(source, weights, manifest)
+    check_tokenizer(source, _models.read_config(source).vocab_size)
     model = load_checked(source)
     directory = _checkpoints.clear_directory(manifest)
-    for name in ("config.json", "generation_config.json", *_checkpoints.TOKENIZER_FILES, INDEX):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, directory / name)
+    copy_files(source, directory, ("config.json", "generation_config.json", INDEX))
     for path in weights:
         (directory / path.name).symlink_to(path.resolve())
     return model
 
 
+def convert_directory(source: Path, weights: Sequence[Path], manifest: Path) -> PreTrainedModel:
+    """Convert a checkpoint in OLMo's own naming; return the model, in the weights' own dtype."""
+    config = _native_olmo.read_config(source)
+    check_tokenizer(source, config.vocab_size)
+    directory = _checkpoints.clear_directory(manifest)
+    _native_olmo.convert(weights, config, directory)
+    copy_files(source, directory, ())
+    return load_checked(directory)
+
+
+def copy_files(source: Path, directory: Path, names: Iterable[str]) -> None:
+    """Copy the tokenizer's files, and those of ``names`` that there are."""
+    for name in (*names, *_checkpoints.TOKENIZER_FILES):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, directory / name)
+
+
 def find_weights(directory: Path) -> list[Path]:
     """Return a directory's safetensors files: the single one, or the shards of its index."""
-    if (directory / WEIGHTS).is_file():
+    names = choose_weights((path.name for path in directory.iterdir()), where=str(directory))
+    if names == [WEIGHTS]:
         return [directory / WEIGHTS]
-    if (directory / INDEX).is_file():
-        weight_map = read_json(directory / INDEX).get("weight_map", {})
-        shards = [directory / name for name in sorted(set(weight_map.values()))]
-        for shard in shards:
-            if not shard.is_file():
-                raise UserError(f"{directory / INDEX}: names {shard.name}, which is missing")
-        return shards
-    pickles = sorted(path.name for pattern in PICKLES for path in directory.glob(pattern))
-    if pickles:
-        raise UserError(
-            f"{directory}: {pickles[0]} is a pickle, which can run code and is refused; convert"
-            f" the weights to {WEIGHTS}"
-        )
-    raise UserError(f"{directory}: neither {WEIGHTS} nor {INDEX}")
+    weight_map = read_json(directory / INDEX).get("weight_map", {})
+    shards = [directory / name for name in sorted(set(weight_map.values()))]
+    for shard in shards:
+        if not shard.is_file():
+            raise UserError(f"{directory / INDEX}: names {shard.name}, which is missing")
+    return shards
 
 
 def load_checked(directory: Path) -> PreTrainedModel:
@@ -141,7 +156,7 @@ def fetch_gguf(source: Path, manifest: Path) -> PreTrainedModel:
     except (ValueError, OSError, LookupError, struct.error) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{source}: not a readable GGUF file ({reason})") from error
-    _models.feed_forward(model)
+    feed_forward(model)
     check_finite(model, source)
     directory = _checkpoints.clear_directory(manifest)
     # the weights are plain fp32 by now; with these two set transformers refuses to save them

@@ -182,7 +182,7 @@ def break_tokenizer_form(source):
         (break_missing_tensor, r"tensor model\.layers\.1\.mlp\.gate_proj\.weight is missing"),
         (break_unexpected_tensor, r"mlp\.extra\.weight has no place in LlamaForCausalLM"),
         (break_shape, r"is \(\d+, \d+\), config\.json says \(\d+, \d+\)"),
-        (break_architecture, "'GemmaForCausalLM' is unknown, known are OlmoForCausalLM, Llama"),
+        (break_architecture, "'GemmaForCausalLM' is unknown, known are OlmoForCausalLM, Olmo2"),
         (break_config, r"config\.json: not a readable model config"),
         (break_tokenizer_missing, r"tokenizer\.json: not a readable JSON file .*No such file"),
         (break_tokenizer_config, "eos_token is missing or unknown"),
