@@ -5,22 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from ke_steps import _tables
+from ke_steps import _schemas, _tables
 from ke_steps._errors import UserError
 
 
 def read_sequences(path: Path, *, vocab_size: int) -> NDArray[np.int32]:
-    """Read a table of ``_tables.sequences_schema`` as token ids (num_sequences, T).
+    """Read a table of ``_schemas.sequences_schema`` as token ids (num_sequences, T).
 
     Raises:
         UserError: the table has another form, no row, or token ids outside the vocabulary.
     """
     table = _tables.read_table(path)
-    length = getattr(table.schema.types[0], "list_size", 0)
-    if table.schema.names != ["input_ids"] or table.schema.types != [pa.list_(pa.int32(), length)]:
+    length = max((getattr(type, "list_size", 0) for type in table.schema.types), default=0)
+    if not table.schema.equals(_schemas.sequences_schema(length), check_metadata=False):
         raise UserError(f"{path}: not a table of packed sequences (fixed-size lists of int32)")
     if not len(table):
         raise UserError(f"{path}: holds no sequence")

@@ -3,7 +3,8 @@
 ``.txt`` holds one document per paragraph: blank lines separate documents, and the line breaks
 inside one are kept. ``.jsonl``, ``.jsonl.gz`` and ``.parquet`` hold one per row, in the column
 ``text_field``; rows may differ in their other columns, which are not read from Parquet at all.
-A row without text is refused rather than passed over.
+A row without text is refused rather than passed over. A document's id is ``<path>:<line>``, the
+line (or row) where it begins, from 1.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from typing import Any, TextIO
 
 import pyarrow.parquet as pq
 
+from ke_steps._documents import TextDocument
 from ke_steps._errors import UserError
 
-Reader = Callable[[Path, str], Iterator[str]]
+Reader = Callable[[Path, str], Iterator[tuple[int, str]]]
+"""Yields the line where a document begins, and its text."""
 
 
-def read_documents(paths: Sequence[Path], text_field: str) -> Iterator[str]:
+def read_documents(paths: Sequence[Path], text_field: str) -> Iterator[TextDocument]:
     """Return the documents of the files, in the given order.
 
     Raises:
@@ -45,12 +48,12 @@ def _reader(path: Path) -> Reader:
     raise UserError(f"{path}: unknown kind of text file; valid suffixes are {', '.join(READERS)}")
 
 
-def _read_file(path: Path, reader: Reader, text_field: str) -> Iterator[str]:
+def _read_file(path: Path, reader: Reader, text_field: str) -> Iterator[TextDocument]:
     is_empty = True
     try:
-        for document in reader(path, text_field):
+        for line, text in reader(path, text_field):
             is_empty = False
-            yield document
+            yield TextDocument(f"{path}:{line}", text)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: invalid UTF-8 ({error.reason})") from error
     except (ValueError, OSError, EOFError, zlib.error) as error:
@@ -60,19 +63,21 @@ def _read_file(path: Path, reader: Reader, text_field: str) -> Iterator[str]:
         raise UserError(f"{path}: no text in it")
 
 
-def _paragraphs(path: Path, _: str) -> Iterator[str]:
+def _paragraphs(path: Path, _: str) -> Iterator[tuple[int, str]]:
     with path.open(encoding="utf-8-sig") as file:
-        for has_text, lines in itertools.groupby(file, lambda line: bool(line.strip())):
+        numbered = enumerate(file, start=1)
+        for has_text, lines in itertools.groupby(numbered, lambda line: bool(line[1].strip())):
             if has_text:
-                yield "".join(lines).strip()
+                (first, text), *others = lines
+                yield first, "".join([text, *(line for _, line in others)]).strip()
 
 
-def _json_lines(path: Path, text_field: str) -> Iterator[str]:
+def _json_lines(path: Path, text_field: str) -> Iterator[tuple[int, str]]:
     with _open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 where = f"{path}: line {number}"
-                yield _text_of(_parse(line, where), text_field, where)
+                yield number, _text_of(_parse(line, where), text_field, where)
 
 
 def _open_text(path: Path) -> TextIO:
@@ -91,14 +96,14 @@ def _parse(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-def _parquet_rows(path: Path, text_field: str) -> Iterator[str]:
+def _parquet_rows(path: Path, text_field: str) -> Iterator[tuple[int, str]]:
     with pq.ParquetFile(path) as file:
         columns = file.schema_arrow.names
         _refuse_missing(text_field, columns, str(path))
         batches = file.iter_batches(batch_size=1024, columns=[text_field])
         rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
         for number, row in enumerate(rows, start=1):
-            yield _text_of(row, text_field, f"{path}: row {number}")
+            yield number, _text_of(row, text_field, f"{path}: row {number}")
 
 
 def _text_of(row: dict[str, Any], text_field: str, where: str) -> str:

@@ -1,6 +1,7 @@
 """Packing equals naive concatenation, from every source; what is wrong is refused in one line."""
 
 import gzip
+import hashlib
 import itertools
 import json
 
@@ -9,7 +10,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from ke_steps import _tables, _world, prepare_corpus
+from ke_steps import _documents, _packing, _provenance, _schemas, _tables, _world, prepare_corpus
+from ke_steps._documents import Document, TextDocument
 from ke_steps._errors import UserError
 from ke_steps._tokenizers import load_tokenizer
 from ke_steps.settings import PrepareCorpus, World
@@ -32,9 +34,10 @@ def prepare(tokenizer_manifest, tmp_path):
         prepare_corpus.run(
             tokenizer=tokenizer_manifest,
             output=tmp_path / output,
+            output_documents=tmp_path / f"documents_of_{output}",
             settings=PrepareCorpus.model_validate(settings),
         )
-        schema = _tables.sequences_schema(length)
+        schema = _schemas.sequences_schema(length)
         return np.stack(_tables.read_frame(tmp_path / output, schema)["input_ids"])
 
     return prepare
@@ -49,6 +52,10 @@ def naive(tokenizer_manifest, documents, length):
         stream.append(tokenizer.eos_token_id)
     count = len(stream) // length
     return np.array(stream[: count * length], dtype=np.int32).reshape(count, length)
+
+
+def read_documents(tmp_path, output="sequences.parquet"):
+    return _tables.read_frame(tmp_path / f"documents_of_{output}", _schemas.DOCUMENTS)
 
 
 def text_source(*paths, **more):
@@ -126,7 +133,7 @@ def test_only_the_needed_part_is_read(prepare, tmp_path):
 def test_row_groups_bound_memory_and_change_no_value(prepare, tmp_path, monkeypatch):
     source = {"kind": "world", "domain": "pretraining"}
     whole = prepare(source, 50, 16, world=WORLD)
-    monkeypatch.setattr(prepare_corpus, "ROW_GROUP_TOKENS", 16 * 7)
+    monkeypatch.setattr(_packing, "ROW_GROUP_TOKENS", 16 * 7)
     np.testing.assert_array_equal(prepare(source, 50, 16, world=WORLD), whole)
     metadata = pq.ParquetFile(tmp_path / "sequences.parquet").metadata
     assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [7] * 7 + [1]
@@ -138,18 +145,128 @@ def test_pack_holds_no_more_than_a_document():
     def endless():
         for number in itertools.count():
             drawn.append(number)
-            yield [number] * 5
+            yield Document(str(number), "", np.full(6, number, dtype=np.int32), 5)
 
-    packed = prepare_corpus.pack(endless(), 0, 4)
+    packed = _packing.pack(endless(), 4)
     for _ in range(100):
         next(packed)
     assert len(drawn) <= 400 / 6 + 2
 
 
+@pytest.mark.parametrize("skip", [0, 3, 40])
+def test_documents_say_where_each_token_is_from(prepare, tokenizer_manifest, tmp_path, skip):
+    source = {"kind": "world", "domain": "continual"}
+    packed = prepare(source, 30, 16, world=WORLD, skip_sequences=skip).reshape(-1)
+    documents = read_documents(tmp_path).to_dict("records")
+    tokenizer = load_tokenizer(tokenizer_manifest.parent)
+    texts = list(itertools.islice(_world.continual_documents(World(**WORLD)), 500))
+    expected, position = [], -skip * 16
+    for place, text in enumerate(texts):  # token by token: which of them were written
+        ids = tokenizer.encode(text)
+        written = [n for n in range(position, position + len(ids)) if 0 <= n < len(packed)]
+        if written:
+            assert [packed[n] for n in written] == [ids[n - position] for n in written]
+            expected.append((str(place), text, position, len(ids)))
+        position += len(ids) + 1
+    assert [(d["document_id"], d["first_token"], d["num_tokens"]) for d in documents] == [
+        (place, first, num_tokens) for place, _, first, num_tokens in expected
+    ]
+    hashes = [hashlib.sha256(text.encode()).hexdigest() for _, text, _, _ in expected]
+    assert [d["content_sha256"] for d in documents] == hashes
+    assert position > len(packed)
+    assert (documents[0]["first_token"] < 0) == (skip > 0)
+
+
+def test_a_document_that_only_ends_before_the_corpus_is_not_in_it():
+    table = _packing.DocumentTable(num_skipped_tokens=4, num_written_tokens=6)
+    lengths = [3, 2, 0, 1, 5]  # first tokens -4, 0, 3 (empty), 4, 6: the last is beyond the end
+    documents = [
+        Document(str(n), f"{n}", np.zeros(length + 1, dtype=np.int32), length)
+        for n, length in enumerate(lengths)
+    ]
+    assert list(table.watch(documents)) == documents
+    columns = {name: column.to_pylist() for name, column in table.columns().items()}
+    assert columns["document_id"] == ["1", "3"]
+    assert columns["first_token"] == [0, 4]
+    assert table.num_documents == 2
+    assert table.content_sha256() == hashlib.sha256(b"1\n3\n").hexdigest()
+
+
+def test_documents_of_a_long_stream_are_kept_in_chunks(monkeypatch):
+    monkeypatch.setattr(_packing, "DOCUMENTS_PER_CHUNK", 3)
+    table = _packing.DocumentTable(0, 10**6)
+    documents = (Document(str(n), "", np.zeros(2, dtype=np.int32), 1) for n in range(10))
+    assert len(list(table.watch(documents))) == 10
+    columns = table.columns()
+    assert columns["document_id"].num_chunks == 4
+    assert columns["first_token"].to_pylist() == list(range(0, 20, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "lines"),
+    [
+        ("a.txt", b"One\n\n\nTwo\nlines\n \nThree", [1, 4, 7]),
+        ("a.jsonl", b'{"text": "One"}\n\n{"text": "Two"}\n', [1, 3]),
+    ],
+)
+def test_documents_of_files_are_named_by_their_line(prepare, tmp_path, name, content, lines):
+    path = tmp_path / name
+    path.write_bytes(content)
+    prepare(text_source(path), 1)
+    named = read_documents(tmp_path)["document_id"].tolist()
+    assert named == [f"{path}:{line}" for line in lines][: len(named)]
+    assert len(named) >= 2
+
+
+def test_parquet_documents_are_named_by_their_row(prepare, tmp_path):
+    path = write_texts(tmp_path / "a.parquet", TEXTS)
+    prepare(text_source(path), 7)
+    named = read_documents(tmp_path)["document_id"].tolist()
+    assert named[:2] == [f"{path}:1", f"{path}:2"]
+
+
+def test_the_record_counts_and_hashes_the_documents(prepare, tmp_path):
+    path = write_texts(tmp_path / "a.txt", TEXTS)
+    with _provenance.recording("prepare_corpus", {}, {}):
+        prepare(text_source(path), 2)
+        record = dict(_provenance.current())
+    documents = read_documents(tmp_path)
+    assert record["num_documents"] == str(len(documents))
+    joined = "".join(f"{value}\n" for value in documents["content_sha256"])
+    assert record["content_sha256"] == hashlib.sha256(joined.encode()).hexdigest()
+    assert record[f"sha256 of {path}"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_batches_are_bounded_in_characters(tokenizer_manifest, monkeypatch):
+    tokenizer = load_tokenizer(tokenizer_manifest.parent)
+    monkeypatch.setattr(_documents, "CHARACTERS_PER_BATCH", 25)
+    drawn = []
+
+    def texts():
+        for number in range(20):
+            drawn.append(number)
+            yield TextDocument(str(number), "ten chars!")
+
+    tokenised = _documents.tokenise(texts(), tokenizer)
+    first = next(tokenised)
+    assert len(drawn) == 3
+    assert first.token_ids.tolist() == [*tokenizer.encode("ten chars!"), tokenizer.eos_token_id]
+    assert [document.document_id for document in tokenised] == list(map(str, range(1, 20)))
+
+
+def test_half_a_surrogate_pair_is_refused(prepare, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "\\ud800 alone"}')
+    with pytest.raises(UserError, match=r"a\.jsonl:1: not valid Unicode"):
+        prepare(text_source(path))
+
+
 def test_same_settings_same_bytes(prepare, tmp_path):
     for name in ["one.parquet", "two.parquet"]:
         prepare({"kind": "world", "domain": "continual"}, 30, world=WORLD, output=name)
-    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+    for prefix in ["", "documents_of_"]:
+        one, two = (tmp_path / f"{prefix}{name}.parquet" for name in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
 
 
 REFUSED = [

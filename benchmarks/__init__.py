@@ -1,0 +1,1 @@
+"""How fast the work is done, as ratios to what else could do it."""
