@@ -33,7 +33,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
 
 from ke_steps import _models
-from ke_steps.extract_coefficients import DTYPES, measure_moments
+from ke_steps._instances import gather_instances
+from ke_steps.extract_coefficients import DTYPES, measure_in_one_pass
+from ke_steps.settings import ExtractCoefficientsJob
 
 Measurement = Callable[[], NDArray[np.float64]]
 """Goes over all sequences once; returns mean |c| (L, m), or nothing (0,) for a bare forward."""
@@ -124,18 +126,21 @@ def extraction(
 ) -> Measurement:
     """Return what ``extract_coefficients`` does once the model is loaded."""
     num_tokens = np.full(len(input_ids), input_ids.shape[1])
+    instances = gather_instances(input_ids, num_tokens, padding="exclude", num_groups=1)
+    # not validated: a job must have groups, for which one sequence is too few
+    settings = ExtractCoefficientsJob.model_construct(
+        corpus="random",
+        num_sequences=len(input_ids),
+        batch_size_sequences=batch_size,
+        precision="fp32" if model.dtype == torch.float32 else "bf16",
+        active_threshold=0.1,
+        num_groups=1,
+        num_threads=torch.get_num_threads(),
+    )
 
     def measure() -> NDArray[np.float64]:
-        moments = measure_moments(
-            model,
-            input_ids,
-            num_tokens,
-            num_tokens,
-            batch_size_sequences=batch_size,
-            num_groups=1,
-            active_threshold=0.1,
-        )
-        mean_absolute: NDArray[np.float64] = moments.group_absolute.mean(axis=1)
+        means = measure_in_one_pass(model, instances, settings).coefficients
+        mean_absolute: NDArray[np.float64] = means["absolute"].mean(axis=1)
         return mean_absolute
 
     return measure
@@ -143,18 +148,18 @@ def extraction(
 
 def straightforward(model: PreTrainedModel, batches: tuple[Tensor, ...]) -> Measurement:
     """Return the version that keeps every activation and computes the logits nobody reads."""
-    layers = _models.feed_forward(model)
+    projections = [layer.mlp.down_proj for layer in model.base_model.layers]
 
     @torch.inference_mode()
     def measure() -> NDArray[np.float64]:
-        kept: list[list[Tensor]] = [[] for _ in range(layers.num_layers)]
+        kept: list[list[Tensor]] = [[] for _ in projections]
 
         def keep(layer: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             return lambda _, inputs: kept[layer].append(inputs[0])
 
         handles = [
             projection.register_forward_pre_hook(keep(layer))
-            for layer, projection in enumerate(layers.output_projections)
+            for layer, projection in enumerate(projections)
         ]
         model.set_attn_implementation("eager")
         for batch in batches:

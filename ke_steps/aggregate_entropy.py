@@ -1,8 +1,18 @@
-"""Turn memory coefficients into knowledge entropy and its relatives, with bootstrap intervals.
+"""Turn measures of a checkpoint into entropies and their relatives, with bootstrap intervals.
 
-Reads: Parquet of ``extract_coefficients``.
-Writes: Parquet (``_tables.ENTROPY``), one row per (layer, quantity), and per quantity one row for
-the whole model (``layer`` null). With a = mean |c| of the layer's m memories and p = a / Σ a:
+Reads: the two Parquet tables of ``extract_coefficients``.
+Writes: Parquet (``_schemas.ENTROPY``), one row per (measure, layer, quantity), and per quantity one
+row for the whole model (``layer`` null). A measure gives every one of a layer's m memories an
+activity a, the mean over tokens, then instances, of
+
+- ``absolute``: |c| (paper, section 3);
+- ``positive``: max(c, 0) = (|c| + c) / 2;
+- ``contribution``: |c| · ‖v‖, the length of what the memory adds to the output; rescaling a memory
+  vector and its coefficient inversely does not change it;
+- ``relu_gate``: |c| with ReLU in place of the activation, and ``attribution``: |c · ∂L/∂c|, which
+  such a rescaling does not change either; both only where they were extracted.
+
+With p = a / Σ a, each measure has the quantities
 
 - ``entropy_nats``: H = -Σ p log p; model: the sum over layers (paper, section 3);
 - ``normalized_entropy``: H / log m, 1 when all memories are alike; model: H / (L log m);
@@ -13,40 +23,51 @@ the whole model (``layer`` null). With a = mean |c| of the layer's m memories an
 - ``dormant_fraction``: share of memories with a below ``dormant_ratio`` times the layer's mean;
   model: mean over layers.
 
+Two measures have ``entropy_nats`` alone, where they were extracted: ``attention``, the entropy of
+attention rows, mean over heads; model: the sum over layers; and ``next_token``, of the predictive
+distribution, for the model only.
+
 ``low`` and ``high`` bound the basic bootstrap interval over the groups of instances.
 
 Example::
 
     python -m ke_steps.aggregate_entropy --coefficients coefficients.parquet \
-        --output entropy.parquet --settings '{"num_bootstrap": 1000, "confidence": 0.95,
-        "dormant_ratio": 0.1, "seed": 0}'
+        --token-entropies token_entropies.parquet --output entropy.parquet \
+        --settings '{"num_bootstrap": 1000, "confidence": 0.95, "dormant_ratio": 0.1, "seed": 0}'
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
-from ke_steps import _cli, _tables
+from ke_steps import _cli, _schemas, _tables
+from ke_steps._activity import Array, model_quantities, quantities
 from ke_steps._errors import UserError
 from ke_steps._statistics import basic_interval, bootstrap_weights
 from ke_steps.settings import AggregateEntropy
 
-Array = NDArray[np.float64]
+Row = dict[str, int | float | str | None]
 
 
-def run(*, coefficients: Path, output: Path, settings: AggregateEntropy) -> None:
-    """Compute entropies with intervals from memory coefficients."""
-    group_activity = read_group_activity(coefficients)
-    _tables.write_table(output, list(entropy_rows(group_activity, settings)), _tables.ENTROPY)
+def run(
+    *, coefficients: Path, token_entropies: Path, output: Path, settings: AggregateEntropy
+) -> None:
+    """Compute entropies with intervals from coefficients, attention and predictions."""
+    rows: list[Row] = []
+    for measure, activity in read_group_activities(coefficients):
+        rows += activity_rows(measure, activity, settings)
+    attention, next_token = read_token_entropies(token_entropies)
+    rows += attention_rows(attention, settings)
+    rows += next_token_rows(next_token, settings)
+    _tables.write_table(output, rows, _schemas.ENTROPY)
 
 
-def read_group_activity(path: Path) -> Array:
-    """Return ``group_mean_absolute`` as (num_layers, num_groups, m).
+def read_group_activities(path: Path) -> Iterator[tuple[str, Array]]:
+    """Yield every measure of the table with its activities (num_layers, num_groups, m).
 
     Raises:
         UserError: not a table of coefficients, or a layer without any activity.
@@ -55,104 +76,99 @@ def read_group_activity(path: Path) -> Array:
     if "group_mean_absolute" not in table.column_names:
         raise UserError(f"{path}: not a table of coefficients, columns are {table.column_names}")
     num_groups = table.schema.field("group_mean_absolute").type.list_size
-    if not table.schema.equals(_tables.coefficients_schema(num_groups), check_metadata=False):
+    if not table.schema.equals(_schemas.coefficients_schema(num_groups), check_metadata=False):
         raise UserError(f"{path}: not a table of coefficients, columns are {table.column_names}")
+    for measure, activity in _activities(table, num_groups):
+        silent = np.argwhere(activity.sum(axis=2) == 0)
+        if len(silent):
+            raise UserError(f"{path}: layer {silent[0][0]} has no activity at all ({measure})")
+        yield measure, activity
+
+
+def _activities(table: pa.Table, num_groups: int) -> Iterator[tuple[str, Array]]:
     num_layers = table.column("layer")[-1].as_py() + 1
-    flat = table.column("group_mean_absolute").combine_chunks().flatten().to_numpy()
-    activity: Array = flat.reshape(num_layers, -1, num_groups).swapaxes(1, 2)
-    silent = np.argwhere(activity.sum(axis=2) == 0)
-    if len(silent):
-        raise UserError(f"{path}: layer {silent[0][0]} has no activity at all")
-    return activity
+
+    def by_group(column: str) -> Array:
+        flat = table.column(column).combine_chunks().flatten().to_numpy().astype(np.float64)
+        activity: Array = flat.reshape(num_layers, -1, num_groups).swapaxes(1, 2)
+        return activity
+
+    absolute = by_group("group_mean_absolute")
+    yield "absolute", absolute
+    # the two means are rounded apart, so that a memory that is never positive can fall below zero
+    yield "positive", np.maximum(absolute + by_group("group_mean"), 0) / 2
+    norms = table.column("memory_norm").to_numpy().reshape(num_layers, 1, -1)
+    yield "contribution", absolute * norms
+    for measure in ("relu_gate", "attribution"):
+        column = f"group_mean_{measure}"
+        if table.column(column).null_count == 0:
+            yield measure, by_group(column)
 
 
-def entropy_rows(
-    group_activity: Array, settings: AggregateEntropy
-) -> Iterator[dict[str, int | float | str | None]]:
-    """Yield rows of ``_tables.ENTROPY`` from activities (num_layers, num_groups, m)."""
+def read_token_entropies(path: Path) -> tuple[Array, Array]:
+    """Return entropies of attention (num_layers, num_groups) and of predictions (num_groups,).
+
+    Attention is the mean over heads. What was not extracted is (0, 0), respectively (0,).
+    """
+    frame = _tables.read_frame(path, _schemas.TOKEN_ENTROPIES)
+    attention = frame[frame["quantity"] == "attention"]
+    by_layer = attention.pivot_table(index="layer", columns="group", values="entropy_nats")
+    next_token = frame[frame["quantity"] == "next_token"].sort_values("group")
+    return by_layer.to_numpy(np.float64), next_token["entropy_nats"].to_numpy(np.float64)
+
+
+def activity_rows(measure: str, group_activity: Array, settings: AggregateEntropy) -> Iterator[Row]:
+    """Yield rows of ``_schemas.ENTROPY`` from activities (num_layers, num_groups, m)."""
     num_layers, num_groups, m = group_activity.shape
-    weights = bootstrap_weights(num_groups, settings.num_bootstrap, settings.seed)
-    # the estimate rides along as row 0, so that it and its replicates go through the same code
-    weights = np.vstack([np.full(num_groups, 1 / num_groups), weights])
+    weights = resampling_weights(num_groups, settings)
     total: dict[str, Array] = {}
     for layer in range(num_layers):
         # one layer at a time: the replicates of a whole model would fill the memory
         for name, values in quantities(
             weights @ group_activity[layer], settings.dormant_ratio
         ).items():
-            yield _row(layer, name, values, settings.confidence)
+            yield _row(measure, layer, name, values, settings.confidence)
             total[name] = total.get(name, 0) + values
     for name, values in model_quantities(total, num_layers, m).items():
-        yield _row(None, name, values, settings.confidence)
+        yield _row(measure, None, name, values, settings.confidence)
 
 
-def _row(
-    layer: int | None, quantity: str, values: Array, confidence: float
-) -> dict[str, int | float | str | None]:
+def attention_rows(entropies: Array, settings: AggregateEntropy) -> Iterator[Row]:
+    """Yield rows of ``_schemas.ENTROPY`` from entropies (num_layers, num_groups)."""
+    num_layers, num_groups = entropies.shape
+    if num_layers:
+        means = resampling_weights(num_groups, settings) @ entropies.T
+        for layer in range(num_layers):
+            yield _row("attention", layer, "entropy_nats", means[:, layer], settings.confidence)
+        yield _row("attention", None, "entropy_nats", means.sum(axis=1), settings.confidence)
+
+
+def next_token_rows(entropies: Array, settings: AggregateEntropy) -> Iterator[Row]:
+    """Yield the row of ``_schemas.ENTROPY`` from entropies (num_groups,), if there are any."""
+    if len(entropies):
+        means = resampling_weights(len(entropies), settings) @ entropies
+        yield _row("next_token", None, "entropy_nats", means, settings.confidence)
+
+
+def resampling_weights(num_groups: int, settings: AggregateEntropy) -> Array:
+    """Return weights (1 + num_bootstrap, num_groups) of the groups.
+
+    The estimate rides along as row 0, so that it and its replicates go through the same code.
+    """
+    weights = bootstrap_weights(num_groups, settings.num_bootstrap, settings.seed)
+    return np.vstack([np.full(num_groups, 1 / num_groups), weights])
+
+
+def _row(measure: str, layer: int | None, quantity: str, values: Array, confidence: float) -> Row:
     low, high = basic_interval(values[0], values[1:], confidence)
     return {
         "layer": layer,
+        "measure": measure,
         "quantity": quantity,
         "value": float(values[0]),
         "low": float(low),
         "high": float(high),
     }
-
-
-def quantities(activity: Array, dormant_ratio: float) -> dict[str, Array]:
-    """Return every quantity (…,) of one layer's activities (…, m)."""
-    entropy = entropy_nats(activity)
-    return {
-        "entropy_nats": entropy,
-        "normalized_entropy": entropy / math.log(activity.shape[-1]),
-        "effective_number": np.exp(entropy),
-        "gini": gini(activity),
-        "top_1_percent_share": top_share(activity, 0.01),
-        "dormant_fraction": dormant_fraction(activity, dormant_ratio),
-    }
-
-
-def model_quantities(sums: dict[str, Array], num_layers: int, m: int) -> dict[str, Array]:
-    """Return every quantity of the whole model, from the sums over layers."""
-    means = {name: values / num_layers for name, values in sums.items()}
-    return means | {
-        "entropy_nats": sums["entropy_nats"],
-        "effective_number": np.exp(means["entropy_nats"]),
-    }
-
-
-def entropy_nats(activity: Array) -> Array:
-    """Return the Shannon entropy in nats (…,) of activities (…, m), normalised to sum to 1.
-
-    0 · log 0 is 0. Bounds: 0 (one memory does everything) and log m (all are alike).
-    """
-    p = activity / activity.sum(axis=-1, keepdims=True)
-    logs = np.log(p, out=np.zeros_like(p), where=p > 0)
-    return -np.einsum("...m,...m->...", p, logs)
-
-
-def gini(activity: Array) -> Array:
-    """Return the Gini coefficient (…,) of activities (…, m): Σᵢ (2i - m - 1) aᵢ / (m Σ a), sorted.
-
-    Bounds: 0 (all memories are alike) and 1 - 1/m (one does everything).
-    """
-    m = activity.shape[-1]
-    ranks = 2 * np.arange(1, m + 1) - m - 1
-    return np.sort(activity, axis=-1) @ ranks / (m * activity.sum(axis=-1))
-
-
-def top_share(activity: Array, fraction: float) -> Array:
-    """Return the share (…,) of all activity (…, m) held by the ⌈fraction · m⌉ most active."""
-    m = activity.shape[-1]
-    num_top = math.ceil(fraction * m)
-    top = np.partition(activity, m - num_top, axis=-1)[..., m - num_top :]
-    return top.sum(axis=-1) / activity.sum(axis=-1)
-
-
-def dormant_fraction(activity: Array, dormant_ratio: float) -> Array:
-    """Return the share (…,) of memories below ``dormant_ratio`` times the mean of (…, m)."""
-    threshold = dormant_ratio * activity.mean(axis=-1, keepdims=True)
-    return (activity < threshold).mean(axis=-1)
 
 
 if __name__ == "__main__":

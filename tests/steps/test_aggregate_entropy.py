@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ke_steps import _tables, aggregate_entropy
+from ke_steps import _activity, _schemas, _tables, aggregate_entropy
 from ke_steps._errors import UserError
+from ke_steps._statistics import bootstrap_weights
 from ke_steps.settings import AggregateEntropy
 
 QUANTITIES = [
@@ -29,27 +30,68 @@ def random_activity(num_layers=3, num_groups=8, m=50, seed=0):
     return np.random.default_rng(seed).gamma(0.5, size=(num_layers, num_groups, m))
 
 
-def write_coefficients(path, group_activity):
+def write_coefficients(path, group_activity, **columns):
+    """Write activities (L, G, m) as mean |c|, and by default half of it as mean c; all ‖v‖ = 1.
+
+    ``columns`` are others of the table: by memory (L, m), or by group (L, G, m).
+    """
     num_layers, num_groups, m = group_activity.shape
-    flat = group_activity.swapaxes(1, 2).reshape(-1, num_groups)
-    columns = {
+    size = num_layers * m
+    flat = group_activity.swapaxes(1, 2).reshape(size, num_groups)
+    table = {
         "layer": np.repeat(np.arange(num_layers), m),
         "memory": np.tile(np.arange(m), num_layers),
         "mean_absolute": flat.mean(axis=1),
-        "mean": np.zeros(len(flat)),
-        "mean_square": np.zeros(len(flat)),
-        "active_fraction": np.zeros(len(flat)),
+        "mean": flat.mean(axis=1) / 2,
+        "mean_square": np.zeros(size),
+        "active_fraction": np.zeros(size),
+        "memory_norm": np.ones(size),
         "group_mean_absolute": list(flat),
+        "group_mean": list(flat / 2),
+        "group_mean_relu_gate": [None] * size,
+        "group_mean_attribution": [None] * size,
     }
-    _tables.write_table(path, columns, _tables.coefficients_schema(num_groups))
+    for name, values in columns.items():
+        by_memory = values.swapaxes(1, 2).reshape(size, -1) if values.ndim == 3 else values.ravel()
+        table[name] = list(by_memory)
+    _tables.write_table(path, table, _schemas.coefficients_schema(num_groups))
     return path
 
 
-def aggregate(tmp_path, group_activity, **overrides):
-    path = write_coefficients(tmp_path / "coefficients.parquet", group_activity)
+def write_token_entropies(path, attention=None, next_token=None):
+    """Write entropies of attention (L, H, G) and of predictions (G,), in reverse order."""
+    rows = []
+    for (layer, head, group), value in np.ndenumerate(
+        np.empty((0, 0, 0)) if attention is None else attention
+    ):
+        row = {"layer": layer, "head": head, "group": group, "entropy_nats": value}
+        rows.append(row | {"quantity": "attention"})
+    for group, value in enumerate([] if next_token is None else next_token):
+        rows.append({"quantity": "next_token", "group": group, "entropy_nats": value})
+    _tables.write_table(path, rows[::-1], _schemas.TOKEN_ENTROPIES)
+    return path
+
+
+def aggregate_all(
+    tmp_path, group_activity, *, attention=None, next_token=None, columns=(), **overrides
+):
     output = tmp_path / "entropy.parquet"
-    aggregate_entropy.run(coefficients=path, output=output, settings=job(**overrides))
-    return _tables.read_frame(output, _tables.ENTROPY)
+    aggregate_entropy.run(
+        coefficients=write_coefficients(
+            tmp_path / "coefficients.parquet", group_activity, **dict(columns)
+        ),
+        token_entropies=write_token_entropies(
+            tmp_path / "token_entropies.parquet", attention, next_token
+        ),
+        output=output,
+        settings=job(**overrides),
+    )
+    return _tables.read_frame(output, _schemas.ENTROPY)
+
+
+def aggregate(tmp_path, group_activity, **overrides):
+    frame = aggregate_all(tmp_path, group_activity, **overrides)
+    return frame[frame["measure"] == "absolute"]
 
 
 def values(frame, layer=None):
@@ -58,7 +100,7 @@ def values(frame, layer=None):
 
 
 def test_alike_memories():
-    found = aggregate_entropy.quantities(np.full(200, 0.3), dormant_ratio=0.1)
+    found = _activity.quantities(np.full(200, 0.3), dormant_ratio=0.1)
     assert found["entropy_nats"] == pytest.approx(math.log(200))
     assert found["normalized_entropy"] == pytest.approx(1)
     assert found["effective_number"] == pytest.approx(200)
@@ -68,7 +110,7 @@ def test_alike_memories():
 
 
 def test_one_memory_does_everything():
-    found = aggregate_entropy.quantities(np.eye(200)[3] * 5, dormant_ratio=0.1)
+    found = _activity.quantities(np.eye(200)[3] * 5, dormant_ratio=0.1)
     assert found["entropy_nats"] == 0
     assert found["effective_number"] == 1
     assert found["gini"] == pytest.approx(1 - 1 / 200)
@@ -80,40 +122,38 @@ def test_one_memory_does_everything():
 def test_geometric_distribution(r):
     """H = -log(1 - r) - r log r / (1 - r) for p = (1 - r) rⁱ over all i; 2000 terms suffice."""
     expected = -math.log(1 - r) - r * math.log(r) / (1 - r)
-    assert aggregate_entropy.entropy_nats(r ** np.arange(2000.0)) == pytest.approx(expected)
+    assert _activity.entropy_nats(r ** np.arange(2000.0)) == pytest.approx(expected)
 
 
 def test_entropy_equals_scipy():
     activity = random_activity()
-    found = aggregate_entropy.entropy_nats(activity)
+    found = _activity.entropy_nats(activity)
     np.testing.assert_allclose(found, scipy.stats.entropy(activity, axis=-1), rtol=1e-12)
 
 
 def test_entropy_is_blind_to_scale_and_order():
     activity = random_activity(m=50)[0, 0]
     shuffled = np.random.default_rng(1).permutation(activity) * 7
-    assert aggregate_entropy.entropy_nats(shuffled) == pytest.approx(
-        aggregate_entropy.entropy_nats(activity)
-    )
+    assert _activity.entropy_nats(shuffled) == pytest.approx(_activity.entropy_nats(activity))
 
 
 def test_gini_is_the_mean_difference():
     activity = random_activity(m=50)[0, 0]
     differences = np.abs(activity[:, None] - activity[None, :]).mean()
-    assert aggregate_entropy.gini(activity) == pytest.approx(differences / (2 * activity.mean()))
+    assert _activity.gini(activity) == pytest.approx(differences / (2 * activity.mean()))
 
 
 @pytest.mark.parametrize(("m", "num_top"), [(64, 1), (100, 1), (101, 2), (350, 4)])
 def test_top_share_rounds_up(m, num_top):
     activity = random_activity(m=m)[0, 0]
     expected = np.sort(activity)[-num_top:].sum() / activity.sum()
-    assert aggregate_entropy.top_share(activity, 0.01) == pytest.approx(expected)
+    assert _activity.top_share(activity, 0.01) == pytest.approx(expected)
 
 
 def test_dormant_means_below_a_share_of_the_mean():
     activity = np.array([0.0, 0.1, 1.0, 2.9])
-    assert aggregate_entropy.dormant_fraction(activity, 0.1) == 0.25
-    assert aggregate_entropy.dormant_fraction(activity, 0.2) == 0.5
+    assert _activity.dormant_fraction(activity, 0.1) == 0.25
+    assert _activity.dormant_fraction(activity, 0.2) == 0.5
 
 
 def test_rows_of_layers_and_model(tmp_path):
@@ -124,7 +164,7 @@ def test_rows_of_layers_and_model(tmp_path):
     assert list(model) == QUANTITIES
     for layer, found in enumerate(layers):
         activity = group_activity[layer].mean(axis=0)
-        expected = aggregate_entropy.quantities(activity, 0.1)
+        expected = _activity.quantities(activity, 0.1)
         assert found == pytest.approx({name: float(v) for name, v in expected.items()})
     entropies = [found["entropy_nats"] for found in layers]
     assert model["entropy_nats"] == pytest.approx(sum(entropies))
@@ -132,6 +172,82 @@ def test_rows_of_layers_and_model(tmp_path):
     assert model["effective_number"] == pytest.approx(math.exp(sum(entropies) / 3))
     for name in ("gini", "top_1_percent_share", "dormant_fraction"):
         assert model[name] == pytest.approx(np.mean([found[name] for found in layers]))
+
+
+def other_measures(seed=1):
+    """Return columns of random signs, norms and extra measures, and activities by measure."""
+    generator = np.random.default_rng(seed)
+    absolute = random_activity()
+    signed = absolute * generator.uniform(-1, 1, absolute.shape)
+    norms = generator.gamma(2, size=(3, 50))
+    relu, attribution = generator.gamma(0.5, size=(2, *absolute.shape))
+    columns = {
+        "group_mean": signed,
+        "memory_norm": norms,
+        "group_mean_relu_gate": relu,
+        "group_mean_attribution": attribution,
+    }
+    return columns, {
+        "absolute": absolute,
+        "positive": (absolute + signed) / 2,
+        "contribution": absolute * norms[:, None],
+        "relu_gate": relu,
+        "attribution": attribution,
+    }
+
+
+def test_every_measure_has_every_quantity(tmp_path):
+    """Each as if its activities were the absolute ones; single precision of extra columns."""
+    columns, activities = other_measures()
+    frame = aggregate_all(tmp_path, activities["absolute"], columns=columns)
+    assert list(dict.fromkeys(frame["measure"])) == list(activities)
+    for measure, activity in activities.items():
+        found = frame[frame["measure"] == measure].drop(columns="measure")
+        expected = aggregate(tmp_path, activity).drop(columns="measure")
+        assert found["quantity"].tolist() == expected["quantity"].tolist()
+        for column in ("value", "low", "high"):
+            np.testing.assert_allclose(found[column], expected[column], rtol=1e-5, atol=1e-6)
+
+
+def test_measures_that_were_not_extracted_have_no_rows(tmp_path):
+    frame = aggregate_all(tmp_path, random_activity())
+    assert set(frame["measure"]) == {"absolute", "positive", "contribution"}
+
+
+def test_a_memory_that_is_never_positive(tmp_path):
+    """Its mean |c| and its mean c are rounded apart; the difference must not be negative."""
+    absolute = random_activity(seed=3)
+    signed = absolute.copy()
+    signed[:, :, :25] *= -1
+    assert ((absolute + signed.astype(np.float32)) < 0).any()
+    frame = aggregate_all(tmp_path, absolute, columns={"group_mean": signed})
+    found = values(frame[frame["measure"] == "positive"], 0)
+    expected = _activity.quantities(absolute[0].mean(axis=0)[25:], 0.1)
+    assert found["entropy_nats"] == pytest.approx(expected["entropy_nats"], rel=1e-5)
+
+
+def test_attention_and_next_token(tmp_path):
+    """Sums over layers of means over heads, with the bootstrap over groups; four groups here."""
+    generator = np.random.default_rng(0)
+    attention, next_token = generator.random((3, 2, 4)), generator.random(4)
+    frame = aggregate_all(
+        tmp_path, random_activity(), attention=attention, next_token=next_token, num_bootstrap=500
+    )
+    rows = frame[frame["measure"] == "attention"]
+    assert set(rows["quantity"]) == {"entropy_nats"}
+    assert rows["value"].tolist() == pytest.approx(
+        [*attention.mean(axis=(1, 2)), attention.mean(axis=(1, 2)).sum()]
+    )
+    assert rows["layer"].fillna(-1).tolist() == [0, 1, 2, -1]
+    by_group = {"attention": attention.mean(axis=1).sum(axis=0), "next_token": next_token}
+    weights = bootstrap_weights(4, 500, seed=0)
+    for measure, groups in by_group.items():
+        row = frame[(frame["measure"] == measure) & frame["layer"].isna()].iloc[0]
+        lower, upper = np.quantile(weights @ groups, [0.025, 0.975])
+        assert row["value"] == pytest.approx(groups.mean())
+        assert row["low"] == pytest.approx(2 * groups.mean() - upper)
+        assert row["high"] == pytest.approx(2 * groups.mean() - lower)
+    assert len(frame[frame["measure"] == "next_token"]) == 1
 
 
 def test_interval_equals_scipy(tmp_path):
@@ -176,10 +292,23 @@ def test_same_seed_same_bytes(tmp_path):
 
 def test_bad_tables_are_refused(tmp_path):
     group_activity = random_activity()
+    silent = {"group_mean_attribution": group_activity * [[[1]], [[0]], [[1]]]}
+    with pytest.raises(UserError, match=r"layer 1 has no activity at all \(attribution\)"):
+        aggregate_all(tmp_path, group_activity, columns=silent)
     group_activity[1] = 0
-    with pytest.raises(UserError, match="layer 1 has no activity at all"):
+    with pytest.raises(UserError, match=r"layer 1 has no activity at all \(absolute\)"):
         aggregate(tmp_path, group_activity)
     path = tmp_path / "foreign.parquet"
-    _tables.write_table(path, [], _tables.ENTROPY)
-    with pytest.raises(UserError, match="not a table of coefficients"):
-        aggregate_entropy.run(coefficients=path, output=tmp_path / "x.parquet", settings=job())
+    _tables.write_table(path, [], _schemas.ENTROPY)
+    coefficients = write_coefficients(tmp_path / "coefficients.parquet", random_activity())
+    for first, second, message in (
+        (path, path, "not a table of coefficients"),
+        (coefficients, path, "columns are .*, expected .*'quantity', 'layer', 'head'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            aggregate_entropy.run(
+                coefficients=first,
+                token_entropies=second,
+                output=tmp_path / "x.parquet",
+                settings=job(),
+            )

@@ -1,17 +1,21 @@
 """Coefficients by the paper's equation: against a naive implementation, under every layout."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from ke_steps import _models, _moments, _tables, extract_coefficients
+from ke_steps import _models, _moments, _schemas, _tables, aggregate_entropy, extract_coefficients
 from ke_steps._errors import UserError
-from ke_steps.settings import ExtractCoefficientsJob
+from ke_steps._feed_forward import feed_forward
+from ke_steps.settings import AggregateEntropy, ExtractCoefficientsJob
 from tests import conftest
 
-FAMILIES = ["olmo", "llama", "gpt_neox"]
+FAMILIES = ["olmo", "gpt_neox", "gpt2", "phi3", "olmoe", "mixtral"]
 THRESHOLD = 0.05
+SUMMED = ("mean_absolute", "mean", "mean_square", "active_fraction")
 
 
 def job(**overrides):
@@ -27,33 +31,37 @@ def job(**overrides):
     return ExtractCoefficientsJob(**(keywords | overrides))
 
 
-def extract(tmp_path, checkpoint, sequences, multipliers=None, **overrides):
+def extract(tmp_path, checkpoint, sequences, intervention=None, **overrides):
     output = tmp_path / "coefficients.parquet"
     extract_coefficients.run(
         checkpoint=checkpoint,
         sequences=sequences,
-        multipliers=multipliers,
+        intervention=intervention,
         output=output,
+        output_token_entropies=tmp_path / "token_entropies.parquet",
         settings=job(**overrides),
     )
-    return _tables.read_frame(output, _tables.coefficients_schema(job(**overrides).num_groups))
+    return _tables.read_frame(output, _schemas.coefficients_schema(job(**overrides).num_groups))
 
 
-def naive_coefficients(model, input_ids):
-    """Return all coefficients (L, N, T, m) in fp64, one sequence at a time."""
-    kept = []
-    layers = _models.feed_forward(model)
-    handles = [
-        projection.register_forward_pre_hook(lambda _, given: kept.append(given[0][0]))
-        for projection in layers.output_projections
-    ]
-    with torch.inference_mode():
-        for row in input_ids:
-            model(input_ids=torch.tensor(row[None]), use_cache=False)
-    for handle in handles:
-        handle.remove()
-    shape = (len(input_ids), layers.num_layers, input_ids.shape[1], layers.num_memories)
-    return torch.stack(kept).reshape(shape).swapaxes(0, 1).double().numpy()
+def naive_coefficients(model, input_ids, *, with_relu=False):
+    """Return all coefficients (L, N, T, m) in fp64, one sequence at a time, zero where unrouted."""
+    layers = feed_forward(model)
+    shape = (layers.num_layers, len(input_ids), input_ids.shape[1], layers.num_memories)
+    found = np.zeros(shape)
+
+    def keep(observed):
+        values = (observed.relu if with_relu else observed.values).double().numpy()
+        memories = slice(observed.first_memory, observed.first_memory + values.shape[-1])
+        if observed.routed is None:
+            found[observed.layer, row, :, memories] = values[0]
+        else:
+            found[observed.layer, row, observed.routed[:, 1].numpy(), memories] = values
+
+    with torch.inference_mode(), layers.observing(keep, with_relu=with_relu):
+        for row in range(len(input_ids)):
+            model(input_ids=torch.tensor(input_ids[row : row + 1]), use_cache=False)
+    return found
 
 
 def by_layer(frame, column):
@@ -66,25 +74,58 @@ def by_layer(frame, column):
 def test_equals_the_naive_implementation(tmp_path, family):
     model = conftest.build_model(family)
     checkpoint = conftest.build_checkpoint(tmp_path / family, model=model)
-    input_ids = conftest.random_sequences(8, 16)
+    input_ids = padded([16, 3, 9, 16, 1, 12, 7, 5])
     sequences = conftest.build_sequences(tmp_path / "ids.parquet", input_ids=input_ids)
-    frame = extract(tmp_path, checkpoint, sequences)
-    c = naive_coefficients(model, input_ids)
-    for column, values in {
-        "mean_absolute": np.abs(c),
-        "mean": c,
-        "mean_square": c**2,
-        "active_fraction": np.abs(c) > THRESHOLD,
-    }.items():
-        expected = values.mean(axis=(1, 2))
+    frame = extract(tmp_path, checkpoint, sequences, extra_measures=["relu_gate"])
+    lengths = (input_ids != conftest.PAD_ID).sum(axis=1)
+
+    def by_instance(values):
+        means = [values[:, n, :length].mean(axis=1) for n, length in enumerate(lengths)]
+        return np.stack(means, axis=1)  # (L, N, m)
+
+    def by_group(values):
+        return by_instance(values).reshape(2, 4, 2, 64).mean(axis=2).swapaxes(1, 2)
+
+    c, relu = (naive_coefficients(model, input_ids, with_relu=relu) for relu in (False, True))
+    terms = (np.abs(c), c, c**2, np.abs(c) > THRESHOLD)
+    for column, values in zip(SUMMED, terms, strict=True):
+        expected = by_instance(values).mean(axis=1)
         np.testing.assert_allclose(
-            by_layer(frame, column)[..., 0], expected, rtol=1e-5, atol=1e-6, err_msg=column
+            by_layer(frame, column)[..., 0], expected, rtol=2e-5, atol=1e-6, err_msg=column
         )
-    groups = np.abs(c).reshape(2, 4, 2, 16, 64).mean(axis=(2, 3))
-    found = by_layer(frame, "group_mean_absolute").swapaxes(1, 2)
-    np.testing.assert_allclose(found, groups, rtol=1e-5)
+    for column, values in {
+        "group_mean_absolute": np.abs(c),
+        "group_mean": c,
+        "group_mean_relu_gate": np.abs(relu),
+    }.items():
+        np.testing.assert_allclose(
+            by_layer(frame, column), by_group(values), rtol=2e-5, atol=1e-6, err_msg=column
+        )
+    assert frame["group_mean_attribution"].isna().all()
     assert frame["layer"].tolist() == [0] * 64 + [1] * 64
     assert frame["memory"].tolist() == [*range(64), *range(64)]
+
+
+def test_relu_takes_the_place_of_the_activation(tmp_path, sequences):
+    """Equal to the coefficients of the first layer of the same weights under another activation."""
+    frames = {}
+    for activation in ("silu", "relu"):
+        model = conftest.build_model("llama", hidden_act=activation)
+        checkpoint = conftest.build_checkpoint(tmp_path / activation, model=model)
+        frames[activation] = extract(tmp_path, checkpoint, sequences, extra_measures=["relu_gate"])
+    relu = by_layer(frames["silu"], "group_mean_relu_gate")[0]
+    np.testing.assert_allclose(relu, by_layer(frames["relu"], "group_mean_absolute")[0], rtol=1e-5)
+    assert not np.allclose(relu, by_layer(frames["silu"], "group_mean_absolute")[0], rtol=0.1)
+
+
+def test_memory_norms(tmp_path, checkpoint, sequences):
+    model = _models.load_model(checkpoint, device=torch.device("cpu"))
+    frame = extract(tmp_path, checkpoint, sequences)
+    expected = [
+        np.linalg.norm(layer.mlp.down_proj.weight.detach().double().numpy(), axis=0)
+        for layer in model.model.layers
+    ]
+    np.testing.assert_allclose(frame["memory_norm"], np.concatenate(expected), rtol=1e-12)
 
 
 def test_batch_size_changes_nothing(tmp_path, checkpoint, sequences):
@@ -92,24 +133,34 @@ def test_batch_size_changes_nothing(tmp_path, checkpoint, sequences):
         extract(tmp_path, checkpoint, sequences, batch_size_sequences=size) for size in (1, 3, 8)
     ]
     for frame in frames[1:]:
-        for column in ("mean_absolute", "mean", "mean_square", "active_fraction"):
+        for column in SUMMED:
             np.testing.assert_allclose(frame[column], frames[0][column], rtol=1e-5, atol=1e-7)
 
 
-def test_chunks_change_nothing(monkeypatch):
-    c = torch.randn(3, 10, 7)
-    whole = _moments.sum_over_tokens(c, THRESHOLD)
-    expected = torch.stack([c.abs(), c, c.square(), (c.abs() > THRESHOLD).float()]).sum(2)
-    torch.testing.assert_close(whole, expected)
-    for elements in (1, 7, 30, 75, 150):
-        monkeypatch.setitem(_moments.CHUNK_ELEMENTS, "cpu", elements)
-        torch.testing.assert_close(_moments.sum_over_tokens(c, THRESHOLD), expected)
+TERMS = partial(_moments.coefficient_terms, active_threshold=THRESHOLD)
+
+
+def stacked_terms(c, relu):
+    return torch.stack([c.abs(), c, c.square(), (c.abs() > THRESHOLD).float(), relu.abs()])
+
+
+@pytest.mark.parametrize("elements", [1, 7, 30, 75, 150, 2**18])
+def test_chunks_change_nothing(monkeypatch, elements):
+    monkeypatch.setitem(_moments.CHUNK_ELEMENTS, "cpu", elements)
+    c, relu = torch.randn(2, 3, 10, 7)
+    dense = _moments.sum_over_tokens(TERMS, 5, [c, relu])
+    torch.testing.assert_close(dense, stacked_terms(c, relu).sum(2))
+    instance = torch.tensor([2, 0, 0, 2, 2, 0, 2, 0, 0, 2])
+    routed = _moments.sum_over_routed_tokens(TERMS, 5, [c[0], relu[0]], instance, 3)
+    for n in range(3):
+        terms = stacked_terms(c[0], relu[0])[:, instance == n]
+        torch.testing.assert_close(routed[:, n], terms.sum(1))
 
 
 def test_measuring_leaves_coefficients_untouched():
     c = torch.randn(2, 5, 7)
     before = c.clone()
-    _moments.sum_over_tokens(c, THRESHOLD)
+    _moments.sum_over_tokens(TERMS, 4, [c])
     assert torch.equal(c, before)
 
 
@@ -153,12 +204,29 @@ def test_only_the_first_sequences_are_measured(tmp_path, checkpoint):
     assert frames[0].equals(frames[1])
 
 
+EVERYTHING = {
+    "extra_measures": ["relu_gate", "attribution"],
+    "num_attention_sequences": 4,
+    "num_next_token_sequences": 8,
+}
+
+
 def test_same_inputs_same_bytes(tmp_path, checkpoint, sequences):
     written = []
     for _ in range(2):
-        extract(tmp_path, checkpoint, sequences)
-        written.append((tmp_path / "coefficients.parquet").read_bytes())
+        extract(tmp_path, checkpoint, sequences, **EVERYTHING)
+        names = ("coefficients.parquet", "token_entropies.parquet")
+        written.append([(tmp_path / name).read_bytes() for name in names])
     assert written[0] == written[1]
+
+
+def test_what_is_asked_for_beside_changes_no_coefficient(tmp_path, checkpoint, sequences):
+    """Up to rounding: batches end where the sequences for attention end."""
+    plain = extract(tmp_path, checkpoint, sequences)
+    assert len(_tables.read_frame(tmp_path / "token_entropies.parquet")) == 0
+    more = extract(tmp_path, checkpoint, sequences, **EVERYTHING)
+    for column in SUMMED:
+        np.testing.assert_allclose(plain[column], more[column], rtol=1e-5, atol=1e-7)
 
 
 def test_bf16_is_close_to_fp32(tmp_path, checkpoint, sequences):
@@ -170,11 +238,11 @@ def test_bf16_is_close_to_fp32(tmp_path, checkpoint, sequences):
     assert np.median(np.abs(rounded / exact - 1)) < 0.01
 
 
-def test_multipliers_reach_the_first_layer_exactly(tmp_path, checkpoint, sequences):
-    """The first layer's input does not depend on multipliers, so its coefficients scale."""
+def test_an_intervention_reaches_the_first_layer_exactly(tmp_path, checkpoint, sequences):
+    """The first layer's input does not depend on the up rows, so its coefficients scale."""
     factors = torch.linspace(0.5, 3, 128).reshape(2, 64)
-    path = tmp_path / "multipliers.safetensors"
-    save_file({"multipliers": factors}, path)
+    path = tmp_path / "intervention.safetensors"
+    save_file({"up_rows": factors}, path)
     plain = by_layer(extract(tmp_path, checkpoint, sequences), "mean_absolute")[0, :, 0]
     scaled = by_layer(extract(tmp_path, checkpoint, sequences, path), "mean_absolute")[0, :, 0]
     np.testing.assert_allclose(scaled, plain * factors[0].numpy(), rtol=1e-5)
@@ -201,7 +269,54 @@ def test_a_sequence_of_padding_is_refused(tmp_path, checkpoint):
 def test_overflow_is_refused(tmp_path, sequences):
     model = conftest.build_model()
     with torch.no_grad():
-        _models.feed_forward(model).up_projections[1].weight.mul_(1e38)
+        model.model.layers[1].mlp.up_proj.weight.mul_(1e38)
     checkpoint = conftest.build_checkpoint(tmp_path / "huge", model=model)
     with pytest.raises(UserError, match="coefficients of layer 1 are not finite"):
         extract(tmp_path, checkpoint, sequences)
+
+
+def entropies(tmp_path, checkpoint, sequences):
+    """Return the model's entropy by every measure."""
+    extract(tmp_path, checkpoint, sequences, extra_measures=["relu_gate", "attribution"])
+    aggregate_entropy.run(
+        coefficients=tmp_path / "coefficients.parquet",
+        token_entropies=tmp_path / "token_entropies.parquet",
+        output=tmp_path / "entropy.parquet",
+        settings=AggregateEntropy(num_bootstrap=100, confidence=0.95, dormant_ratio=0.1, seed=0),
+    )
+    frame = _tables.read_frame(tmp_path / "entropy.parquet", _schemas.ENTROPY)
+    rows = frame[frame["layer"].isna() & (frame["quantity"] == "entropy_nats")]
+    return dict(zip(rows["measure"], rows["value"], strict=True))
+
+
+def rescale(model, factors):
+    """Scale memory vectors by the factors (m,) and the up rows by their inverses, in place."""
+    layers = feed_forward(model)
+    with torch.no_grad():
+        for index, layer in enumerate(model.model.layers):
+            layers.up_rows(index).scale(1 / factors)
+            if hasattr(layer.mlp, "experts"):  # (experts, d, n)
+                layer.mlp.experts.down_proj.mul_(factors.view(4, 1, -1))
+            else:
+                layer.mlp.down_proj.weight.mul_(factors)
+
+
+@pytest.mark.parametrize("family", ["olmo", "phi3", "mixtral"])
+def test_rescaling_memories(tmp_path, sequences, family):
+    """Memory vectors times a, their up rows by a: the same function, another absolute entropy."""
+    found, logits = {}, {}
+    factors = torch.linspace(0.1, 5, conftest.NUM_MEMORIES)
+    for scaled in (False, True):
+        model = conftest.build_model(family)
+        if scaled:
+            rescale(model, factors)
+        checkpoint = conftest.build_checkpoint(tmp_path / f"{family}{scaled}", model=model)
+        found[scaled] = entropies(tmp_path, checkpoint, sequences)
+        with torch.inference_mode():
+            ids = torch.tensor(conftest.random_sequences(1, 16)).long()
+            logits[scaled] = model(ids).logits
+    torch.testing.assert_close(logits[True], logits[False], rtol=1e-4, atol=1e-4)
+    for measure in ("contribution", "attribution"):
+        assert found[True][measure] == pytest.approx(found[False][measure], rel=1e-5)
+    for measure in ("absolute", "positive", "relu_gate"):
+        assert abs(found[True][measure] - found[False][measure]) > 0.1

@@ -8,7 +8,14 @@ import pytest
 import torch
 from transformers import OlmoConfig, OlmoForCausalLM
 
-from ke_steps import _models, _tables, aggregate_entropy, extract_coefficients, resuscitate
+from ke_steps import (
+    _coefficient_tables,
+    _models,
+    _tables,
+    aggregate_entropy,
+    extract_coefficients,
+    resuscitate,
+)
 from ke_steps.settings import AggregateEntropy, ExtractCoefficientsJob, Resuscitate
 from tests import conftest
 
@@ -82,8 +89,9 @@ def extract(tmp_path_factory, parity_checkpoint, reference):
             extract_coefficients.run(
                 checkpoint=parity_checkpoint,
                 sequences=conftest.build_sequences(directory / "ids.parquet", input_ids=ids),
-                multipliers=None,
+                intervention=None,
                 output=output,
+                output_token_entropies=directory / "token_entropies.parquet",
                 settings=settings,
             )
             made[name, padding] = output
@@ -97,12 +105,18 @@ def mean_absolute(path):
     return _tables.read_frame(path)["mean_absolute"].to_numpy().reshape(16, 8192)
 
 
-def layer_entropy(path, output):
+def layer_entropy(path):
     settings = AggregateEntropy(num_bootstrap=100, confidence=0.95, dormant_ratio=0.1, seed=0)
-    aggregate_entropy.run(coefficients=path, output=output, settings=settings)
-    table = _tables.read_frame(output)
-    rows = table[(table["quantity"] == "entropy_nats") & table["layer"].notna()]
-    return rows["value"].to_numpy()
+    measure, activity = next(aggregate_entropy.read_group_activities(path))
+    assert measure == "absolute"
+    rows = list(aggregate_entropy.activity_rows(measure, activity, settings))
+    return np.array(
+        [
+            row["value"]
+            for row in rows
+            if row["quantity"] == "entropy_nats" and row["layer"] is not None
+        ]
+    )
 
 
 def test_logits(parity_checkpoint, reference):
@@ -123,20 +137,20 @@ def test_mean_absolute_coefficient(extract, reference):
     assert error <= TOLERANCE
 
 
-def test_layer_entropy(extract, reference, tmp_path):
-    found = layer_entropy(extract("input_ids", "exclude"), tmp_path / "entropy.parquet")
+def test_layer_entropy(extract, reference):
+    found = layer_entropy(extract("input_ids", "exclude"))
     error = relative_error(found, reference["layer_entropy"])
     print(f"layer_entropy: {error:.2e}")
     assert error <= TOLERANCE
 
 
-def test_reference_padding(extract, reference, tmp_path):
+def test_reference_padding(extract, reference):
     path = extract("input_ids_padded", "reference")
     expected = reference["padded_sum_abs_coefficient_over_instances"]
     error = relative_error(mean_absolute(path), expected)
     print(f"padded_sum_abs_coefficient_over_instances: {error:.2e}")
     assert error <= TOLERANCE
-    found = layer_entropy(path, tmp_path / "entropy.parquet")
+    found = layer_entropy(path)
     error = relative_error(found, reference["padded_layer_entropy"])
     print(f"padded_layer_entropy: {error:.2e}")
     assert error <= TOLERANCE
@@ -151,7 +165,7 @@ def test_excluded_padding_differs_from_the_reference(extract, reference):
 
 
 def test_row_scales(extract, reference):
-    activity = resuscitate.read_activity(extract("input_ids", "exclude"))
+    activity = _coefficient_tables.read_activity(extract("input_ids", "exclude"))
     names = [name for name in reference if name.startswith("row_scale_")]
     assert names
     for name in names:
