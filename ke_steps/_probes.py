@@ -24,7 +24,7 @@ REFERENCE_BATCH_SIZE = 16
 
 
 def encode_probes(tokenizer: Tokenizer, probes: pd.DataFrame) -> list[Span]:
-    """Tokenise probes, a frame of ``_tables.PROBES``.
+    """Tokenise probes, a frame of ``_schemas.PROBES``.
 
     Raises:
         UserError: a probe has no token before or in its target.
@@ -51,7 +51,7 @@ def score_probes(
     """Score probes in one pass; log probabilities are in nats, summed in fp64.
 
     Returns:
-        The columns of ``_tables.PROBE_SCORES`` that belong to a probe, in the order of ``probes``.
+        The columns of ``_schemas.PROBE_SCORES`` that belong to a probe, in the order of ``probes``.
         ``exact_match``: each target token is the likeliest one after the true text before it.
     """
     scores = score_spans(

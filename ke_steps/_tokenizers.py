@@ -32,6 +32,14 @@ class Tokenizer:
         """Return token ids of several texts without special tokens."""
         return [e.ids for e in self.backend.encode_batch(texts, add_special_tokens=False)]
 
+    def decode(self, token_id: int) -> str:
+        """Return the text of a token inside a text; "\ufffd" stands for a part of a character."""
+        # some decoders drop the space that a text begins with, so the second of two is taken
+        once, twice = (
+            self.backend.decode([token_id] * count, skip_special_tokens=False) for count in (1, 2)
+        )
+        return twice[len(once) :]
+
 
 def load_tokenizer(directory: Path) -> Tokenizer:
     """Load ``tokenizer.json`` and the special tokens named in ``tokenizer_config.json``.

@@ -3,15 +3,13 @@
 What pretraining a nursery and injecting knowledge share. The optimiser is the reference's (FACTS,
 section 2): AdamW with β = (0.9, 0.95) and ε = 1e-5, where weight decay acts on the matrices of
 linear layers alone, not on embeddings (tied or not), norms and biases; gradient clipping by norm;
-linear warm-up, then a cosine to ``min_learning_rate_ratio`` of the peak. The learning rate of
-step s (1…N, W of warm-up) is peak·s/W, then falls to reach the minimum exactly at step N; the
-reference's warm-up starts at 10 % of the peak instead.
+no dropout; linear warm-up, then a cosine to ``min_learning_rate_ratio`` of the peak. The learning
+rate of step s (1…N, W of warm-up) is peak·s/W, then falls to reach the minimum exactly at step N;
+the reference's warm-up starts at 10 % of the peak instead.
 """
 
 from __future__ import annotations
 
-import math
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,20 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
-from tqdm import tqdm
-from transformers import (
-    PreTrainedModel,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from ke_steps import _sequences
 from ke_steps._errors import UserError
 from ke_steps._tokenizers import Tokenizer
+from ke_steps._training_log import StepLog
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-5
@@ -58,11 +48,12 @@ class Optimisation:
     weight_decay: float
     max_gradient_norm: float
     precision: Literal["fp32", "bf16"]
+    num_epochs: int = 1
 
     @property
     def num_sequences(self) -> int:
-        """Sequences that the run consumes, each once."""
-        return self.num_steps * self.batch_size_sequences
+        """Sequences that the run consumes, each once in an epoch."""
+        return self.num_steps // self.num_epochs * self.batch_size_sequences
 
     @property
     def num_warmup_steps(self) -> int:
@@ -78,18 +69,22 @@ class TrainingSequences(Dataset[NDArray[np.int32]]):
     """Token ids (num_sequences, T), memory-mapped or not; read row by row."""
 
     num_items: int
-    """How many sequences the run consumes, from ``first`` on and wrapping round."""
+    """How many sequences an epoch consumes, from ``first`` on and wrapping round."""
 
     first: int = 0
+    num_epochs: int = 1
+    """How often the run goes over them, each time in the same order."""
+
     prefixes: Mapping[int, Sequence[int]] = field(default_factory=dict)
     """Token ids that precede item i, whose own tokens are cut back to keep T in all."""
 
     def __len__(self) -> int:
-        return self.num_items
+        return self.num_items * self.num_epochs
 
     def __getitem__(self, item: int) -> NDArray[np.int32]:
-        """Return the token ids (T,) of an item."""
-        sequence = self.sequences[(self.first + item) % len(self.sequences)]
+        """Return the token ids (T,) of an item, 0…len - 1."""
+        place = self.first + item % self.num_items
+        sequence = self.sequences[place % len(self.sequences)]
         prefix = self.prefixes.get(item)
         return sequence if prefix is None else prepend(prefix, sequence)
 
@@ -111,7 +106,7 @@ def read_corpus(
     if len(tokens) < optimisation.num_sequences:
         raise UserError(
             f"corpora.{corpus}.num_sequences: {path} has {len(tokens)} sequences, training needs"
-            f" {optimisation.num_sequences} (num_steps × batch_size_sequences), each once"
+            f" {optimisation.num_sequences} (num_steps × batch_size_sequences / num_epochs)"
         )
     return tokens
 
@@ -136,7 +131,15 @@ def train(
     Raises:
         UserError: the loss or the gradient is not a finite number.
     """
-    log = _Log(sequences, optimisation, after_step)
+    # the reference has none, and with it a batch would depend on how it is split for the device
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    log = StepLog(
+        optimisation.num_steps,
+        Counter(1 + item // optimisation.batch_size_sequences for item in sequences.prefixes),
+        after_step,
+    )
     use_cache = model.config.use_cache
     with tempfile.TemporaryDirectory() as unused:
         trainer = _Trainer(
@@ -193,14 +196,13 @@ class _Trainer(Trainer):
 
 
 def _optimizer(model: PreTrainedModel, optimisation: Optimisation) -> torch.optim.AdamW:
-    embedding = model.get_input_embeddings().weight
-    matrices = {
-        id(module.weight)
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and module.weight is not embedding
-    }
-    decayed = [p for p in model.parameters() if id(p) in matrices]
-    kept = [p for p in model.parameters() if id(p) not in matrices]
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+
+    def is_matrix(parameter: nn.Parameter) -> bool:
+        return parameter.ndim > 1 and id(parameter) not in embeddings
+
+    decayed = [p for p in model.parameters() if is_matrix(p)]
+    kept = [p for p in model.parameters() if not is_matrix(p)]
     return torch.optim.AdamW(
         [
             {"params": decayed, "weight_decay": optimisation.weight_decay},
@@ -226,49 +228,3 @@ class _Collator:
             return {"input_ids": input_ids, "labels": input_ids}
         is_pad = input_ids == self._pad_token_id
         return {"input_ids": input_ids, "labels": input_ids.masked_fill(is_pad, IGNORED_LABEL)}
-
-
-class _Log(TrainerCallback):
-    """Collects one row per step, shows progress, and passes on the end of every step."""
-
-    def __init__(
-        self,
-        sequences: TrainingSequences,
-        optimisation: Optimisation,
-        after_step: Callable[[int], None],
-    ) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._num_prefixed = Counter(
-            1 + item // optimisation.batch_size_sequences for item in sequences.prefixes
-        )
-        self._after_step = after_step
-        self._bar = tqdm(total=optimisation.num_steps, desc="training", file=sys.stderr)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float],
-        **kwargs: Any,
-    ) -> None:
-        """Keep the numbers of the step just done, and refuse to go on without any."""
-        if "grad_norm" not in logs:  # the summary at the end
-            self._bar.close()
-            return
-        row = {
-            "train_step": state.global_step,
-            "loss_nats": logs["loss"],
-            "learning_rate": logs["learning_rate"],
-            "gradient_norm": logs["grad_norm"],
-            "num_injected_sequences": self._num_prefixed[state.global_step],
-        }
-        if not (math.isfinite(row["loss_nats"]) and math.isfinite(row["gradient_norm"])):
-            raise UserError(
-                f"training diverged at step {state.global_step}: loss {row['loss_nats']},"
-                f" gradient norm {row['gradient_norm']}; lower the learning_rate"
-            )
-        self.rows.append(row)
-        self._bar.update()
-        self._bar.set_postfix(loss=f"{row['loss_nats']:.3f}", refresh=False)
-        self._after_step(state.global_step)

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ke_steps import _cli, _metrics, _statistics, _tables
+from ke_steps import _cli, _metrics, _schemas, _statistics, _tables
 from ke_steps._errors import UserError
 from ke_steps.settings import EvaluateKnowledge
 
@@ -34,7 +34,7 @@ KINDS = ("memorization", "semantic", "compositional", "all")
 
 
 def knowledge_rows(scores: pd.DataFrame, settings: EvaluateKnowledge) -> list[dict[str, Any]]:
-    """Return the rows of the knowledge table from a frame of ``_tables.PROBE_SCORES``."""
+    """Return the rows of the knowledge table from a frame of ``_schemas.PROBE_SCORES``."""
     before, after = (scores[scores["moment"] == moment] for moment in ("start", "end"))
     if before.empty or set(before["probe_id"]) != set(after["probe_id"]):
         raise UserError("probe scores: every probe needs a score at the start and at the end")
@@ -95,8 +95,8 @@ def _quantities(
 
 def run(*, probe_scores: Path, output: Path, settings: EvaluateKnowledge) -> None:
     """Write the knowledge table of one run."""
-    scores = _tables.read_frame(probe_scores, _tables.PROBE_SCORES)
-    _tables.write_table(output, knowledge_rows(scores, settings), _tables.KNOWLEDGE)
+    scores = _tables.read_frame(probe_scores, _schemas.PROBE_SCORES)
+    _tables.write_table(output, knowledge_rows(scores, settings), _schemas.KNOWLEDGE)
 
 
 if __name__ == "__main__":

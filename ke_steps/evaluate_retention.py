@@ -1,6 +1,6 @@
 r"""What a model still knows: accuracy on tasks, and bits per token on held-out text.
 
-Reads a checkpoint (and the multipliers of a variant) and the packed sequences of the held-out
+Reads a checkpoint (and the intervention of a variant) and the packed sequences of the held-out
 corpus. Writes
 
 - the retention table: per task its ``accuracy``; task ``mean``, quantity ``accuracy``: P, the mean
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from ke_steps import _cli, _models, _sequences, _statistics, _tables, _tasks, _tokenizers
+from ke_steps import _cli, _models, _schemas, _sequences, _statistics, _tables, _tasks, _tokenizers
 from ke_steps._scoring import Span, score_spans
 from ke_steps.settings import EvaluateRetention, EvaluateRetentionJob
 
@@ -100,7 +100,7 @@ def retention_rows(
 def run(
     *,
     checkpoint: Path,
-    multipliers: Path | None,
+    intervention: Path | None,
     sequences: Path,
     output: Path,
     output_items: Path,
@@ -109,7 +109,7 @@ def run(
     """Evaluate one model on every configured task and on the held-out sequences."""
     device = _models.prepare_torch(settings.num_threads)
     tokenizer = _tokenizers.load_tokenizer(checkpoint.parent)
-    model = _models.load_model(checkpoint, multipliers=multipliers, device=device)
+    model = _models.load_model(checkpoint, intervention=intervention, device=device)
     correct: dict[str, NDArray[np.bool_]] = {}
     rows: list[dict[str, Any]] = []
     for task in settings.tasks:
@@ -127,8 +127,8 @@ def run(
         rows += _item_rows(task, items, predictions)
     tokens = _sequences.read_sequences(sequences, vocab_size=model.config.vocab_size)
     held_out = bits_per_token(model, tokens, batch_size_sequences=settings.batch_size_sequences)
-    _tables.write_table(output_items, rows, _tables.RETENTION_ITEMS)
-    _tables.write_table(output, retention_rows(correct, held_out, settings), _tables.RETENTION)
+    _tables.write_table(output_items, rows, _schemas.RETENTION_ITEMS)
+    _tables.write_table(output, retention_rows(correct, held_out, settings), _schemas.RETENTION)
 
 
 def _item_rows(

@@ -19,7 +19,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ke_steps import _cli, _provenance, _tables
+from ke_steps import _cli, _provenance, _schemas, _tables
 from ke_steps._errors import UserError
 from ke_steps._fictional_knowledge import read_passages
 from ke_steps._passages import Passage
@@ -77,8 +77,8 @@ def probe_rows(passages: list[tuple[str, Passage]]) -> list[Row]:
 def run(*, output_passages: Path, output_probes: Path, settings: PrepareKnowledge) -> None:
     """Write the two tables."""
     passages = passages_by_condition(settings)
-    _tables.write_table(output_passages, text_rows(passages), _tables.PASSAGES)
-    _tables.write_table(output_probes, probe_rows(passages), _tables.PROBES)
+    _tables.write_table(output_passages, text_rows(passages), _schemas.PASSAGES)
+    _tables.write_table(output_probes, probe_rows(passages), _schemas.PROBES)
 
 
 if __name__ == "__main__":

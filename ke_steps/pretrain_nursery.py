@@ -19,7 +19,7 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
 
-from ke_steps import _checkpoints, _cli, _models, _tables, _tokenizers, _training
+from ke_steps import _checkpoints, _cli, _models, _schemas, _tables, _tokenizers, _training
 from ke_steps._errors import UserError
 from ke_steps._tokenizers import Tokenizer
 from ke_steps.settings import Nursery, PretrainNursery
@@ -88,7 +88,7 @@ def run(
         tokenizer=words,
         after_step=keep,
     )
-    _tables.write_table(output_training, rows, _tables.TRAINING)
+    _tables.write_table(output_training, rows, _schemas.TRAINING)
 
 
 def _manifest_of_step(settings: PretrainNursery, manifests: list[Path]) -> dict[int, Path]:

@@ -7,11 +7,12 @@ passage_id, text_index, condition.
 At every injection each paraphrase passage gives one text, another each time; the once passages are
 split into as many groups as there are injections, as even as possible, and each gives its original
 text with its group (paper §2, FACTS 2). Seed 0 is the paper's layout: texts, groups and batch rows
-in file order. Any other seed draws all three.
+in file order. Any other seed draws all three. Every epoch repeats the first, its injections counted
+on.
 
     python -m ke_steps.schedule_injections --passages passages.parquet --output schedule.parquet \
-      --settings '{"num_injections": 10, "injection_interval_steps": 160,
-                   "batch_size_sequences": 128, "seed": 0}'
+      --settings '{"num_steps": 1600, "num_epochs": 1, "num_injections": 10,
+                   "injection_interval_steps": 160, "batch_size_sequences": 128, "seed": 0}'
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ke_steps import _cli, _tables
+from ke_steps import _cli, _injection, _schemas, _tables
 from ke_steps._errors import UserError
 from ke_steps.settings import ScheduleInjections
 
@@ -47,23 +48,25 @@ def schedule(passages: pd.DataFrame, settings: ScheduleInjections) -> list[dict[
             f" the {largest} texts of an injection; raise it, raise num_injections or take fewer"
             " passages"
         )
-    rows = []
+    layouts = []
     for index, group in enumerate(groups):
         injected = [(passage, order[index], "paraphrase") for passage, order in texts.items()]
         injected += [(passage, 0, "once") for passage in group]
         batch_rows = _batch_rows(len(injected), settings.batch_size_sequences, generator)
-        for batch_row, (passage, text, condition) in zip(batch_rows, injected, strict=True):
-            rows.append(
-                {
-                    "injection": index + 1,
-                    "train_step": (index + 1) * settings.injection_interval_steps,
-                    "batch_row": batch_row,
-                    "passage_id": passage,
-                    "text_index": text,
-                    "condition": condition,
-                }
-            )
-    return rows
+        layouts.append(list(zip(batch_rows, injected, strict=True)))
+    steps = _injection.injection_steps(settings)
+    return [
+        {
+            "injection": injection,
+            "train_step": step,
+            "batch_row": batch_row,
+            "passage_id": passage,
+            "text_index": text,
+            "condition": condition,
+        }
+        for injection, step in enumerate(steps, start=1)
+        for batch_row, (passage, text, condition) in layouts[(injection - 1) % len(layouts)]
+    ]
 
 
 def _text_orders(
@@ -100,8 +103,8 @@ def _batch_rows(size: int, batch_size: int, generator: np.random.Generator | Non
 
 def run(*, passages: Path, output: Path, settings: ScheduleInjections) -> None:
     """Write the schedule of one recipe and seed."""
-    frame = _tables.read_frame(passages, _tables.PASSAGES)
-    _tables.write_table(output, schedule(frame, settings), _tables.SCHEDULE)
+    frame = _tables.read_frame(passages, _schemas.PASSAGES)
+    _tables.write_table(output, schedule(frame, settings), _schemas.SCHEDULE)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Tokenising without transformers."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from tokenizers import Tokenizer, decoders, models
 from transformers import AutoTokenizer
 
 from ke_steps._errors import UserError
@@ -26,6 +28,22 @@ def test_a_text_that_spells_a_special_token_does_not_end_there(tmp_path):
     assert (
         tokenizer.backend.decode(ids, skip_special_tokens=False) == "The river <|endoftext|> flows."
     )
+
+
+def test_a_token_keeps_its_space(tmp_path):
+    tokenizer = load_tokenizer(build_tokenizer(tmp_path))
+    ids = tokenizer.encode(SENTENCES[0])
+    assert "".join(tokenizer.decode(token) for token in ids) == SENTENCES[0]
+    first_byte = tokenizer.encode("é")[0]
+    assert tokenizer.decode(first_byte) == "\ufffd"
+    assert tokenizer.decode(EOS_ID) == "<|endoftext|>"
+
+    # sentencepiece's decoder drops the space that a text begins with
+    backend = Tokenizer(models.WordLevel({"▁Paris": 0, "is": 1}))
+    backend.decoder = decoders.Metaspace()
+    assert backend.decode([0]) == "Paris"
+    spaced = replace(tokenizer, backend=backend)
+    assert (spaced.decode(0), spaced.decode(1)) == (" Paris", "is")
 
 
 def test_without_a_pad_token_the_end_of_text_pads(tmp_path):

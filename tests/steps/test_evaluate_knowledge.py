@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ke_steps import _statistics, _tables, evaluate_knowledge
+from ke_steps import _schemas, _statistics, _tables, evaluate_knowledge
 from ke_steps._errors import UserError
 from ke_steps.settings import EvaluateKnowledge
 
@@ -57,7 +57,7 @@ def brute_force(scores, moment, condition, kind, column):
     for passage in sorted(set(scores["passage_id"])):
         values = [
             float(row[column])
-            for _, row in scores.iterrows()
+            for row in scores.to_dict("records")
             if row["moment"] == moment
             and row["passage_id"] == passage
             and condition in (row["condition"], "all")
@@ -130,11 +130,11 @@ def test_probes_without_an_end_are_refused():
 
 def test_runs_from_files_without_torch(tmp_path):
     scores = tmp_path / "scores.parquet"
-    _tables.write_table(scores, random_scores(), _tables.PROBE_SCORES)
+    _tables.write_table(scores, random_scores(), _schemas.PROBE_SCORES)
     evaluate_knowledge.run(
         probe_scores=scores, output=tmp_path / "knowledge.parquet", settings=settings()
     )
-    table = _tables.read_frame(tmp_path / "knowledge.parquet", _tables.KNOWLEDGE)
+    table = _tables.read_frame(tmp_path / "knowledge.parquet", _schemas.KNOWLEDGE)
     assert (table["low"] <= table["value"] + 1e-12).all()
     code = "import sys, ke_steps.evaluate_knowledge; print({'torch'} & set(sys.modules))"
     result = subprocess.run(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ke_steps import _metrics, _olmo_eval, _tables, _tasks, _world, evaluate_retention
+from ke_steps import _metrics, _olmo_eval, _schemas, _tables, _tasks, _world, evaluate_retention
 from ke_steps._errors import UserError
 from ke_steps._scoring import Span
 from ke_steps._tokenizers import load_tokenizer
@@ -177,8 +177,8 @@ def test_run_writes_both_tables(tmp_path):
         return [path.read_bytes() for path in paths.values()]
 
     assert evaluate("one") == evaluate("two")
-    table = _tables.read_frame(tmp_path / "one", _tables.RETENTION).set_index("task")
-    items = _tables.read_frame(tmp_path / "one_items", _tables.RETENTION_ITEMS)
+    table = _tables.read_frame(tmp_path / "one", _schemas.RETENTION).set_index("task")
+    items = _tables.read_frame(tmp_path / "one_items", _schemas.RETENTION_ITEMS)
     assert table.loc["mean", "num_items"] == 12
     for task, group in items.groupby("task"):
         assert table.loc[task, "value"] == pytest.approx(group["correct"].mean())

@@ -4,9 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from ke_steps import _checkpoints, _tables, _training, inject_knowledge
+from ke_steps import (
+    _checkpoints,
+    _decay,
+    _injection,
+    _interventions,
+    _models,
+    _schemas,
+    _tables,
+    _training,
+    inject_knowledge,
+)
 from ke_steps._errors import UserError
 from ke_steps._tokenizers import load_tokenizer
 from ke_steps.settings import InjectKnowledge
@@ -54,7 +63,7 @@ SCHEDULE = pd.DataFrame(
         (2, 6, 3, 0, 1, "paraphrase"),
         (2, 6, 1, 2, 0, "once"),
     ],
-    columns=_tables.SCHEDULE.names,
+    columns=_schemas.SCHEDULE.names,
 )
 PROBES = pd.DataFrame(
     [
@@ -63,7 +72,7 @@ PROBES = pd.DataFrame(
         (2, 1, "once", "memorization", "The river Tamsin flows past", "Orsk"),
         (3, 2, "once", "memorization", "In Orsk the market opens", "at dawn"),
     ],
-    columns=_tables.PROBES.names,
+    columns=_schemas.PROBES.names,
 )
 
 
@@ -72,25 +81,26 @@ def files(tmp_path_factory):
     """Return the input files of a run, by keyword."""
     folder = tmp_path_factory.mktemp("inputs")
     tables = {
-        "passages": (PASSAGES, _tables.PASSAGES),
-        "probes": (PROBES, _tables.PROBES),
-        "schedule": (SCHEDULE, _tables.SCHEDULE),
+        "passages": (PASSAGES, _schemas.PASSAGES),
+        "probes": (PROBES, _schemas.PROBES),
+        "schedule": (SCHEDULE, _schemas.SCHEDULE),
     }
     for name, (frame, schema) in tables.items():
         _tables.write_table(folder / name, frame, schema)
     return {name: folder / name for name in tables} | {
         "checkpoint": build_checkpoint(folder / "model", step=40),
         "sequences": build_sequences(folder / "sequences", 30, LENGTH, seed=1),
-        "multipliers": None,
+        "intervention": None,
     }
 
 
 def inject(folder, files, **changes):
-    """Run the step; return the bytes of the weights, the training table and the probe scores."""
+    """Run the step; return the bytes of the weights and of the three tables."""
     outputs = {
         "output_model": folder / "model" / "manifest.json",
         "output_training": folder / "training.parquet",
         "output_probe_scores": folder / "probe_scores.parquet",
+        "output_updates": folder / "updates.parquet",
     }
     inject_knowledge.run(**files, **outputs, settings=settings(**changes))
     return [
@@ -108,7 +118,7 @@ def trained(files, tmp_path_factory):
 def test_batches_equal_brute_force(tmp_path):
     tokenizer = load_tokenizer(build_tokenizer(tmp_path))
     sequences = random_sequences(30, LENGTH, seed=1)
-    prefixes = inject_knowledge.injected_tokens(SCHEDULE, PASSAGES, tokenizer, settings())
+    prefixes = _injection.injected_tokens(SCHEDULE, PASSAGES, tokenizer, settings())
     data = _training.TrainingSequences(
         sequences, NUM_STEPS * BATCH_SIZE, first=9, prefixes=prefixes
     )
@@ -127,15 +137,89 @@ def test_batches_equal_brute_force(tmp_path):
 
 
 def test_first_sequence_is_the_corpus_start_for_seed_0_only():
-    starts = [inject_knowledge.first_sequence(seed, 1000) for seed in range(6)]
+    starts = [_injection.first_sequence(seed, 1000) for seed in range(6)]
     assert starts[0] == 0
     assert starts[3] == np.random.default_rng(3).integers(1000)
     assert len(set(starts)) == 6
 
 
+def test_updates_are_measured_from_where_training_starts(trained, files, tmp_path):
+    path = tmp_path / "intervention.safetensors"
+    factors = np.linspace(0.5, 2, NUM_LAYERS * NUM_MEMORIES, dtype=np.float32)
+    _interventions.write_intervention(path, "up_rows", factors.reshape(NUM_LAYERS, -1))
+    inject(tmp_path, files | {"intervention": path})
+    cpu = torch.device("cpu")
+    start = _models.load_model(files["checkpoint"], device=cpu)
+    end = _models.load_model(tmp_path / "model" / "manifest.json", device=cpu)
+    table = _tables.read_frame(tmp_path / "updates.parquet", _schemas.UPDATES)
+    assert table["layer"].tolist() == [0] * NUM_MEMORIES + [1] * NUM_MEMORIES
+    assert table["memory"].tolist() == [*range(NUM_MEMORIES)] * 2
+    for (layer, memory), row in table.set_index(["layer", "memory"]).iterrows():
+        was, now = (model.model.layers[layer].mlp for model in (start, end))
+        u = float(factors[layer * NUM_MEMORIES + memory])
+        v, w = was.down_proj.weight[:, memory], now.down_proj.weight[:, memory]
+        key = torch.cat([was.gate_proj.weight[memory], u * was.up_proj.weight[memory]])
+        new_key = torch.cat([now.gate_proj.weight[memory], now.up_proj.weight[memory]])
+        expected = [v.norm(), key.norm(), (w - v).norm(), (new_key - key).norm()]
+        found = row[["memory_norm", "key_norm", "memory_change", "key_change"]]
+        np.testing.assert_allclose(found, [x.item() for x in expected], rtol=1e-4)
+    assert (table["key_change"] > 0).all()
+
+
+def test_epochs_see_the_same_injections(files, tmp_path):
+    once = SCHEDULE[SCHEDULE["injection"] == 1]
+    again = once.assign(injection=2, train_step=6)
+    _tables.write_table(tmp_path / "schedule", pd.concat([once, again]), _schemas.SCHEDULE)
+    short = build_sequences(tmp_path / "short", NUM_STEPS // 2 * BATCH_SIZE, LENGTH, seed=1)
+    inputs = files | {"schedule": tmp_path / "schedule", "sequences": short}
+    inject(tmp_path, inputs, num_epochs=2, num_injections=1)
+    training = _tables.read_frame(tmp_path / "training.parquet", _schemas.TRAINING)
+    assert training["num_injected_sequences"].tolist() == [0, 0, 2, 0, 0, 2]
+    scores = _tables.read_frame(tmp_path / "probe_scores.parquet")
+    after = scores[scores["moment"] == "after"]
+    assert after.groupby("injection")["train_step"].first().to_dict() == {1: 3, 2: 6}
+
+
+def test_later_probes(files, tmp_path):
+    early = SCHEDULE.assign(train_step=SCHEDULE["injection"])
+    _tables.write_table(tmp_path / "schedule", early, _schemas.SCHEDULE)
+    changes = {"injection_interval_steps": 1, "probe_interval_steps": 2}
+    inject(tmp_path, files | {"schedule": tmp_path / "schedule"}, **changes)
+    scores = _tables.read_frame(tmp_path / "probe_scores.parquet", _schemas.PROBE_SCORES)
+    later = scores[scores["moment"] == "later"]
+    assert later["train_step"].unique().tolist() == [4]
+    assert later["injection"].isna().all()
+    assert scores["moment"].iloc[-1] == "end"
+    gains, retained = _decay.measure(scores, early)
+    assert len(gains) == 2 * 2 + 2 * 1  # two probes of a passage seen twice, two of passages once
+    assert retained["train_step"].max() == NUM_STEPS
+
+
+def test_moments_after_the_last_injection_of_all_epochs():
+    moments = _injection.moments_of_step(
+        settings(num_steps=30, num_epochs=2, injection_interval_steps=4, probe_interval_steps=3)
+    )
+    assert _injection.injection_steps(settings(num_steps=30, num_epochs=2)) == [3, 6, 18, 21]
+    flat = [(step, *moment) for step, those in sorted(moments.items()) for moment in those]
+    assert flat == [
+        (0, "start", None),
+        (3, "before", 1),
+        (4, "after", 1),
+        (7, "before", 2),
+        (8, "after", 2),
+        (18, "before", 3),
+        (19, "after", 3),
+        (22, "before", 4),
+        (23, "after", 4),
+        (26, "later", None),
+        (29, "later", None),
+        (30, "end", None),
+    ]
+
+
 @pytest.mark.parametrize("interval", [1, 2, 3])
 def test_moments(interval):
-    moments = inject_knowledge.moments_of_step(settings(injection_interval_steps=interval))
+    moments = _injection.moments_of_step(settings(injection_interval_steps=interval))
     flat = {
         (moment, injection): step for step, those in moments.items() for moment, injection in those
     }
@@ -156,13 +240,13 @@ def test_outputs(trained, files):
     assert manifest["step"] == 40
     assert manifest["source"]["seed"] == 0
     assert manifest["source"]["recipe"]["corpus"] == "news"
-    assert manifest["source"]["multipliers_sha256"] is None
+    assert manifest["source"]["intervention_sha256"] is None
 
-    training = _tables.read_frame(folder / "training.parquet", _tables.TRAINING)
+    training = _tables.read_frame(folder / "training.parquet", _schemas.TRAINING)
     assert training["train_step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert training["num_injected_sequences"].tolist() == [0, 0, 2, 0, 0, 2]
 
-    scores = _tables.read_frame(folder / "probe_scores.parquet", _tables.PROBE_SCORES)
+    scores = _tables.read_frame(folder / "probe_scores.parquet", _schemas.PROBE_SCORES)
     moments = scores.drop_duplicates(["moment", "train_step"])
     assert list(zip(moments["moment"], moments["train_step"], strict=True)) == [
         ("start", 0),
@@ -193,20 +277,20 @@ def test_micro_batches_do_not_change_the_result(trained, files, tmp_path):
     one, other = (
         _tables.read_frame(path / "training.parquet")["loss_nats"] for path in (folder, tmp_path)
     )
-    np.testing.assert_allclose(one, other, rtol=1e-5)
+    np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_multipliers_change_where_training_starts(trained, files, tmp_path):
-    path = tmp_path / "multipliers.safetensors"
-    save_file({"multipliers": torch.full((NUM_LAYERS, NUM_MEMORIES), 1.5)}, path)
-    inject(tmp_path, files | {"multipliers": path})
+def test_interventions_change_where_training_starts(trained, files, tmp_path):
+    path = tmp_path / "intervention.safetensors"
+    _interventions.write_intervention(path, "up_rows", np.full((NUM_LAYERS, NUM_MEMORIES), 1.5))
+    inject(tmp_path, files | {"intervention": path})
     scores, original = (
         _tables.read_frame(folder / "probe_scores.parquet") for folder in (tmp_path, trained[0])
     )
     start = scores["moment"] == "start"
     assert (scores[start]["log_probability_sum"] != original[start]["log_probability_sum"]).all()
     source = _checkpoints.read_manifest(tmp_path / "model" / "manifest.json")["source"]
-    assert len(source["multipliers_sha256"]) == 64
+    assert len(source["intervention_sha256"]) == 64
 
 
 def test_bf16_runs(files, tmp_path):
@@ -230,7 +314,7 @@ def test_refusals(files, tmp_path):
         for column, value in changes.items():
             schedule.loc[1, column] = value
         with pytest.raises(UserError, match=match):
-            inject_knowledge.injected_tokens(schedule, PASSAGES, tokenizer, settings())
+            _injection.injected_tokens(schedule, PASSAGES, tokenizer, settings())
 
     refused("passage 99 has no text 0", passage_id=99)
     refused("step 3, batch row 4 is outside", batch_row=4)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ke_steps import _tables, prepare_knowledge
+from ke_steps import _schemas, _tables, prepare_knowledge
 from ke_steps._errors import UserError
 from ke_steps._world_knowledge import knowledge_passages
 from ke_steps.settings import PrepareKnowledge, World
@@ -31,8 +31,8 @@ def prepare(tmp_path):
             settings=PrepareKnowledge.model_validate(settings),
         )
         return (
-            _tables.read_frame(passages, _tables.PASSAGES),
-            _tables.read_frame(probes, _tables.PROBES),
+            _tables.read_frame(passages, _schemas.PASSAGES),
+            _tables.read_frame(probes, _schemas.PROBES),
         )
 
     return prepare

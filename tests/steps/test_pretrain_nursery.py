@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ke_steps import _checkpoints, _models, _tables, pretrain_nursery
+from ke_steps import _checkpoints, _models, _schemas, _tables, pretrain_nursery
 from ke_steps._errors import UserError
 from ke_steps.settings import PretrainNursery
 from tests.conftest import VOCAB_SIZE, build_sequences
@@ -64,7 +64,7 @@ def test_checkpoints_and_training_table(tmp_path, tokenizer_manifest, corpus):
     assert len(set(embeddings)) == 3
     assert len({(p.parent / "config.json").read_bytes() for p in manifests}) == 1
 
-    training = _tables.read_frame(tmp_path / "training.parquet", _tables.TRAINING)
+    training = _tables.read_frame(tmp_path / "training.parquet", _schemas.TRAINING)
     assert training["train_step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert training["loss_nats"].iloc[0] == pytest.approx(np.log(VOCAB_SIZE), rel=0.05)
     assert training["loss_nats"].iloc[-1] < training["loss_nats"].iloc[0] - 0.5

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from ke_steps import _tables, schedule_injections
+from ke_steps import _schemas, _tables, schedule_injections
 from ke_steps._errors import UserError
 from ke_steps.settings import ScheduleInjections
 
@@ -23,10 +23,13 @@ def passages_frame(num_paraphrase, num_once, num_texts=10):
 def schedule(tmp_path):
     """Return a function that runs the step on passages and returns the schedule."""
 
-    def schedule(passages, seed=0, num_injections=10, interval=16, batch_size=128):
-        _tables.write_table(tmp_path / "passages.parquet", passages, _tables.PASSAGES)
+    def schedule(passages, seed=0, num_injections=10, *, interval=16, batch_size=128, **epochs):
+        num_epochs, rest = epochs.get("num_epochs", 1), epochs.get("rest", 0)
+        _tables.write_table(tmp_path / "passages.parquet", passages, _schemas.PASSAGES)
         output = tmp_path / "schedule.parquet"
         settings = ScheduleInjections(
+            num_steps=num_epochs * (num_injections * interval + rest),
+            num_epochs=num_epochs,
             num_injections=num_injections,
             injection_interval_steps=interval,
             batch_size_sequences=batch_size,
@@ -35,7 +38,7 @@ def schedule(tmp_path):
         schedule_injections.run(
             passages=tmp_path / "passages.parquet", output=output, settings=settings
         )
-        return _tables.read_frame(output, _tables.SCHEDULE)
+        return _tables.read_frame(output, _schemas.SCHEDULE)
 
     return schedule
 
@@ -75,6 +78,24 @@ def test_everyone_gets_a_turn(schedule, seed, num_paraphrase, num_once, num_inje
     assert (once["text_index"] == 0).all()
     sizes = [(once["injection"] == k).sum() for k in range(1, num_injections + 1)]
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_epochs_repeat_the_schedule(schedule, seed):
+    passages = passages_frame(5, 7)
+    once = schedule(passages, seed, num_injections=4)
+    thrice = schedule(passages, seed, num_injections=4, num_epochs=3, rest=9)
+    expected = pd.concat(
+        [
+            once.assign(
+                injection=once["injection"] + 4 * epoch,
+                train_step=once["train_step"] + (4 * 16 + 9) * epoch,
+            )
+            for epoch in range(3)
+        ],
+        ignore_index=True,
+    )
+    pd.testing.assert_frame_equal(thrice, expected, check_dtype=False)
 
 
 def test_other_seeds_draw_texts_groups_and_rows(schedule):

@@ -11,6 +11,7 @@ from ke_steps import _sequences, _training
 from ke_steps._errors import UserError
 from tests.conftest import (
     EOS_ID,
+    FAMILIES,
     MAX_LENGTH_TOKENS,
     PAD_ID,
     VOCAB_SIZE,
@@ -99,11 +100,12 @@ def test_schedule_equals_closed_form(warmup_fraction):
     assert rows[-1]["learning_rate"] == pytest.approx(1e-4)
 
 
-def test_accumulated_gradient_is_the_batch_gradient_even_with_pads():
+@pytest.mark.parametrize("family", ["olmo", "gpt2", "mixtral"])
+def test_accumulated_gradient_is_the_batch_gradient_even_with_pads(family):
     # Pads make the micro-batches unequal in targets: a mean of means would differ.
     sequences = random_sequences(2 * BATCH_SIZE, LENGTH)
     sequences[0, 3:] = PAD_ID
-    whole, split = build_model(), build_model()
+    whole, split = build_model(family), build_model(family)
     plan = {"num_steps": 2, "max_gradient_norm": 1e9}
     rows = train(whole, sequences, optimisation(**plan))
     rows_split = train(split, sequences, optimisation(**plan, micro_batch_size_sequences=1))
@@ -121,7 +123,7 @@ def test_pads_are_no_targets_unless_they_end_texts():
     assert _training._Collator(alike)(rows)["labels"].tolist() == [[5, PAD_ID, 7]]
 
 
-@pytest.mark.parametrize("family", ["olmo", "llama", "gpt_neox"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_weight_decay_acts_on_linear_matrices_alone(family):
     model = build_model(family)
     decayed, kept = _training._optimizer(model, optimisation()).param_groups
@@ -129,7 +131,9 @@ def test_weight_decay_acts_on_linear_matrices_alone(family):
     assert decayed["weight_decay"] == 0.1
     assert kept["weight_decay"] == 0.0
     kept_names = {names[id(parameter)] for parameter in kept["params"]}
-    assert all("embed_" in n or "norm" in n or n.endswith("bias") for n in kept_names)
+    endings = ("embed_tokens.weight", "embed_in.weight", "wte.weight", "wpe.weight", "bias")
+    assert all(n.endswith(endings) or "norm" in n or "ln_" in n for n in kept_names)
+    assert not any("norm" in names[id(p)] or "embed" in names[id(p)] for p in decayed["params"])
     assert len(decayed["params"]) + len(kept["params"]) == len(names)
 
 
@@ -141,6 +145,25 @@ def test_items_are_prefixed_cut_back_and_wrap_round():
     assert data[1].tolist() == [9, 8, *sequences[4][:4]]
     assert data[2].tolist() == sequences[0].tolist()
     assert data[3].tolist() == [2, 3, 4, 5, 6, 7]
+
+
+def test_epochs_repeat_the_sequences_in_their_order():
+    sequences = random_sequences(7, 6)
+    data = _training.TrainingSequences(sequences, 5, first=4, num_epochs=3, prefixes={6: [9, 8]})
+    assert len(data) == 15
+    for item in range(15):
+        expected = sequences[(4 + item % 5) % 7].tolist()
+        assert data[item].tolist() == ([9, 8, *expected][:6] if item == 6 else expected)
+
+
+def test_several_epochs_train_as_their_sequences_written_out():
+    sequences = random_sequences(2 * BATCH_SIZE, LENGTH)
+    plan = optimisation(num_steps=6, num_epochs=3)
+    assert plan.num_sequences == len(sequences)
+    model, twin = build_model(), build_model()
+    data = _training.TrainingSequences(sequences, plan.num_sequences, num_epochs=3)
+    rows = _training.train(model, data, plan, tokenizer=TOKENIZER)
+    assert rows == train(twin, np.tile(sequences, (3, 1)), optimisation(num_steps=6))
 
 
 def test_bf16_trains_fp32_weights():
@@ -177,5 +200,7 @@ def test_sequences_are_refused_when_too_few_or_foreign(tmp_path):
     assert tokens.tolist() == random_sequences(8, MAX_LENGTH_TOKENS).tolist()
     with pytest.raises(UserError, match=r"corpora\.news\.num_sequences.*needs 12"):
         _training.read_corpus(path, optimisation(num_steps=3), vocab_size=320, corpus="news")
+    three_epochs = optimisation(num_steps=6, num_epochs=3)
+    assert len(_training.read_corpus(path, three_epochs, vocab_size=320, corpus="news")) == 8
     with pytest.raises(UserError, match="outside the model's vocabulary of 100"):
         _sequences.read_sequences(path, vocab_size=100)

@@ -1,0 +1,107 @@
+r"""Where learning wrote: how the changes of the memories are spread, and over which memories.
+
+Reads: Parquet of ``inject_knowledge`` (``_schemas.UPDATES``), and the coefficients of the state
+that the run began with.
+Writes: Parquet (``_schemas.UPDATE_STATISTICS``) for the memory vectors and for their keys, one row
+per (layer, quantity), and per quantity one row for the whole model (``layer`` null). With
+δ = ‖after - before‖ of a layer's m memories and p = δ / Σ δ:
+
+- ``update_entropy_nats``: H = -Σ p ln p, ln m when all move alike; model: the sum over layers;
+- ``update_normalized_entropy``: H / ln m; model: H / (L ln m);
+- ``update_mean_relative``: mean of δ / ‖before‖, over memories whose vector is not zero;
+- ``update_correlation_pearson``, ``update_correlation_spearman``: between δ and mean |c|;
+
+all but the first as the mean over layers for the model. Null where nothing defines it: an entropy
+where nothing moved, a correlation where one side is the same for all memories.
+
+    python -m ke_steps.aggregate_updates --updates …/inject_knowledge/…/updates.parquet \
+        --coefficients …/coefficients.parquet --output updates.parquet --settings '{}'
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ke_steps import _activity, _cli, _coefficient_tables, _schemas, _tables
+from ke_steps._errors import UserError
+from ke_steps.settings import AggregateUpdates
+
+Array = NDArray[np.float64]
+VECTORS = ("memory", "key")
+
+
+def run(*, updates: Path, coefficients: Path, output: Path, settings: AggregateUpdates) -> None:
+    """Compute the statistics of one run's update map."""
+    frame = _tables.read_frame(updates, _schemas.UPDATES)
+    activity = _coefficient_tables.read_activity(coefficients)
+    if len(frame) != activity.size or frame["layer"].nunique() != len(activity):
+        raise UserError(
+            f"{updates}: {frame['layer'].nunique()} layers with {len(frame)} memories in all, but"
+            f" {coefficients} has {len(activity)} with {activity.size}: not of the same model"
+        )
+    _tables.write_table(output, list(statistics_rows(frame, activity)), _schemas.UPDATE_STATISTICS)
+
+
+def statistics_rows(updates: pd.DataFrame, activity: Array) -> Iterator[dict[str, Any]]:
+    """Yield rows of ``_schemas.UPDATE_STATISTICS``.
+
+    Args:
+        updates: a frame of ``_schemas.UPDATES``, by layer and memory.
+        activity: mean |c|, (num_layers, m).
+    """
+    for vector in VECTORS:
+        changes = updates[f"{vector}_change"].to_numpy().reshape(activity.shape)
+        norms = updates[f"{vector}_norm"].to_numpy().reshape(activity.shape)
+        by_layer = [statistics(*layer) for layer in zip(changes, norms, activity, strict=True)]
+        for layer, values in enumerate(by_layer):
+            for quantity, value in values.items():
+                yield _row(layer, vector, quantity, value)
+        for quantity in by_layer[0]:
+            values_of_layers = [values[quantity] for values in by_layer]
+            total = math.fsum(values_of_layers)
+            is_sum = quantity == "update_entropy_nats"
+            yield _row(None, vector, quantity, total if is_sum else total / len(by_layer))
+
+
+def statistics(changes: Array, norms: Array, activity: Array) -> dict[str, float]:
+    """Return every quantity of one layer from δ, ‖before‖ and mean |c|, each (m,)."""
+    entropy = float(_activity.entropy_nats(changes)) if changes.any() else math.nan
+    exists = norms > 0
+    return {
+        "update_entropy_nats": entropy,
+        "update_normalized_entropy": entropy / math.log(len(changes)),
+        "update_mean_relative": (
+            float(np.mean(changes[exists] / norms[exists])) if exists.any() else math.nan
+        ),
+        "update_correlation_pearson": _correlation(changes, activity),
+        "update_correlation_spearman": _correlation(
+            stats.rankdata(changes), stats.rankdata(activity)
+        ),
+    }
+
+
+def _correlation(x: Array, y: Array) -> float:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return math.nan
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def _row(layer: int | None, vector: str, quantity: str, value: float) -> dict[str, Any]:
+    return {
+        "layer": layer,
+        "vector": vector,
+        "quantity": quantity,
+        "value": None if math.isnan(value) else value,
+    }
+
+
+if __name__ == "__main__":
+    _cli.main(run)

@@ -1,0 +1,243 @@
+"""Decay: planted curves give back their constants, definitions against plain loops."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ke_steps import _decay, _decay_fits, _schemas, _tables, fit_decay
+from ke_steps._errors import UserError
+from ke_steps.settings import FitDecay
+
+SETTINGS = FitDecay(num_bootstrap=200, confidence=0.9, seed=4)
+INTERVAL, NUM_INJECTIONS, LAST, NUM_STEPS = 20, 3, 60, 460
+STEPS = sorted({0, 19, 20, 39, 40, 59, 60, *range(64, NUM_STEPS + 1, 4)})
+
+
+def injected(passage):
+    """Even passages are injected three times, odd ones once, at one of the three."""
+    every = [INTERVAL * k for k in range(1, NUM_INJECTIONS + 1)]
+    return every if passage % 2 == 0 else [every[passage // 2 % NUM_INJECTIONS]]
+
+
+def build_schedule(num_passages):
+    rows = [
+        (step // INTERVAL, step, passage, passage, 0, "once" if passage % 2 else "paraphrase")
+        for passage in range(num_passages)
+        for step in injected(passage)
+    ]
+    return pd.DataFrame(rows, columns=_schemas.SCHEDULE.names)
+
+
+def build_scores(curve, num_passages=6, num_probes=3):
+    """Return scores in which ``curve(passage, probe, step)`` is ℓ, with moments that overlap."""
+    rows = []
+    for passage in range(num_passages):
+        for probe in range(num_probes):
+            for step in STEPS:
+                value = curve(passage, probe, step)
+                for moment in ["later", "end"] if step == NUM_STEPS else ["later"]:
+                    rows.append(
+                        {
+                            "moment": moment,
+                            "injection": None,
+                            "train_step": step,
+                            "probe_id": passage * num_probes + probe,
+                            "passage_id": passage,
+                            "condition": "once" if passage % 2 else "paraphrase",
+                            "kind": "memorization",
+                            "num_target_tokens": 2,
+                            "log_probability_sum": 2 * value,
+                            "log_probability_per_token": value,
+                            "log_probability_reference_padded": value / 9,
+                            "log_probability_first_token": value,
+                            "exact_match": False,
+                        }
+                    )
+    frame = pd.DataFrame(rows).sample(frac=1, random_state=1)
+    return frame.assign(injection=frame["injection"].astype("Int32"))
+
+
+def fit(folder, scores, num_passages=6):
+    """Run the step; return both tables."""
+    paths = [folder / name for name in ("scores", "schedule", "decay", "retained")]
+    _tables.write_table(paths[0], scores, _schemas.PROBE_SCORES)
+    _tables.write_table(paths[1], build_schedule(num_passages), _schemas.SCHEDULE)
+    fit_decay.run(
+        probe_scores=paths[0],
+        schedule=paths[1],
+        output=paths[2],
+        output_retained=paths[3],
+        settings=SETTINGS,
+    )
+    decay = _tables.read_frame(paths[2], _schemas.DECAY).set_index(["condition", "quantity"])
+    return decay, _tables.read_frame(paths[3], _schemas.RETAINED)
+
+
+def fading(law):
+    """Return a curve that rises by a gain at each injection and keeps ``law(t)`` of all after."""
+
+    def curve(passage, probe, step):
+        gain = 1 + 0.1 * passage + 0.3 * probe
+        seen = [s for s in injected(passage) if s <= step]
+        base = -9 - 0.2 * probe
+        if len(seen) < len(injected(passage)):
+            return base + gain * len(seen)
+        return base + gain * len(seen) * law(step - seen[-1])
+
+    return curve
+
+
+@pytest.mark.parametrize("slope", [0.05, 0.16])
+def test_power_law_is_recovered(tmp_path, slope):
+    decay, retained = fit(
+        tmp_path, build_scores(fading(lambda t: 1 - slope * math.log(t) if t else 1.0))
+    )
+    values = decay["value"].unstack()
+    np.testing.assert_allclose(values["power_law_decay"], slope, rtol=1e-9)
+    np.testing.assert_allclose(values["power_law_r_squared"], 1, rtol=1e-9)
+    assert (values["exponential_r_squared"] < 0.99).all()
+    np.testing.assert_allclose(decay["low"].unstack()["power_law_decay"], slope, rtol=1e-9)
+    after = retained[retained["steps_since"] > 0]
+    expected = 1 - slope * np.log(after["steps_since"])
+    np.testing.assert_allclose(after["retained"], expected, rtol=1e-9)
+    assert (retained.loc[retained["steps_since"] == 0, "retained"] == 1).all()
+    left = 1 - slope * math.log(NUM_STEPS - LAST)
+    assert values.loc["paraphrase", "retainability"] == pytest.approx(left)
+
+
+@pytest.mark.parametrize("life", [40.0, 900.0])
+def test_exponential_is_recovered(tmp_path, life):
+    decay, _ = fit(tmp_path, build_scores(fading(lambda t: math.exp(-t / life))))
+    values = decay["value"].unstack()
+    np.testing.assert_allclose(values["exponential_decay_per_step"], 1 / life, rtol=1e-6)
+    np.testing.assert_allclose(values["exponential_r_squared"], 1, rtol=1e-6)
+    assert (values["power_law_r_squared"] < 0.99).all()
+
+
+def test_effectivity_is_the_gain_of_each_injection(tmp_path):
+    decay, _ = fit(tmp_path, build_scores(fading(lambda t: math.exp(-t / 99))))
+    gains = {p: np.mean([1 + 0.1 * p + 0.3 * probe for probe in range(3)]) for p in range(6)}
+    values = decay["value"].unstack()["effectivity"]
+    assert values["paraphrase"] == pytest.approx(np.mean([gains[p] for p in (0, 2, 4)]))
+    assert values["once"] == pytest.approx(np.mean([gains[p] for p in (1, 3, 5)]))
+    assert values["all"] == pytest.approx(np.mean(list(gains.values())))
+
+
+def test_following_equals_plain_loops():
+    generator = np.random.default_rng(0)
+    steps = np.array(STEPS)
+    values = generator.normal(size=(5, len(steps)))
+    values[0] = -steps
+    times = [20, 40, 60]
+    effectivity, peaks, retained = _decay.follow(values, steps, times)
+    for probe in range(5):
+        at = dict(zip(STEPS, values[probe], strict=True))
+        for number, start in enumerate(times):
+            end = times[number + 1] if number < 2 else NUM_STEPS + 1
+            window = [step for step in STEPS if start <= step <= start + 49 and step < end]
+            peak = max(window, key=at.get)
+            assert effectivity[probe, number] == at[peak] - at[start - 1]
+        assert peaks[probe] == peak
+        gain = at[peak] - at[times[0] - 1]
+        expected = [(at[step] - at[times[0] - 1]) / gain for step in STEPS]
+        np.testing.assert_allclose(retained[probe], expected if gain > 0 else math.nan)
+    assert np.isnan(retained).any()
+    assert np.isfinite(retained).any()
+
+
+def test_the_peak_may_come_later_than_the_injection(tmp_path):
+    def curve(passage, probe, step):  # momentum: up for 16 steps more, then down
+        since = step - injected(passage)[-1]
+        return -5.0 if since < 0 else -5 + 1 - abs(since - 16) / 100
+
+    _, retained = fit(tmp_path, build_scores(curve, num_passages=1), num_passages=1)
+    alone = retained[retained["condition"] == "paraphrase"]
+    assert alone["steps_since"].tolist() == [step - 76 for step in STEPS if step >= 76]
+    np.testing.assert_allclose(alone["retained"], 1 - alone["steps_since"] / 100, rtol=1e-9)
+
+
+def test_outliers_are_left_out(tmp_path):
+    def curve(passage, probe, step):
+        if (passage, probe) == (0, 0) and step == 200:
+            return 1e6
+        return fading(lambda t: math.exp(-t / 100))(passage, probe, step)
+
+    decay, retained = fit(tmp_path, build_scores(curve))
+    assert retained["retained"].max() == 1
+    np.testing.assert_allclose(
+        decay["value"].unstack()["exponential_decay_per_step"], 0.01, rtol=1e-6
+    )
+
+
+def test_no_gain_is_null(tmp_path):
+    decay, retained = fit(tmp_path, build_scores(lambda passage, probe, step: -1 - step / 500))
+    assert (decay["value"].unstack()["effectivity"] < 0).all()
+    others = decay[decay.index.get_level_values("quantity") != "effectivity"]
+    assert len(others) == 3 * 5
+    assert others.isna().all(axis=None)
+    assert retained[["retained", "low", "high"]].isna().all(axis=None)
+
+
+def test_a_curve_gone_at_once_has_no_rate(tmp_path):
+    decay, _ = fit(tmp_path, build_scores(fading(lambda t: 0.0 if t else 1.0)))
+    assert np.isnan(decay.loc[("all", "exponential_decay_per_step"), "value"])
+    assert decay.loc[("all", "power_law_decay"), "value"] == pytest.approx(0, abs=1e-12)
+
+
+def test_intervals_hold_the_spread_over_passages(tmp_path):
+    lives = [60, 60, 90, 90, 150, 150]
+    scores = build_scores(
+        lambda p, probe, step: fading(lambda t: math.exp(-t / lives[p]))(p, probe, step)
+    )
+    decay, retained = fit(tmp_path, scores)
+    rates = decay.loc[("all", "exponential_decay_per_step")]
+    assert 1 / 150 < rates["low"] < rates["value"] < rates["high"] < 1 / 50
+    both = retained[(retained["condition"] == "all") & (retained["steps_since"] == 100)]
+    mean = np.mean([math.exp(-100 / life) for life in lives])
+    assert both["retained"].item() == pytest.approx(mean)
+    assert both["low"].item() < mean < both["high"].item()
+
+
+def test_fits_weigh_each_time_by_its_passages():
+    generator = np.random.default_rng(1)
+    times = np.array([1.0, 4.0, 9.0, 30.0, 80.0])
+    values = 1 - 0.1 * np.log(times) + 0.05 * generator.normal(size=(7, 5))
+    values[generator.random((7, 5)) < 0.4] = np.nan
+    weights = np.vstack([np.full(7, 1 / 7), generator.multinomial(7, np.full(7, 1 / 7), 3) / 7])
+    curves, totals = _decay_fits.weighted_curves(values, weights)
+    slopes, _ = _decay_fits.fit_power_law(times, curves, totals)
+    rates, _ = _decay_fits.fit_exponential(times, curves, totals)
+    grid = np.linspace(0, 0.2, 200_001)
+    for row, weight in enumerate(weights):
+        points = [
+            (times[t], values[p, t], weight[p])
+            for p in range(7)
+            for t in range(5)
+            if not np.isnan(values[p, t])
+        ]
+        t, y, w = np.array(points).T
+        slope, _ = np.polyfit(np.log(t), y, 1, w=np.sqrt(w))
+        assert slopes[row] == pytest.approx(-slope)
+        costs = sum(weight * (np.exp(-grid * time) - value) ** 2 for time, value, weight in points)
+        assert rates[row] == pytest.approx(grid[costs.argmin()], abs=2e-6)
+
+
+def test_foreign_schedules_are_refused():
+    scores = build_scores(fading(lambda t: 1.0))
+    schedule = build_schedule(6)
+    with pytest.raises(UserError, match="passage 3, which the probe scores ask for, is missing"):
+        _decay.measure(scores, schedule[schedule["passage_id"] != 3])
+    with pytest.raises(UserError, match="none after 21 steps, at an injection of passage 0"):
+        _decay.measure(scores, schedule.assign(train_step=schedule["train_step"] + 1))
+
+
+def test_imports_no_torch():
+    code = "import sys, ke_steps.fit_decay; print({'torch', 'transformers'} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"
