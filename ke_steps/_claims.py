@@ -11,7 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from ke_steps._claims_entropy import entropy_falls, every_layer_falls, last_layer_falls_most
+from ke_steps._claims_entropy import (
+    entropy_falls,
+    entropy_falls_by_every_measure,
+    entropy_falls_on_every_corpus,
+    every_layer_falls,
+    last_layer_falls_most,
+)
 from ke_steps._claims_learning import (
     acquisition_falls,
     forgetting_rises,
@@ -19,39 +25,41 @@ from ke_steps._claims_learning import (
     once_knowledge_is_lost,
 )
 from ke_steps._claims_resuscitation import (
+    resuscitation_beats_temperature,
     resuscitation_improves_acquisition,
     resuscitation_lowers_forgetting,
     resuscitation_raises_entropy,
 )
+from ke_steps._claims_updates import active_memories_change_most, late_stages_concentrate_updates
 from ke_steps._findings import Finding, Measured
-from ke_steps.settings import Summarize
+from ke_steps.settings import SummarizeJob
 
 CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
     entropy_falls,
     every_layer_falls,
     last_layer_falls_most,
+    entropy_falls_by_every_measure,
+    entropy_falls_on_every_corpus,
     acquisition_falls,
     forgetting_rises,
     mid_stage_ends_best,
     once_knowledge_is_lost,
+    active_memories_change_most,
+    late_stages_concentrate_updates,
     resuscitation_raises_entropy,
     resuscitation_improves_acquisition,
     resuscitation_lowers_forgetting,
+    resuscitation_beats_temperature,
 )
 
 
 def claims(
-    summary: pd.DataFrame, correlations: pd.DataFrame, settings: Summarize
+    summary: pd.DataFrame, correlations: pd.DataFrame, settings: SummarizeJob
 ) -> list[dict[str, Any]]:
     """Return the rows of CLAIMS: every claim for every model, and its recipes and variants."""
     rows = []
     for model in summary["model"].unique():
-        measured = Measured(
-            model,
-            summary[summary["model"] == model],
-            correlations[correlations["model"] == model],
-            settings,
-        )
+        measured = Measured.of(model, summary, correlations, settings)
         for decide in CLAIMS:
             for finding in decide(measured):
                 fields = finding._asdict()

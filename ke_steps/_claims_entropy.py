@@ -9,50 +9,79 @@ from scipy import stats
 
 from ke_steps._estimates import UNKNOWN, Estimate
 from ke_steps._findings import INCONCLUSIVE, MODEL, SUPPORTED, UNPAIRED, Finding, Measured, verdict
-from ke_steps._quantities import show
+from ke_steps._quantities import MEASURES, show
 from ke_steps.settings import ORIGINAL
+
+PAPER_MEASURES = ("positive", "relu_gate")
+"""Measures beside mean |c| that the paper shows to keep the trend."""
 
 
 def entropy_falls(measured: Measured) -> Iterator[Finding]:
     """Knowledge entropy falls over pretraining (FACTS section 1)."""
+    yield _falls(
+        measured,
+        "entropy_nats",
+        MODEL,
+        "entropy_falls",
+        "Knowledge entropy falls over pretraining.",
+    )
+
+
+def entropy_falls_by_every_measure(measured: Measured) -> Iterator[Finding]:
+    """Entropy falls however activity is measured (FACTS section 1, and beyond the paper)."""
+    for measure, words in MEASURES.items():
+        quantity = f"{measure}_entropy_nats"
+        if len(measured.by_stage(quantity, MODEL)):
+            beyond = "" if measure in PAPER_MEASURES else " (asked beyond the paper)"
+            statement = f"The entropy of {words} falls over pretraining as well{beyond}."
+            yield _falls(measured, quantity, MODEL, f"{measure}_entropy_falls", statement)
+
+
+def entropy_falls_on_every_corpus(measured: Measured) -> Iterator[Finding]:
+    """Knowledge entropy falls on other corpora as well (FACTS section 1)."""
+    for group in measured.groups("entropy_nats"):
+        corpus, _, part = group.partition("/")
+        if part == MODEL:
+            statement = f"Knowledge entropy on the corpus {corpus} falls over pretraining as well."
+            yield _falls(measured, "entropy_nats", group, f"entropy_falls_on_{corpus}", statement)
+
+
+def _falls(measured: Measured, quantity: str, group: str, claim: str, statement: str) -> Finding:
     stages = measured.stages()
     estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few()
     if measured.has_trend():
-        estimate = _fall(measured, MODEL)
-        by_stage = [measured.runs("entropy_nats", MODEL, step) for step in stages]
-        values = [float(runs["value"].iloc[0]) for runs in by_stage]
-        is_constant = min(values) == max(values)
-        trend = 0.0 if is_constant else float(stats.spearmanr(stages, values).statistic)
+        estimate = _fall(measured, quantity, group)
+        values = measured.by_stage(quantity, group)
+        is_constant = values.min() == values.max()
+        trend = 0.0 if is_constant else float(stats.spearmanr(values.index, values).statistic)
         decided = verdict([estimate])
         if decided == SUPPORTED and trend >= 0:
             decided = INCONCLUSIVE
         evidence = (
-            f"H is {values[0]:.3f} nats at step {stages[0]:,} and {values[-1]:.3f} nats at step"
-            f" {stages[-1]:,}: a fall of {measured.spread(estimate, 'nats')};"
+            f"H is {values.iloc[0]:.3f} nats at step {stages[0]:,} and"
+            f" {values.iloc[-1]:.3f} nats at step {stages[-1]:,}:"
+            f" a fall of {measured.spread(estimate, 'nats')};"
             f" Spearman(H, step) = {show(trend, '')} over {len(stages)} stages."
         )
-    yield Finding(
-        "entropy_falls",
-        "Knowledge entropy falls over pretraining.",
+    rule = (
         "Supported if H(first stage) − H(last stage) has its interval above zero and the rank"
-        f" correlation of H with the step is negative; not supported if below zero. {UNPAIRED}",
-        evidence,
-        decided,
-        len(stages),
-        "nats",
-        estimate,
+        f" correlation of H with the step is negative; not supported if below zero. {UNPAIRED}"
     )
+    return Finding(claim, statement, rule, evidence, decided, len(stages), "nats", estimate)
 
 
-def _fall(measured: Measured, group: str) -> Estimate:
+def _fall(measured: Measured, quantity: str, group: str) -> Estimate:
     """Return H(first stage) - H(last stage) of the model or a layer."""
     first, *_, last = measured.stages()
-    return measured.difference("entropy_nats", group, (first, ORIGINAL), (last, ORIGINAL))
+    return measured.difference(quantity, group, (first, ORIGINAL), (last, ORIGINAL))
 
 
 def _layer_falls(measured: Measured) -> dict[str, Estimate]:
-    groups = measured.summary["group"].unique()
-    return {group: _fall(measured, group) for group in groups if group.startswith("layer ")}
+    return {
+        group: _fall(measured, "entropy_nats", group)
+        for group in measured.groups("entropy_nats")
+        if group.startswith("layer ")
+    }
 
 
 def every_layer_falls(measured: Measured) -> Iterator[Finding]:

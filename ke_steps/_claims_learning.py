@@ -29,9 +29,10 @@ def _goes_with_entropy(
         " points); not supported if the same holds on the other side of zero."
     )
     rows = measured.correlations
-    rows = rows[(rows["y"] == outcome) & (rows["method"] == "pearson")]
+    is_asked = (rows["y"] == outcome) & (rows["x"] == "entropy_nats")
+    rows = rows[is_asked & (rows["method"] == "pearson")]
     for row in rows.to_dict("records"):
-        estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few()
+        estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(row["recipe"])
         if not math.isnan(row["value"]):
             estimate = Estimate(row["value"], row["low"], row["high"])
             if row["p_value"] < 1 - measured.settings.confidence:
@@ -71,12 +72,12 @@ def forgetting_rises(measured: Measured) -> Iterator[Finding]:
 
 def mid_stage_ends_best(measured: Measured) -> Iterator[Finding]:
     """End performance is best for a mid-stage checkpoint (FACTS section 4)."""
-    stages = measured.stages()
     for quantity, group in (("performance_after", ALL_PROBES), ("accuracy_after", ALL_TASKS)):
         unit, label = unit_of(quantity), QUANTITIES[quantity].label
         for recipe in measured.recipes():
-            closest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few()
-            if measured.has_trend():
+            stages = measured.stages(recipe)
+            closest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(recipe)
+            if measured.has_trend(recipe):
                 means = {s: measured.mean(quantity, group, s, recipe).value for s in stages}
                 best = max(stages[1:-1], key=lambda step: means[step])
                 leads = [
@@ -110,7 +111,7 @@ def once_knowledge_is_lost(measured: Measured) -> Iterator[Finding]:
     """Knowledge seen once has negative acquisition at the last stage (FACTS section 4)."""
     for recipe in measured.recipes():
         estimate, evidence = UNKNOWN, "No knowledge seen once was measured at a pretraining stage."
-        stages = measured.stages()
+        stages = measured.stages(recipe)
         if stages:
             estimate = measured.mean("acquisition", "once/all", stages[-1], recipe)
         if not math.isnan(estimate.value):

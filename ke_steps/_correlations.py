@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ OUTCOMES: dict[str, str] = {
     "accuracy_after": "mean",
 }
 """What entropy is correlated with: quantity and its group in the summary."""
+
+ENTROPIES = ("entropy_nats", "contribution_entropy_nats", "attribution_entropy_nats")
+"""The paper's, and two that no rescaling of a memory and its key can change."""
 
 METHODS: dict[str, Any] = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
 MAX_EXACT_POINTS = 8
@@ -90,30 +94,37 @@ def _interval(
 
 
 def correlations(summary: pd.DataFrame, settings: Summarize) -> list[dict[str, Any]]:
-    """Return the rows of CORRELATIONS: entropy against each outcome, per model and recipe."""
+    """Return the rows of CORRELATIONS: entropies against each outcome, per model and recipe.
+
+    An entropy that was not measured on a model has no rows.
+    """
     stages = stages_of(summary)
-    entropy = stages[(stages["quantity"] == "entropy_nats") & (stages["group"] == "model")]
     rows: list[dict[str, Any]] = []
     pairs = summary[["model", "recipe"]].dropna().drop_duplicates()
     for model, recipe in pairs.itertuples(index=False, name=None):
+        before = stages[(stages["model"] == model) & (stages["group"] == "model")]
         runs = stages[(stages["model"] == model) & (stages["recipe"] == recipe)]
-        x = entropy[entropy["model"] == model].set_index("step")["value"]
-        for outcome, group in OUTCOMES.items():
-            chosen = runs[(runs["quantity"] == outcome) & (runs["group"] == group)]
-            y = chosen.groupby("step")["value"].mean()
-            points = pd.DataFrame({"x": x, "y": y}).dropna()
-            rows.extend(
-                {
-                    "model": model,
-                    "recipe": recipe,
-                    "x": "entropy_nats",
-                    "y": outcome,
-                    "method": method,
-                    "num_points": len(points),
-                    **correlate(
-                        points["x"].to_numpy(float), points["y"].to_numpy(float), method, settings
-                    ),
-                }
-                for method in METHODS
-            )
+        for entropy in ENTROPIES:
+            x = before[before["quantity"] == entropy].set_index("step")["value"]
+            if len(x) or entropy == ENTROPIES[0]:
+                place = {"model": model, "recipe": recipe, "x": entropy}
+                rows.extend(place | row for row in _with_outcomes(x, runs, settings))
     return rows
+
+
+def _with_outcomes(
+    x: pd.Series, runs: pd.DataFrame, settings: Summarize
+) -> Iterator[dict[str, Any]]:
+    for outcome, group in OUTCOMES.items():
+        chosen = runs[(runs["quantity"] == outcome) & (runs["group"] == group)]
+        y = chosen.groupby("step")["value"].mean()
+        points = pd.DataFrame({"x": x, "y": y}).dropna()
+        for method in METHODS:
+            yield {
+                "y": outcome,
+                "method": method,
+                "num_points": len(points),
+                **correlate(
+                    points["x"].to_numpy(float), points["y"].to_numpy(float), method, settings
+                ),
+            }

@@ -17,7 +17,8 @@ from ke_steps._estimates import (
     pooled_spread,
 )
 from ke_steps._quantities import show
-from ke_steps.settings import ORIGINAL, Summarize
+from ke_steps._schemas import SUMMARY
+from ke_steps.settings import ORIGINAL, SummarizeJob
 
 SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE = "supported", "not supported", "inconclusive"
 UNPAIRED = "The bootstrap errors of the two are combined as if independent."
@@ -25,6 +26,7 @@ WITH_SEEDS = (
     "Errors: bootstrap over passages or items, and between seeds (pooled over checkpoints and"
     " variants; unknown with one seed), combined as if independent."
 )
+NOTHING = pd.DataFrame(columns=SUMMARY.names)
 MODEL, ALL_PROBES, ALL_TASKS = "model", "all/all", "mean"
 
 
@@ -42,24 +44,64 @@ def verdict(estimates: Sequence[Estimate]) -> str:
 
 
 class Measured(NamedTuple):
-    """What was measured on one model, and how sure a statement must be."""
+    """What was measured on one model, and how sure a statement must be.
+
+    ``states`` has model, step, variant and recipe of everything measured; ``rows`` the rows of the
+    summary by quantity and group, so that each of many questions is not one to the whole table.
+    """
 
     model: str
-    summary: pd.DataFrame
+    states: pd.DataFrame
+    rows: dict[tuple[str, str], pd.DataFrame]
     correlations: pd.DataFrame
-    settings: Summarize
+    settings: SummarizeJob
 
-    def stages(self) -> list[int]:
-        """Return the steps of the pretraining stages, ascending."""
-        return sorted(int(step) for step in stages_of(self.summary)["step"].unique())
+    @classmethod
+    def of(
+        cls, model: str, summary: pd.DataFrame, correlations: pd.DataFrame, settings: SummarizeJob
+    ) -> Measured:
+        """Return one model's part of the summary and the correlations."""
+        summary = summary[summary["model"] == model]
+        return cls(
+            model,
+            summary[["model", "step", "variant", "recipe"]].drop_duplicates(),
+            {
+                (str(quantity), str(group)): rows
+                for (quantity, group), rows in summary.groupby(["quantity", "group"], sort=False)
+            },
+            correlations[correlations["model"] == model],
+            settings,
+        )
+
+    def groups(self, quantity: str) -> list[str]:
+        """Return the groups in which a quantity was measured, in the order of the summary."""
+        return [group for name, group in self.rows if name == quantity]
+
+    def stages(self, recipe: str | None = None) -> list[int]:
+        """Return the steps of the pretraining stages, or of those with a recipe, ascending."""
+        stages = stages_of(self.states)
+        chosen = stages if recipe is None else stages[stages["recipe"] == recipe]
+        return sorted(int(step) for step in chosen["step"].unique())
 
     def recipes(self) -> list[str]:
         """Return the recipes in the order of the summary."""
-        return list(self.summary["recipe"].dropna().unique())
+        return list(self.states["recipe"].dropna().unique())
 
-    def variants(self) -> list[str]:
-        """Return the interventions in the order of the summary."""
-        return [name for name in self.summary["variant"].unique() if name != ORIGINAL]
+    def variants(self, kind: str) -> list[str]:
+        """Return the interventions of a kind in the order of the summary."""
+        kinds = self.settings.variant_kinds
+        return [name for name in self.states["variant"].unique() if kinds.get(name) == kind]
+
+    def steps_of(self, variant: str, recipe: str | None = None) -> list[int]:
+        """Return the checkpoints that were measured as a variant, or learned as one, ascending."""
+        rows = self.states[self.states["variant"] == variant]
+        chosen = rows if recipe is None else rows[rows["recipe"] == recipe]
+        return sorted(int(step) for step in chosen["step"].unique())
+
+    def by_stage(self, quantity: str, group: str, recipe: str | None = None) -> pd.Series:
+        """Return the means over seeds by pretraining stage, ascending; unknown ones left out."""
+        stages = stages_of(self._rows(quantity, group, recipe))
+        return stages.groupby("step")["value"].mean().dropna()
 
     def runs(
         self,
@@ -103,9 +145,10 @@ class Measured(NamedTuple):
         return pooled_spread(rows[rows["step"] > 0])
 
     def _rows(self, quantity: str, group: str, recipe: str | None) -> pd.DataFrame:
-        rows = self.summary
-        same_recipe = rows["recipe"].isna() if recipe is None else rows["recipe"] == recipe
-        return rows[(rows["quantity"] == quantity) & (rows["group"] == group) & same_recipe]
+        rows = self.rows.get((quantity, group))
+        if rows is None:
+            return NOTHING
+        return rows[rows["recipe"].isna() if recipe is None else rows["recipe"] == recipe]
 
     def spread(self, estimate: Estimate, unit: str) -> str:
         """Return an estimate in words, with unit and interval."""
@@ -114,14 +157,14 @@ class Measured(NamedTuple):
         value = show(estimate.value, unit)
         return f"{value} ({level} interval {low} to {show(estimate.high, unit)})"
 
-    def has_trend(self) -> bool:
+    def has_trend(self, recipe: str | None = None) -> bool:
         """Tell whether there are enough stages for a claim about a trend."""
-        return len(self.stages()) >= self.settings.min_points
+        return len(self.stages(recipe)) >= self.settings.min_points
 
-    def too_few(self) -> str:
+    def too_few(self, recipe: str | None = None) -> str:
         """Return the evidence when there is no trend to judge."""
         return (
-            f"{len(self.stages())} pretraining stages;"
+            f"{len(self.stages(recipe))} pretraining stages;"
             f" a trend needs at least {self.settings.min_points}."
         )
 

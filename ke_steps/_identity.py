@@ -26,20 +26,36 @@ class Identity(NamedTuple):
 def identify(path: Path) -> Identity:
     """Read the identity of a result from the last folders of its path.
 
-    Runs live at ``…/{model}/step{step}/{variant}/{recipe}/seed{seed}/<file>``, what exists before
-    learning at ``…/{model}/step{step}/{variant}/<file>``, and checkpoints, which are the original
-    variant, at ``…/{model}/step{step}/manifest.json``.
+    Runs live at ``…/{model}/step{step}/{variant}/{recipe}/seed{seed}/<file>``; what exists before
+    learning at ``…/{model}/step{step}/{variant}/<file>``, or, when it was measured on a corpus, at
+    ``…/{model}/step{step}/{variant}/{corpus}/<file>``; and what concerns a checkpoint as it is,
+    the original variant, at ``…/{model}/step{step}/<file>``.
     """
     folders = ("",) * 5 + path.parts[:-1]
     seed, step = _SEED.fullmatch(folders[-1]), _STEP.fullmatch(folders[-4])
     if seed and step:
         model, _, variant, recipe, _ = folders[-5:]
         return Identity(model, int(step[1]), variant, recipe, int(seed[1]))
-    if path.name == "manifest.json" and (step := _STEP.fullmatch(folders[-1])):
-        return Identity(folders[-2], int(step[1]), ORIGINAL, None, None)
-    if step := _STEP.fullmatch(folders[-2]):
-        return Identity(folders[-3], int(step[1]), folders[-1], None, None)
+    for depth in (1, 2, 3):
+        if step := _STEP.fullmatch(folders[-depth]):
+            variant = ORIGINAL if depth == 1 else folders[1 - depth]
+            return Identity(folders[-depth - 1], int(step[1]), variant, None, None)
     raise UserError(
-        f"{path}: no model and step in this path; expected …/{{model}}/step{{step}}/{{variant}}/"
-        "[{recipe}/seed{seed}/]<file>"
+        f"{path}: no model and step in this path; expected …/{{model}}/step{{step}}/"
+        "[{variant}/[{corpus}/ or {recipe}/seed{seed}/]]<file>"
     )
+
+
+def corpus_of(path: Path) -> str:
+    """Return the corpus of a result at ``…/step{step}/{variant}/{corpus}/<file>``.
+
+    Raises:
+        UserError: the path names no corpus.
+    """
+    folders = ("",) * 3 + path.parts[:-1]
+    if not _STEP.fullmatch(folders[-3]):
+        raise UserError(
+            f"{path}: no corpus in this path;"
+            " expected …/{model}/step{step}/{variant}/{corpus}/<file>"
+        )
+    return folders[-1]

@@ -14,6 +14,39 @@ class Quantity(NamedTuple):
     label: str
 
 
+MEASURES: dict[str, str] = {
+    "positive": "positive coefficients",
+    "contribution": "contributions |c|·‖v‖",
+    "relu_gate": "coefficients with a ReLU gate",
+    "attribution": "attributions |c·∂L/∂c|",
+}
+"""Measures of a memory's activity beside the paper's own, mean |c|, whose names have no prefix."""
+
+VECTORS: dict[str, str] = {"memory": "memory vectors", "key": "keys"}
+"""What continual learning changes in a memory."""
+
+
+def _of_activity(words: str) -> dict[str, Quantity]:
+    return {
+        "entropy_nats": Quantity("nats", f"entropy H of {words}"),
+        "normalized_entropy": Quantity("fraction", f"H / ln m of {words}"),
+        "effective_number": Quantity("memories", f"effective number exp(H) of {words}"),
+        "gini": Quantity("fraction", f"Gini coefficient of {words}"),
+        "top_1_percent_share": Quantity("fraction", f"share of the most active 1 % of {words}"),
+        "dormant_fraction": Quantity("fraction", f"dormant memories by {words}"),
+    }
+
+
+def _of_update(words: str) -> dict[str, Quantity]:
+    return {
+        "update_entropy_nats": Quantity("nats", f"entropy of the updates of {words}"),
+        "update_normalized_entropy": Quantity("fraction", f"H / ln m of the updates of {words}"),
+        "update_mean_relative": Quantity("fraction", f"mean relative update of {words}"),
+        "update_correlation_pearson": Quantity("", f"Pearson r(update of {words}, mean |c|)"),
+        "update_correlation_spearman": Quantity("", f"Spearman r(update of {words}, mean |c|)"),
+    }
+
+
 QUANTITIES: dict[str, Quantity] = {
     "entropy_nats": Quantity("nats", "knowledge entropy H"),
     "entropy_bound_nats": Quantity("nats", "upper bound L·ln m"),
@@ -22,6 +55,14 @@ QUANTITIES: dict[str, Quantity] = {
     "gini": Quantity("fraction", "Gini coefficient of mean |c|"),
     "top_1_percent_share": Quantity("fraction", "share of the most active 1 %"),
     "dormant_fraction": Quantity("fraction", "dormant memories"),
+    **{
+        f"{measure}_{name}": quantity
+        for measure, words in MEASURES.items()
+        for name, quantity in _of_activity(words).items()
+    },
+    "attention_entropy_nats": Quantity("nats", "attention entropy"),
+    "next_token_entropy_nats": Quantity("nats", "next-token entropy"),
+    "median_perplexity": Quantity("", "median perplexity of a document"),
     "performance_before": Quantity("nats", "K before"),
     "performance_after": Quantity("nats", "K after"),
     "acquisition": Quantity("fraction", "acquisition A"),
@@ -35,6 +76,17 @@ QUANTITIES: dict[str, Quantity] = {
     "bits_per_token_before": Quantity("bits", "bits per token before"),
     "bits_per_token_after": Quantity("bits", "bits per token after"),
     "training_loss": Quantity("nats", "final training loss"),
+    **{
+        f"{vector}_{name}": quantity
+        for vector, words in VECTORS.items()
+        for name, quantity in _of_update(words).items()
+    },
+    "effectivity": Quantity("nats", "effectivity"),
+    "retainability": Quantity("fraction", "retainability"),
+    "power_law_decay": Quantity("", "power-law decay constant"),
+    "exponential_decay_per_step": Quantity("per step", "exponential decay constant"),
+    "power_law_r_squared": Quantity("", "R² of the power law"),
+    "exponential_r_squared": Quantity("", "R² of the exponential"),
 }
 
 
@@ -50,8 +102,18 @@ def difference_unit(unit: str) -> str:
     return "points" if unit == "fraction" else unit
 
 
+def number(value: float, unit: str) -> str:
+    """Write a value as a reader wants it, without its unit; fractions in percent."""
+    match unit:
+        case "fraction" | "points":
+            words = f"{100 * value:.1f}"
+        case "per step":
+            words = f"{value:.5f}"
+        case _:
+            words = f"{value:.3f}"
+    return words.replace("-", "−", 1)
+
+
 def show(value: float, unit: str) -> str:
     """Write a value for a reader, with its unit; fractions in percent."""
-    number = f"{100 * value:.1f}" if unit in ("fraction", "points") else f"{value:.3f}"
-    words = f"{number} {'%' if unit == 'fraction' else unit}".strip()
-    return words.replace("-", "−", 1) if value < 0 else words
+    return f"{number(value, unit)} {'%' if unit == 'fraction' else unit}".strip()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ke_steps._errors import UserError
-from ke_steps._identity import identify
+from ke_steps._identity import corpus_of, identify
 from ke_steps._provenance import hash_file
 
 Record = dict[str, Any]
@@ -33,7 +33,8 @@ def trace(logs: Path, inputs: Iterable[Path]) -> Trace:
     current = [record for record in every if _is_current(record)]
     wanted = {hash_file(path) for path in inputs}
     led: list[Record] = []
-    while found := [r for r in current if r not in led and wanted & set(r["outputs"].values())]:
+    while found := [r for r in current if wanted & set(r["outputs"].values())]:
+        current = [r for r in current if not wanted & set(r["outputs"].values())]
         led.extend(found)
         wanted.update(digest for record in found for digest in record["inputs"].values())
     led.sort(key=lambda record: record["started_unix_seconds"])
@@ -53,7 +54,14 @@ def subject(record: Record) -> str:
     except UserError:
         return "/".join(first.parts[-2:])
     run = "" if recipe is None else f" · {recipe} · seed {seed}"
-    return f"{model} · step {step:,} · {variant}{run}"
+    return f"{model} · step {step:,} · {variant}{run}{_corpus(first)}"
+
+
+def _corpus(path: Path) -> str:
+    try:
+        return f" · {corpus_of(path)}"
+    except UserError:
+        return ""
 
 
 def distinct(records: Iterable[Record], key: str) -> list[str]:

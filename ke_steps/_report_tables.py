@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ke_steps._figure_data import points
-from ke_steps._quantities import QUANTITIES, show
+from ke_steps._figure_data import over_seeds
+from ke_steps._quantities import QUANTITIES, number, show, unit_of
 from ke_steps._records import Record, subject
 from ke_steps.settings import ORIGINAL
 
-MAIN_COLUMNS = (
-    ("H", "entropy_nats", "model"),
-    ("A", "acquisition", "all/all"),
-    ("F", "forgetting", "mean"),
-    ("K before", "performance_before", "all/all"),
-    ("K after", "performance_after", "all/all"),
-    ("P before", "accuracy_before", "mean"),
-    ("P after", "accuracy_after", "mean"),
-)
+MAX_ROWS = 200
+"""A page with more cannot be read, and is slow on a phone; the CSV has every row."""
+
+BEFORE_LEARNING = ("entropy_nats", "accuracy_before")
+"""Of the main columns: measured once per checkpoint and variant, whatever the recipe."""
+
 MAIN_NOTE = (
     "H and K in nats; A, F and P in percent. ± is half the range between seeds; for H, P"
     " before, and everything with a single seed, half the bootstrap interval."
 )
-BEFORE_LEARNING = ("entropy_nats", "accuracy_before")
-"""Measured once per checkpoint and variant, whatever the recipe."""
+
+
+class Column(NamedTuple):
+    """One measured quantity as a column: its heading, and what it is in the summary."""
+
+    label: str
+    quantity: str
+    group: str
+
+
+MAIN_COLUMNS = (
+    Column("H", "entropy_nats", "model"),
+    Column("A", "acquisition", "all/all"),
+    Column("F", "forgetting", "mean"),
+    Column("K before", "performance_before", "all/all"),
+    Column("K after", "performance_after", "all/all"),
+    Column("P before", "accuracy_before", "mean"),
+    Column("P after", "accuracy_after", "mean"),
+)
 
 
 class Table(NamedTuple):
@@ -42,6 +56,14 @@ class Table(NamedTuple):
     csv: str
 
 
+class Heading(NamedTuple):
+    """What a table is called: ``name`` names its CSV."""
+
+    name: str
+    title: str
+    note: str
+
+
 def data_uri(content: bytes, media_type: str) -> str:
     """Return bytes as a link that needs no other file."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
@@ -52,117 +74,156 @@ def csv_uri(frame: pd.DataFrame) -> str:
     return data_uri(frame.to_csv(index=False, lineterminator="\n").encode(), "text/csv")
 
 
+def short_table(heading: Heading, rows: Sequence[dict[str, str]], full: pd.DataFrame) -> Table:
+    """Return a table of the first ``MAX_ROWS`` rows, whose keys are equal; ``full`` is its CSV."""
+    name, title, note = heading
+    if len(rows) > MAX_ROWS:
+        note = f"{note} The first {MAX_ROWS} of {len(rows):,} rows; the CSV has all.".strip()
+    shown = rows[:MAX_ROWS]
+    columns = list(shown[0]) if shown else []
+    return Table(name, title, note, columns, [list(row.values()) for row in shown], csv_uri(full))
+
+
 def stage_table(summary: pd.DataFrame) -> Table:
     """Return the main table: what each original checkpoint knew, learned and forgot."""
-    return _measured_table("main", "Every stage", summary, [ORIGINAL])
+    places = runs_and_states(summary[summary["variant"] == ORIGINAL])
+    heading = Heading("main", "Every stage", MAIN_NOTE)
+    return measured_table(heading, summary, MAIN_COLUMNS, places)
 
 
 def variant_table(summary: pd.DataFrame) -> Table | None:
     """Return the same for every variant and its original; None without variants."""
-    names = list(summary["variant"].unique())
-    changed = summary.loc[summary["variant"] != ORIGINAL, "step"].unique()
-    if len(names) == 1:
+    keys = ["model", "step", "recipe"]
+    changed = summary.loc[summary["variant"] != ORIGINAL, keys].drop_duplicates()
+    if changed.empty:
         return None
-    chosen = summary[summary["step"].isin(changed)]
-    return _measured_table("variants", "Variants", chosen, names)
+    places = runs_and_states(summary.merge(changed, on=keys))
+    heading = Heading("variants", "Variants", MAIN_NOTE)
+    return measured_table(heading, summary, MAIN_COLUMNS, places)
 
 
-def _measured_table(name: str, title: str, summary: pd.DataFrame, variants: Sequence[str]) -> Table:
-    states = summary[["model", "step", "variant"]].drop_duplicates()
-    pairs = summary[["model", "recipe"]].dropna().drop_duplicates()
-    chosen = pairs.merge(states[states["variant"].isin(variants)], on="model")
+def runs_and_states(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return model, recipe, step, variant of what learned, by recipe, then of what never did."""
+    states = ["model", "step", "variant"]
+    places = summary[["model", "recipe", "step", "variant"]].drop_duplicates()
+    runs = places.dropna(subset="recipe")
+    idle = places[places["recipe"].isna()].merge(runs[states], how="left", indicator=True)
+    idle = idle[idle["_merge"] == "left_only"].drop(columns="_merge")
+    by_recipe = [found for _, found in runs.groupby(["model", "recipe"], sort=False)]
+    return pd.concat([*by_recipe, idle])
+
+
+def measured_table(
+    heading: Heading, summary: pd.DataFrame, columns: Sequence[Column], places: pd.DataFrame
+) -> Table:
+    """Return a row per place (model, recipe, step, variant) with a cell per column.
+
+    Of model, recipe and variant those that say the same in every row say nothing and are left out;
+    the CSV keeps them.
+    """
+    measured = _index(summary, columns)
     shown, full = [], []
-    for place in chosen.to_dict("records"):
-        cells = {key: place[key] for key in ("model", "recipe", "step", "variant")}
-        numbers = cells.copy()
-        for label, quantity, group in MAIN_COLUMNS:
-            recipe = None if quantity in BEFORE_LEARNING else place["recipe"]
-            found = points(
-                summary, place["model"], quantity, group, recipe, variant=place["variant"]
-            )
-            point = found[found["step"] == place["step"]].to_dict("records")
-            numbers |= _numbers(quantity, point)
-            cells[label] = _cell(quantity, point)
-        shown.append(cells | {"step": f"{place['step']:,}"})
+    for place in places.fillna({"recipe": ""}).to_dict("records"):
+        cells = {"model": place["model"], "recipe": place["recipe"] or "–"}
+        cells |= {"step": f"{place['step']:,}", "variant": place["variant"]}
+        numbers = {key: place[key] for key in cells}
+        for column in columns:
+            recipe = "" if column.quantity in BEFORE_LEARNING else place["recipe"]
+            state = (place["model"], place["step"], place["variant"], recipe)
+            point = measured.get((*state, column.quantity, column.group))
+            numbers |= _numbers(column, point)
+            cells[column.label] = cell(column.quantity, point)
+        shown.append(cells)
         full.append(numbers)
-    # A column that says the same in every row says nothing; the CSV keeps it.
-    varied = {key: len({row[key] for row in shown}) > 1 for key in ("model", "recipe", "variant")}
-    columns = [column for column in shown[0] if varied.get(column, True)]
-    rows = [[row[column] for column in columns] for row in shown]
-    return Table(name, title, MAIN_NOTE, columns, rows, csv_uri(pd.DataFrame(full)))
+    varied = {key for key in ("model", "recipe", "variant") if len({row[key] for row in shown}) > 1}
+    kept = {"step", *varied, *(column.label for column in columns)}
+    rows = [{key: text for key, text in row.items() if key in kept} for row in shown]
+    return short_table(heading, rows, pd.DataFrame(full))
 
 
-def _numbers(quantity: str, found: list[dict[Any, Any]]) -> dict[str, float]:
-    names = {"value": quantity, "low": f"{quantity}_low", "high": f"{quantity}_high"}
-    return {name: found[0][key] if found else math.nan for key, name in names.items()}
+def _index(summary: pd.DataFrame, columns: Sequence[Column]) -> dict[Hashable, dict[Any, Any]]:
+    """Return {(model, step, variant, recipe or "", quantity, group): {value, low, high}}."""
+    keys = ["model", "step", "variant", "recipe", "quantity", "group"]
+    rows = summary[summary["quantity"].isin({column.quantity for column in columns})]
+    return over_seeds(rows.fillna({"recipe": ""}), keys).set_index(keys).to_dict("index")
 
 
-def _cell(quantity: str, found: list[dict[Any, Any]]) -> str:
-    if not found or math.isnan(found[0]["value"]):
+def _numbers(column: Column, point: Mapping[Any, float] | None) -> dict[str, float]:
+    is_whole = column.group in ("model", "mean", "all/all")
+    stem = column.quantity if is_whole else f"{column.group}/{column.quantity}"
+    names = {"value": stem, "low": f"{stem}_low", "high": f"{stem}_high"}
+    return {name: point[key] if point else math.nan for key, name in names.items()}
+
+
+def cell(quantity: str, point: Mapping[Any, float] | None) -> str:
+    """Write a point (value, low, high) as value ± half its interval; fractions in percent."""
+    if point is None or math.isnan(point["value"]):
         return "–"
-    point = found[0]
-    is_fraction = QUANTITIES[quantity].unit == "fraction"
-    scale, digits = (100, 1) if is_fraction else (1, 3)
+    unit = unit_of(quantity)
     half = (point["high"] - point["low"]) / 2
-    error = "" if math.isnan(half) else f" ± {scale * half:.{digits}f}"
-    return f"{scale * point['value']:.{digits}f}".replace("-", "−") + error
+    error = "" if math.isnan(half) else f" ± {number(half, unit)}"
+    return number(point["value"], unit) + error
 
 
 def correlation_table(correlations: pd.DataFrame) -> Table:
-    """Return the correlations of entropy with each outcome over the stages."""
+    """Return the correlations of the entropies with each outcome over the stages."""
     rows = [
-        [
-            row["model"],
-            row["recipe"],
-            f"H and {QUANTITIES[row['y']].label}",
-            row["method"].capitalize(),
-            *_correlation_cells(row),
-            str(row["num_points"]),
-        ]
+        {
+            "model": row["model"],
+            "recipe": row["recipe"],
+            "between": f"{_short(row['x'])} and {_short(row['y'])}",
+            "method": row["method"].capitalize(),
+            **_correlation_cells(row),
+            "stages": str(row["num_points"]),
+        }
         for row in correlations.to_dict("records")
     ]
     note = (
         "Over the stages after the untrained step 0, original checkpoints, mean over seeds. The"
         " interval resamples stages; with few stages trust p more."
     )
-    columns = ["model", "recipe", "between", "method", "r", "interval", "p", "stages"]
-    return Table("correlations", "Correlations", note, columns, rows, csv_uri(correlations))
+    return short_table(Heading("correlations", "Correlations", note), rows, correlations)
 
 
-def _correlation_cells(row: dict[Any, Any]) -> list[str]:
+def _short(quantity: str) -> str:
+    return QUANTITIES[quantity].label.removeprefix("knowledge ").removeprefix("entropy ")
+
+
+def _correlation_cells(row: dict[Any, Any]) -> dict[str, str]:
     if math.isnan(row["value"]):
-        return ["–", "too few stages", "–"]
+        return {"r": "–", "interval": "too few stages", "p": "–"}
     low, high = show(row["low"], ""), show(row["high"], "")
-    return [show(row["value"], ""), f"{low} to {high}", f"{row['p_value']:.2g}"]
+    return {
+        "r": show(row["value"], ""),
+        "interval": f"{low} to {high}",
+        "p": f"{row['p_value']:.2g}",
+    }
 
 
 def job_table(records: Sequence[Record]) -> Table:
     """Return one row per job that led to the report."""
+    numbers = ("wall_seconds", "cpu_seconds", "peak_memory_mb")
     full = [
         {
             "step": record["step"],
             "subject": subject(record),
-            "wall_seconds": record["wall_seconds"],
-            "cpu_seconds": record["cpu_seconds"],
-            "peak_memory_mb": record["peak_memory_mb"],
+            **{key: record[key] for key in numbers},
             "device": record.get("device", ""),
             "code": record["code"],
         }
         for record in records
     ]
     rows = [
-        [
-            row["step"],
-            row["subject"],
-            f"{row['wall_seconds']:.1f}",
-            f"{row['cpu_seconds']:.1f}",
-            f"{row['peak_memory_mb']:,.0f}",
-            row["device"],
-            row["code"],
-        ]
+        {
+            "step": row["step"],
+            "of": row["subject"],
+            "wall s": f"{row['wall_seconds']:.1f}",
+            "CPU s": f"{row['cpu_seconds']:.1f}",
+            "peak MB": f"{row['peak_memory_mb']:,.0f}",
+            "device": row["device"],
+            "code digest": row["code"],
+        }
         for row in full
     ]
-    columns = ["step", "of", "wall s", "CPU s", "peak MB", "device", "code digest"]
-    return Table(
-        "jobs", "Jobs", "In the order of their start.", columns, rows, csv_uri(pd.DataFrame(full))
-    )
+    heading = Heading("jobs", "Jobs", "In the order of their start.")
+    return short_table(heading, rows, pd.DataFrame(full))

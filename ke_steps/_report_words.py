@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from ke_steps._figure_data import points
@@ -10,13 +12,20 @@ from ke_steps._quantities import QUANTITIES, show
 from ke_steps.settings import ORIGINAL
 
 
-def sentences(summary: pd.DataFrame, findings: pd.DataFrame) -> list[str]:
-    """Return the sentences of the opening paragraph."""
+def sentences(
+    summary: pd.DataFrame, findings: pd.DataFrame, checkpoints: pd.DataFrame
+) -> list[str]:
+    """Return the sentences of the opening paragraph.
+
+    Of each model the first recipe that the original checkpoints learned with; tables have the rest.
+    """
     words = [_scope(summary)]
     for model in summary["model"].unique():
         words.append(_entropy(summary, model))
-        recipes = summary.loc[summary["model"] == model, "recipe"].dropna().unique()
-        words.extend(_learning(summary, model, recipe) for recipe in recipes)
+        is_original = (summary["model"] == model) & (summary["variant"] == ORIGINAL)
+        recipes = summary.loc[is_original, "recipe"].dropna().unique()
+        words.extend(_learning(summary, model, recipe) for recipe in recipes[:1])
+    words.extend(_same_weights(checkpoints))
     counts = findings["verdict"].value_counts()
     words.append(
         f"Of {len(findings)} judgements on the paper's claims, {counts.get(SUPPORTED, 0)} are"
@@ -55,6 +64,17 @@ def _learning(summary: pd.DataFrame, model: str, recipe: str) -> str:
             unit = QUANTITIES[quantity].unit
             parts.append(f"{QUANTITIES[quantity].label} {_course(stages, unit)}")
     return f"With the recipe {recipe}, {', and '.join(parts)}."
+
+
+def _same_weights(checkpoints: pd.DataFrame) -> Iterator[str]:
+    """Warn of checkpoints of one model whose weights are equal: hosts have mixed them up."""
+    same = checkpoints[checkpoints["same_weights_as"].notna()]
+    for (model, _), found in same.groupby(["model", "weights_sha256"], sort=False):
+        steps = " and ".join(f"{step:,}" for step in found["step"])
+        yield (
+            f"The checkpoints of {model} at steps {steps} hold identical weights: at most one of"
+            " them is what its step says."
+        )
 
 
 def _course(stages: pd.DataFrame, unit: str) -> str:

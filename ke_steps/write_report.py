@@ -1,9 +1,10 @@
 """Write the report of a study: one HTML file that opens anywhere, offline, without JavaScript.
 
-Reads the tables of ``summarize``, the figures of ``plot_figures`` (every SVG; PDF files given
+Reads tables of ``summarize``, the figures of ``plot_figures`` (every SVG; PDF files given
 beside them become downloads, a PNG stands in for an SVG above 1 MB), their captions and the
 template, and the job records in ``<results_dir>/logs``, beside the folder of the summary. Writes
-HTML: summary and verdicts first, then figures, tables (each downloadable as CSV), provenance.
+HTML: summary and verdicts first, then figures, tables (each downloadable as CSV), memories,
+provenance. Long tables show their first rows; their CSV is complete.
 The durations of the jobs make this the one output that two equal runs do not repeat byte by byte.
 
     python -m ke_steps.write_report --summary … --figures … --output results/report.html …
@@ -20,8 +21,11 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from ke_steps import _cli, _records, _tables
+from ke_steps import _cli, _records, _schemas, _tables
 from ke_steps._errors import UserError
+from ke_steps._learning_tables import further_tables
+from ke_steps._memory_tables import checkpoint_table, memories_csv, memory_pages, ranking_table
+from ke_steps._recipe_tables import recipe_tables
 from ke_steps._report_tables import (
     correlation_table,
     csv_uri,
@@ -100,6 +104,10 @@ def run(
     summary: Path,
     correlations: Path,
     claims: Path,
+    curves: Path,
+    checkpoints: Path,
+    memories: Path,
+    rankings: Path,
     figures: list[Path],
     captions: list[Path],
     template: Path,
@@ -107,22 +115,37 @@ def run(
     settings: WriteReportJob,
 ) -> None:
     """Write the report."""
-    measured = _tables.read_frame(summary, _tables.SUMMARY)
-    pairs = _tables.read_frame(correlations, _tables.CORRELATIONS)
-    findings = _tables.read_frame(claims, _tables.CLAIMS)
-    sources = [summary, correlations, claims, *figures]
-    tables = [stage_table(measured), variant_table(measured), correlation_table(pairs)]
+    measured = _tables.read_frame(summary, _schemas.SUMMARY)
+    pairs = _tables.read_frame(correlations, _schemas.CORRELATIONS)
+    findings = _tables.read_frame(claims, _schemas.CLAIMS)
+    sources = [summary, correlations, claims, curves, checkpoints, memories, rankings, *figures]
+    places = _tables.read_frame(checkpoints, _schemas.CHECKPOINTS)
+    described = _tables.read_frame(memories, _schemas.MEMORY_TABLE)
+    tables = [
+        stage_table(measured),
+        variant_table(measured),
+        *recipe_tables(measured, _tables.read_frame(curves, _schemas.CURVES), settings.study),
+        *further_tables(measured),
+        correlation_table(pairs),
+        ranking_table(
+            _tables.read_frame(rankings, _schemas.RANKINGS),
+            settings.study["summarize"]["turnover_fraction"],
+        ),
+        checkpoint_table(places),
+    ]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(template.read_text()).render(
         title=settings.title,
         description=settings.description,
-        sentences=sentences(measured, findings),
+        sentences=sentences(measured, findings, places),
         findings=findings.astype(object).where(findings.notna(), None).to_dict("records"),
         findings_csv=csv_uri(findings),
         figures=figures_of(figures, captions),
         tables=[table for table in tables if table is not None],
+        memories=memory_pages(described),
+        memories_csv=memories_csv(described),
         complete_summary=complete_summary(measured),
         provenance=provenance_of(_records.trace(summary.parent.parent / "logs", sources)),
         study=json.dumps(settings.study, indent=2, ensure_ascii=False),

@@ -9,23 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic_study import SETTINGS, SyntheticStudy, entropy
+from synthetic_study import SETTINGS, SyntheticStudy
 
-from ke_steps import _tables
-from ke_steps._claims import claims
-from ke_steps._correlations import correlate, correlations
+from ke_steps import _schemas, _tables
+from ke_steps._correlations import correlate
 from ke_steps._errors import UserError
 from ke_steps._estimates import (
-    Estimate,
     SeedSpread,
     difference_of,
     mean_of,
     pooled_spread,
 )
-from ke_steps._findings import verdict
-from ke_steps._identity import Identity, identify
+from ke_steps._identity import Identity, corpus_of, identify
 from ke_steps._metrics import acquisition, forgetting
 from ke_steps._quantities import show, unit_of
+from ke_steps._summary_rows import novelty_rows
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +33,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def summary(tables: dict[str, Path]) -> pd.DataFrame:
-    return _tables.read_frame(tables["summary"], _tables.SUMMARY)
+    return _tables.read_frame(tables["summary"], _schemas.SUMMARY)
 
 
 # --- Identity, formulas -----------------------------------------------------------------------
@@ -52,9 +50,12 @@ def summary(tables: dict[str, Path]) -> pd.DataFrame:
             "/a/step1/b/x/aggregate_entropy/m/step0/boost_p50_q2/entropy.parquet",
             Identity("m", 0, "boost_p50_q2", None, None),
         ),
+        (
+            "/a/step1/b/aggregate_entropy/m/step0/original/c4/entropy.parquet",
+            Identity("m", 0, "original", None, None),
+        ),
         ("fetch_checkpoint/m/step7/manifest.json", Identity("m", 7, "original", None, None)),
-        ("r/m/step5/step7/entropy.parquet", Identity("m", 5, "step7", None, None)),
-        ("r/m/step5/seed7/entropy.parquet", Identity("m", 5, "seed7", None, None)),
+        ("describe_memories/m/step7/memories.parquet", Identity("m", 7, "original", None, None)),
     ],
 )
 def test_identity_is_read_from_the_right_end(path: str, expected: Identity) -> None:
@@ -64,6 +65,12 @@ def test_identity_is_read_from_the_right_end(path: str, expected: Identity) -> N
 def test_a_path_without_identity_is_refused() -> None:
     with pytest.raises(UserError, match="no model and step"):
         identify(Path("results/summarize/summary.parquet"))
+
+
+def test_a_corpus_is_read_from_the_last_folder() -> None:
+    assert corpus_of(Path("x/m/step5/original/c4/coefficients.parquet")) == "c4"
+    with pytest.raises(UserError, match="no corpus"):
+        corpus_of(Path("x/m/step5/original/coefficients.parquet"))
 
 
 def test_acquisition_and_forgetting_are_relative_reductions() -> None:
@@ -88,11 +95,87 @@ def test_every_quantity_of_every_run_is_there(summary: pd.DataFrame) -> None:
     assert len(runs) == 6 * 2 + 2 * 2
     assert set(summary["variant"]) == {"original", "boost_p50_q2"}
     layers = summary[(summary["quantity"] == "entropy_nats") & (summary["step"] == 400)]
-    assert list(layers["group"]) == ["model", "layer 0", "layer 1", "layer 2", "layer 3"]
+    groups = ["model", "layer 0", "layer 1", "layer 2", "layer 3"]
+    assert list(layers["group"]) == [*groups, *(f"c4/{group}" for group in groups)]
     bound = summary.loc[summary["quantity"] == "entropy_bound_nats", "value"]
     assert bound.to_numpy() == pytest.approx(4 * math.log(384))
     loss = summary.loc[summary["quantity"] == "training_loss", "value"]
     assert loss.to_numpy() == pytest.approx(3.0 - 0.01 * 57.5)
+
+
+def of(summary: pd.DataFrame, quantity: str, group: str) -> pd.DataFrame:
+    """Return the rows of one quantity in one group, at the last original checkpoint."""
+    is_last = (summary["step"] == 2000) & (summary["variant"] == "original")
+    return summary[is_last & (summary["quantity"] == quantity) & (summary["group"] == group)]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "group", "unit", "expected"),
+    [
+        ("contribution_entropy_nats", "model", "nats", 4 * (5.5 - 0.4) - 0.01 * 5 * 7),
+        ("contribution_gini", "model", "fraction", 0.3),
+        ("entropy_nats", "c4/model", "nats", 4 * 5.5 - 0.01 * 6 * 7),
+        ("attention_entropy_nats", "layer 2", "nats", 2.0 - 0.25 + 0.2),
+        ("next_token_entropy_nats", "model", "nats", 4.0 - 1.5),
+        ("median_perplexity", "continual", "", math.exp(5.0)),
+    ],
+)
+def test_measures_and_corpora_have_names_of_their_own(
+    summary: pd.DataFrame, quantity: str, group: str, unit: str, expected: float
+) -> None:
+    (row,) = of(summary, quantity, group).to_dict("records")
+    assert row["value"] == pytest.approx(expected)
+    assert row["unit"] == unit
+    assert row["low"] < row["value"] < row["high"]
+    assert pd.isna(row["recipe"])
+
+
+def test_updates_and_decay_belong_to_runs(summary: pd.DataFrame) -> None:
+    for quantity, group in (
+        ("memory_update_entropy_nats", "layer 3"),
+        ("key_update_correlation_spearman", "model"),
+        ("retainability", "once/all"),
+    ):
+        rows = of(summary, quantity, group)
+        assert rows["recipe"].tolist() == ["baseline", "baseline"]
+        assert rows["seed"].tolist() == [0, 1]
+
+
+def test_the_interval_of_a_median_covers_it_as_often_as_it_says(tmp_path: Path) -> None:
+    generator, covered = np.random.default_rng(1), 0
+    for _ in range(200):
+        losses = generator.normal(3, 1, size=40)
+        rows = [
+            {"corpus": "c4", "document_id": str(n), "num_tokens": 9, "loss_nats": loss}
+            for n, loss in enumerate(losses)
+        ]
+        _tables.write_table(tmp_path / "novelty.parquet", rows, _schemas.NOVELTY)
+        (row,) = novelty_rows(tmp_path / "novelty.parquet", 0.9).to_dict("records")
+        assert row["value"] == pytest.approx(np.exp(np.median(losses)))
+        covered += row["low"] <= math.exp(3) <= row["high"]
+    assert 0.87 < covered / 200 < 0.99
+
+
+def test_a_study_without_the_extras_has_empty_tables(tmp_path: Path) -> None:
+    tables = SyntheticStudy(tmp_path, steps=(2000,), variants={}, is_plain=True).build()
+    for name, schema in (
+        ("memories", _schemas.MEMORY_TABLE),
+        ("rankings", _schemas.RANKINGS),
+        ("novelty", _schemas.NOVELTY_QUANTILES),
+        ("retained", _schemas.RETAINED_CURVES),
+    ):
+        assert len(_tables.read_frame(tables[name], schema)) == 0
+
+
+def test_tables_of_checkpoints_and_runs_are_joined(tables: dict[str, Path]) -> None:
+    memories = _tables.read_frame(tables["memories"], _schemas.MEMORY_TABLE)
+    assert len(memories) == 6 * 4 * 2 * 3
+    assert list(memories["tokens"].iloc[0]) == [" river", "\n", "<b>0</b>"]
+    retained = _tables.read_frame(tables["retained"], _schemas.RETAINED_CURVES)
+    assert len(retained) == 16 * 3 * 5
+    novelty = _tables.read_frame(tables["novelty"], _schemas.NOVELTY_QUANTILES)
+    median = novelty[(novelty["quantile"] == 0.5) & (novelty["corpus"] == "pretraining")]
+    assert median["perplexity"].tolist() == pytest.approx([math.exp(3.0)])
 
 
 def test_forgetting_pairs_each_run_with_its_own_checkpoint(summary: pd.DataFrame) -> None:
@@ -121,7 +204,7 @@ def test_rows_do_not_depend_on_the_order_of_files(tmp_path: Path) -> None:
 
 
 def test_curves_average_probes_then_passages(tables: dict[str, Path]) -> None:
-    curves = _tables.read_frame(tables["curves"], _tables.CURVES)
+    curves = _tables.read_frame(tables["curves"], _schemas.CURVES)
     start = curves[(curves["moment"] == "start") & (curves["condition"] == "all")]
     assert start["performance"].to_numpy() == pytest.approx(-8.25)
     one = curves[(curves["step"] == 0) & (curves["seed"] == 0) & (curves["condition"] == "once")]
@@ -130,7 +213,7 @@ def test_curves_average_probes_then_passages(tables: dict[str, Path]) -> None:
 
 
 def test_distributions_are_quantile_functions_around_one(tables: dict[str, Path]) -> None:
-    table = _tables.read_frame(tables["distributions"], _tables.DISTRIBUTIONS)
+    table = _tables.read_frame(tables["distributions"], _schemas.DISTRIBUTIONS)
     for _, curve in table.groupby(["step", "variant", "layer"]):
         assert len(curve) == 101
         assert curve["quantile"].iloc[0] == 0.001
@@ -182,7 +265,7 @@ def test_too_few_points_or_a_constant_give_no_correlation(x: list[float], y: lis
 
 
 def test_the_untrained_model_is_no_stage(tables: dict[str, Path]) -> None:
-    pairs = _tables.read_frame(tables["correlations"], _tables.CORRELATIONS)
+    pairs = _tables.read_frame(tables["correlations"], _schemas.CORRELATIONS)
     assert set(pairs["num_points"]) == {5}
 
 
@@ -205,212 +288,3 @@ def test_the_spread_between_seeds_is_pooled_over_states() -> None:
     )
     assert pooled_spread(runs) == SeedSpread(pytest.approx((2 + 8) / 2), 2)
     assert pooled_spread(runs.iloc[[0, 2]]) == SeedSpread(0.0, 0)
-
-
-# --- Verdicts ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("intervals", "expected"),
-    [
-        ([(1, 0.5, 1.5), (2, 1, 3)], "supported"),
-        ([(1, 0.5, 1.5), (-1, -2, -0.1)], "not supported"),
-        ([(1, 0.5, 1.5), (0, -1, 1)], "inconclusive"),
-        ([(math.nan, math.nan, math.nan)], "inconclusive"),
-        ([], "inconclusive"),
-    ],
-)
-def test_one_rule_for_every_verdict(
-    intervals: list[tuple[float, float, float]], expected: str
-) -> None:
-    assert verdict([Estimate(*interval) for interval in intervals]) == expected
-
-
-def judge(summary: pd.DataFrame) -> dict[str, str]:
-    pairs = pd.DataFrame(correlations(summary, SETTINGS), columns=_tables.CORRELATIONS.names)
-    return {row["claim"]: row["verdict"] for row in claims(summary, pairs, SETTINGS)}
-
-
-def changed(
-    summary: pd.DataFrame, quantity: str, group: str, value: object, variant: str = "original"
-) -> pd.DataFrame:
-    """Return a summary in which a quantity is ``value(step, old)``; intervals keep their width."""
-    table = summary.copy()
-    rows = (
-        (table["quantity"] == quantity) & (table["group"] == group) & (table["variant"] == variant)
-    )
-    steps, old = table.loc[rows, "step"], table.loc[rows, "value"]
-    new = [value(step, was) for step, was in zip(steps, old, strict=True)]
-    shift = np.array(new) - old.to_numpy()
-    for column in ("value", "low", "high"):
-        table.loc[rows, column] += shift
-    return table
-
-
-def hump(step: int, _: float) -> float:
-    return -6.0 if step == 800 else -7.0
-
-
-WOBBLE = {0: 0.0, 100: 0.3, 400: -0.4, 800: 0.5, 1200: -0.5, 2000: 0.1}
-
-CASES = {
-    "entropy_falls": (
-        "entropy_nats",
-        "model",
-        {
-            "supported": lambda step, _: 22 - step / 1e4,
-            "not supported": lambda step, _: 22 + step / 1e4,
-            "inconclusive": lambda step, _: 22.0,
-        },
-    ),
-    "every_layer_falls": (
-        "entropy_nats",
-        "layer 1",
-        {
-            "supported": lambda step, _: 5 - step / 1e4,
-            "not supported": lambda step, _: 5 + step / 1e4,
-            "inconclusive": lambda step, _: 5.0,
-        },
-    ),
-    "last_layer_falls_most": (
-        "entropy_nats",
-        "layer 3",
-        {
-            "supported": lambda step, _: 5 - step / 1e3,
-            "not supported": lambda step, _: 5 + step / 1e3,
-            "inconclusive": lambda step, _: 5.5 - 0.04 * (step > 100),
-        },
-    ),
-    "acquisition_falls_with_entropy": (
-        "acquisition",
-        "all/all",
-        {
-            "supported": lambda step, old: old,
-            "not supported": lambda step, old: -old,
-            "inconclusive": lambda step, _: WOBBLE[step],
-        },
-    ),
-    "forgetting_rises_as_entropy_falls": (
-        "forgetting",
-        "mean",
-        {
-            "supported": lambda step, old: old,
-            "not supported": lambda step, old: -old,
-            "inconclusive": lambda step, _: WOBBLE[step],
-        },
-    ),
-    "performance_after_best_at_mid_stage": (
-        "performance_after",
-        "all/all",
-        {
-            "supported": hump,
-            "not supported": lambda step, _: -7 + step / 1e3,
-            "inconclusive": lambda step, _: -7.0,
-        },
-    ),
-    "accuracy_after_best_at_mid_stage": (
-        "accuracy_after",
-        "mean",
-        {
-            "supported": lambda step, _: 0.7 if step == 400 else 0.5,
-            "not supported": lambda step, _: 0.7 if step == 100 else 0.5,
-            "inconclusive": lambda step, _: 0.5,
-        },
-    ),
-    "once_knowledge_is_lost": (
-        "acquisition",
-        "once/all",
-        {
-            "supported": lambda step, _: -0.2,
-            "not supported": lambda step, _: 0.2,
-            "inconclusive": lambda step, _: 0.0,
-        },
-    ),
-    "resuscitation_raises_entropy": (
-        "entropy_nats",
-        "model",
-        {
-            "supported": lambda step, _: 20.0,
-            "not supported": lambda step, _: 23.0,
-            "inconclusive": lambda step, _: 21.755,
-        },
-    ),
-    "resuscitation_improves_acquisition": (
-        "acquisition",
-        "all/all",
-        {
-            "supported": lambda step, _: 0.0,
-            "not supported": lambda step, _: 0.9,
-            "inconclusive": lambda step, _: 0.165,
-        },
-    ),
-    "resuscitation_lowers_forgetting": (
-        "forgetting",
-        "mean",
-        {
-            "supported": lambda step, _: 0.9,
-            "not supported": lambda step, _: 0.0,
-            "inconclusive": lambda step, _: 0.155,
-        },
-    ),
-}
-
-
-def ending_at(summary: pd.DataFrame, variant: str, performance: float, accuracy: float):
-    """Return a summary in which a variant ends at the same K and P at every stage."""
-    summary = changed(summary, "performance_after", "all/all", lambda step, _: performance, variant)
-    return changed(summary, "accuracy_after", "mean", lambda step, _: accuracy, variant)
-
-
-@pytest.mark.parametrize("expected", ["supported", "not supported", "inconclusive"])
-@pytest.mark.parametrize("claim", CASES)
-def test_each_claim_reaches_each_verdict(summary: pd.DataFrame, claim: str, expected: str) -> None:
-    quantity, group, values = CASES[claim]
-    if claim.startswith("resuscitation"):
-        for variant in ("original", "boost_p50_q2"):
-            summary = ending_at(summary, variant, -6.0, 0.6)
-    assert judge(changed(summary, quantity, group, values[expected]))[claim] == expected
-
-
-@pytest.mark.parametrize("damaged", [True, False])
-def test_a_damaged_model_that_regains_much_is_no_support(summary: pd.DataFrame, damaged: bool):
-    summary = changed(summary, "acquisition", "all/all", lambda step, _: 0.9, "boost_p50_q2")
-    summary = changed(summary, "forgetting", "mean", lambda step, _: -0.9, "boost_p50_q2")
-    summary = ending_at(summary, "original", -6.0, 0.6)
-    summary = ending_at(summary, "boost_p50_q2", *((-9.0, 0.2) if damaged else (-6.0, 0.6)))
-    verdicts = judge(summary)
-    for claim in ("resuscitation_improves_acquisition", "resuscitation_lowers_forgetting"):
-        assert verdicts[claim] == ("not supported" if damaged else "supported")
-
-
-def test_a_single_checkpoint_leaves_trends_inconclusive(tmp_path: Path) -> None:
-    tables = SyntheticStudy(tmp_path, steps=(2000,), seeds=(0,), variants={}).build()
-    findings = _tables.read_frame(tables["claims"], _tables.CLAIMS)
-    verdicts = dict(zip(findings["claim"], findings["verdict"], strict=True))
-    assert verdicts.pop("once_knowledge_is_lost") == "supported"
-    assert set(verdicts.values()) == {"inconclusive"}
-    assert findings["evidence"].str.len().min() > 10
-
-
-def test_a_bootstrap_that_is_sure_of_few_points_does_not_decide(summary: pd.DataFrame) -> None:
-    pairs = pd.DataFrame(correlations(summary, SETTINGS)).assign(p_value=0.2)
-    rows = {row["claim"]: row for row in claims(summary, pairs, SETTINGS)}
-    row = rows["acquisition_falls_with_entropy"]
-    assert row["low"] > 0
-    assert row["verdict"] == "inconclusive"
-
-
-def test_claims_carry_model_recipe_variant_and_unit(tables: dict[str, Path]) -> None:
-    findings = _tables.read_frame(tables["claims"], _tables.CLAIMS)
-    assert set(findings["claim"]) == set(CASES)
-    assert set(findings["model"]) == {"nursery"}
-    woken = findings[findings["claim"].str.startswith("resuscitation")]
-    assert set(woken["variant"]) == {"boost_p50_q2"}
-    trends = findings[findings["claim"].str.contains("with_entropy|as_entropy")]
-    assert set(trends["recipe"]) == {"baseline"}
-
-
-def test_the_synthetic_entropies_match_the_schema(tmp_path: Path) -> None:
-    path = tmp_path / "entropy.parquet"
-    _tables.write_table(path, entropy(1.0, 2), _tables.ENTROPY)
-    assert len(_tables.read_frame(path, _tables.ENTROPY)) == 4

@@ -15,16 +15,52 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from synthetic_study import SyntheticStudy
+from synthetic_study import CORPUS, SyntheticStudy
 
-from ke_steps import _cli, _records, _tables, plot_figures, write_report
+from ke_steps import (
+    _cli,
+    _memory_tables,
+    _records,
+    _report_tables,
+    _schemas,
+    _tables,
+    plot_figures,
+    write_report,
+)
 from ke_steps._errors import UserError
-from ke_steps.settings import PlotFigures, WriteReportJob
+from ke_steps.settings import WriteReportJob
 
 REPORT = Path(write_report.__file__).parents[1] / "workflow" / "report"
 FIGURES = ("entropy_by_stage", "variants")
 VOID = {"meta", "img", "link", "br", "hr", "input"}
+VARIANTS = {"boost_p50_q2": {"kind": "resuscitate", "quantile": 0.5, "boost": 2.0}}
 EVIL = '<script>alert("x")</script> & <img src=http://evil.example>'
+
+
+STUDY = {
+    "seeds": [0, 1],
+    "summarize": {"turnover_fraction": 0.1},
+    "evaluate_knowledge": {"score": "per_token"},
+    "evaluate_retention": {"tasks": ["sciq", "piqa"], "num_items_per_task": None},
+    "knowledge": {
+        "source": {"kind": "fictional_knowledge"},
+        "num_paraphrase_passages": 70,
+        "num_once_passages": 60,
+    },
+    "models": {"nursery": {"source": {"kind": "nursery"}}},
+    "corpora": {"pubmed": {"source": {"kind": "preset", "name": "pubmed_abstracts"}}},
+    "recipes": {
+        "baseline": {
+            "corpus": "pubmed",
+            "batch_size_sequences": 128,
+            "learning_rate": 4e-4,
+            "num_steps": 1600,
+            "num_epochs": 1,
+            "num_injections": 10,
+        }
+    },
+}
+TABLES = ("summary", "correlations", "claims", "curves", "checkpoints", "memories", "rankings")
 
 
 class Page(HTMLParser):
@@ -68,9 +104,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for figure in FIGURES
         for kind in ("svg", "pdf", "png")
     ]
-    arguments = [f"--{n}={tables[n]}" for n in ("summary", "correlations", "curves")]
-    arguments += [f"--distributions={tables['distributions']}"]
-    arguments += ["--settings", PlotFigures(figures=list(FIGURES)).model_dump_json()]
+    names = ("summary", "correlations", "curves", "distributions")
+    names += ("rankings", "novelty", "retained")
+    arguments = [f"--{name}={tables[name]}" for name in names]
+    settings = {"figures": FIGURES, "corpus": CORPUS, "variants": VARIANTS, "recipes": ["baseline"]}
+    arguments += ["--settings", json.dumps(settings)]
     arguments += ["--record", str(root / "logs" / "plot_figures" / "record.json")]
     _cli.main(plot_figures.run, [*arguments, "--output-figures", *map(str, figures)])
     stale = json.loads((root / "logs" / "plot_figures" / "record.json").read_text())
@@ -81,9 +119,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def report(study: dict[str, Any], **changes: Any) -> str:
     output = study["root"] / "report.html"
-    settings = {"title": "A study", "description": "In words.", "study": {"seeds": [0, 1]}}
+    settings = {"title": "A study", "description": "In words.", "study": STUDY}
     keywords: dict[str, Any] = {
-        **{name: study["tables"][name] for name in ("summary", "correlations", "claims")},
+        **{name: study["tables"][name] for name in TABLES},
         "figures": study["figures"],
         "captions": [REPORT / f"{figure}.rst" for figure in FIGURES],
         "template": REPORT / "report.html.j2",
@@ -111,7 +149,7 @@ def test_it_holds_every_figure_and_every_claim(study: dict[str, Any]) -> None:
     assert svg == study["figures"][0].read_bytes()
     assert {f"{figure}.pdf" for figure in FIGURES} <= set(page.downloads)
     words = " ".join("".join(page.text).replace("\u00a0", " ").split())
-    claims = _tables.read_frame(study["tables"]["claims"], _tables.CLAIMS)
+    claims = _tables.read_frame(study["tables"]["claims"], _schemas.CLAIMS)
     for column in ("statement", "evidence", "rule", "verdict"):
         assert all(" ".join(text.split()) in words for text in claims[column])
 
@@ -127,7 +165,15 @@ def test_every_table_can_be_downloaded_with_full_numbers(study: dict[str, Any]) 
         "claims.csv",
         "main.csv",
         "variants.csv",
+        "table_1_nursery.csv",
+        "table_2_nursery.csv",
+        "entropies.csv",
+        "updates.csv",
+        "decay.csv",
+        "novelty.csv",
         "correlations.csv",
+        "rankings.csv",
+        "checkpoints.csv",
         "jobs.csv",
     }
     assert list(frames["main.csv"]["step"]) == [0, 100, 400, 800, 1200, 2000]
@@ -139,7 +185,9 @@ def test_every_table_can_be_downloaded_with_full_numbers(study: dict[str, Any]) 
 
 
 def test_words_of_the_config_are_escaped(study: dict[str, Any]) -> None:
-    text = report(study, settings={"title": EVIL, "description": EVIL, "study": {"x": EVIL}})
+    text = report(
+        study, settings={"title": EVIL, "description": EVIL, "study": STUDY | {"x": EVIL}}
+    )
     page = Page(text)
     assert "script" not in page.tags
     assert len(page.images) == len(FIGURES)
@@ -179,6 +227,11 @@ def test_records_are_traced_backwards_by_content(tmp_path: Path) -> None:
     assert _records.subject(trace.records[0]) == "m · step 1 · original"
 
 
+def test_a_job_on_a_corpus_names_it() -> None:
+    path = "results/extract_coefficients/m/step1/original/c4/coefficients.parquet"
+    assert _records.subject({"outputs": {path: ""}}) == "m · step 1 · original · c4"
+
+
 def test_a_report_without_records_or_variants_says_so(tmp_path: Path) -> None:
     tables = SyntheticStudy(tmp_path, steps=(2000,), seeds=(0,), variants={}).build()
     words = "".join(Page(report({"root": tmp_path, "tables": tables, "figures": []})).text)
@@ -199,6 +252,128 @@ def test_a_large_svg_gives_way_to_the_png(
     assert all(
         str(image["src"]).startswith("data:image/png") for image in Page(report(study)).images
     )
+
+
+# --- What only some studies have ---------------------------------------------------------------
+
+
+def words_of(text: str) -> str:
+    return " ".join("".join(Page(text).text).replace("\u00a0", " ").split())
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return the paper's stages, with another recipe beside and the weights of two mixed up."""
+    root = tmp_path_factory.mktemp("paper")
+    steps = (117850, 369000, 554000, 700000, 738020)
+    study = SyntheticStudy(
+        root,
+        models=("olmo",),
+        steps=steps,
+        variants={},
+        recipes=("baseline", "other"),
+        same_weights={700000: 554000},
+    )
+    return {"root": root, "tables": study.build(), "figures": []}
+
+
+def paper_settings(score: str) -> dict[str, Any]:
+    tasks = ["sciq", "winogrande", "piqa", "openbook_qa", "hellaswag", "arc_easy"]
+    other = STUDY["recipes"]["baseline"] | {"num_injections": 5}
+    return {
+        "study": STUDY
+        | {
+            "models": {"olmo": {"source": {"kind": "hub", "repo": "allenai/OLMo-1B-hf"}}},
+            "recipes": STUDY["recipes"] | {"other": other},
+            "evaluate_knowledge": {"score": score},
+            "evaluate_retention": {"tasks": tasks, "num_items_per_task": None},
+        }
+    }
+
+
+def csv_of(text: str, name: str) -> pd.DataFrame:
+    content = base64.b64decode(Page(text).downloads[name].partition(",")[2])
+    return pd.read_csv(io.BytesIO(gzip.decompress(content) if name.endswith(".gz") else content))
+
+
+def test_equal_weights_are_said_and_marked(paper: dict[str, Any], study: dict[str, Any]) -> None:
+    text = report(paper, settings=paper_settings("per_token"))
+    words = words_of(text)
+    assert "The checkpoints of olmo at steps 554,000 and 700,000 hold identical weights" in words
+    assert "⚠ step 554,000" in words
+    same = csv_of(text, "checkpoints.csv").set_index("step")["same_weights_as"]
+    assert same.dropna().to_dict() == {554000: 700000, 700000: 554000}
+    assert "identical weights" not in words_of(report(study))
+
+
+@pytest.mark.parametrize("score", ["per_token", "reference_padded"])
+def test_published_numbers_stand_beside_the_papers_own_study(
+    paper: dict[str, Any], score: str
+) -> None:
+    text = report(paper, settings=paper_settings(score))
+    first, second = (csv_of(text, f"table_{number}_olmo.csv") for number in (1, 2))
+    published = first.dropna(subset="published")
+    assert set(published["recipe"]) == {"baseline"}
+    assert set(published["step"]) == {117850, 369000, 554000, 738020}
+    assert published["difference"].to_numpy() == pytest.approx(
+        (published["value"] - published["published"]).to_numpy()
+    )
+    acquired = published[(published["quantity"] == "acquisition") & (published["step"] == 738020)]
+    assert acquired["published"].tolist() == [0.188]
+    assert "A, %: difference" in words_of(text)
+    scales = set(second.dropna(subset="published")["column"])
+    if score == "per_token":
+        assert scales == {"P after, %"}
+        assert "this study's of K per token" in words_of(text)
+    else:
+        assert scales == {"P after, %", "K after, reference scale"}
+        ends = second[second["column"] == "K after, per token"]
+        curves = _tables.read_frame(paper["tables"]["curves"], _schemas.CURVES)
+        curves = curves[(curves["moment"] == "end") & (curves["condition"] == "all")]
+        expected = curves.groupby(["recipe", "step"])["performance"].mean()
+        assert ends["value"].to_numpy() == pytest.approx(expected.to_numpy())
+
+
+def test_another_study_has_no_published_numbers(study: dict[str, Any]) -> None:
+    text = report(study)
+    assert csv_of(text, "table_1_nursery.csv")["published"].isna().all()
+    assert "A, %: difference" not in words_of(text)
+
+
+def test_memories_are_told_in_tokens_the_last_stage_first(study: dict[str, Any]) -> None:
+    text = report(study)
+    section = text[text.index('id="memories"') : text.index('id="provenance"')]
+    assert section.count("<details open>") == 1
+    assert section.index("<details open><summary>nursery, step 2,000") > 0
+    assert section.count("<details") == 6
+    assert "␣river \\n &lt;b&gt;0&lt;/b&gt;" in section
+    complete = csv_of(text, "memories.csv.gz")
+    assert len(complete) == 6 * 4 * 2 * 3
+    assert json.loads(complete["tokens"].iloc[0]) == [" river", "\n", "<b>0</b>"]
+
+
+def test_long_tables_are_cut_and_their_csv_is_not(
+    study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_report_tables, "MAX_ROWS", 3)
+    monkeypatch.setattr(_memory_tables, "MAX_MEMORY_ROWS", 16)
+    monkeypatch.setattr(_memory_tables, "MAX_CHECKPOINTS", 3)
+    text = report(study)
+    words = words_of(text)
+    assert "The first 3 of 6 rows; the CSV has all." in words
+    assert len(csv_of(text, "main.csv")) == 6
+    assert "The first 2 of each end; the CSV has all." in words
+    pages = re.findall(r"<summary>nursery, step ([\d,]+)", text)
+    assert pages == ["2,000", "400", "0"]
+    assert len(csv_of(text, "memories.csv.gz")) == 6 * 4 * 2 * 3
+
+
+def test_a_study_without_the_extras_leaves_them_out(tmp_path: Path) -> None:
+    study = SyntheticStudy(tmp_path, steps=(2000,), seeds=(0,), variants={}, is_plain=True)
+    text = report({"root": tmp_path, "tables": study.build(), "figures": []})
+    assert 'id="memories"' not in text
+    missing = {"entropies.csv", "updates.csv", "decay.csv", "novelty.csv", "rankings.csv"}
+    assert not missing & set(Page(text).downloads)
 
 
 def test_telling_needs_no_model_library() -> None:
