@@ -7,9 +7,17 @@ from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
+from ke_steps import _jobs
 from ke_steps._errors import UserError
 from ke_steps._provenance import canonical_json, code_digest
-from ke_steps.settings import ORIGINAL, FictionalKnowledge, LocalText, NurserySource
+from ke_steps.settings import (
+    ORIGINAL,
+    FictionalKnowledge,
+    HubSource,
+    LocalText,
+    NurserySource,
+    TokenFileText,
+)
 from ke_steps.study import read_study
 
 # For the jobs. Threads that wait must not spin for long: beside another job they would slow both
@@ -26,6 +34,8 @@ RESULTS = STUDY.results_dir
 NURSERIES = [m for m, model in STUDY.models.items() if isinstance(model.source, NurserySource)]
 FETCHED = [m for m in STUDY.models if m not in NURSERIES]
 VARIANTS = [ORIGINAL, *STUDY.variants]
+MAIN_CORPUS = STUDY.extract_coefficients.corpus
+KINDS = {name: variant.kind for name, variant in STUDY.variants.items()}
 
 
 def one_of(names):
@@ -44,12 +54,15 @@ wildcard_constraints:
 
 CHECKPOINT = "{model}/step{step}"
 STATE = f"{CHECKPOINT}/{{variant}}"
+MEASUREMENT = f"{STATE}/{{corpus}}"
 RUN = f"{STATE}/{{recipe}}/seed{{seed}}"
 
 
 def settings_for(step):
     """One canonical JSON of everything that a job of this step depends on."""
-    return lambda wildcards: canonical_json(STUDY.settings_for(step, dict(wildcards.items())))
+    return lambda wildcards: canonical_json(
+        _jobs.settings_for(STUDY, step, dict(wildcards.items()))
+    )
 
 
 def logs(step, place):
@@ -75,22 +88,29 @@ def tokenizer(wildcards):
 
 
 def state(wildcards):
-    """A checkpoint, with the multipliers of its variant when it has one."""
+    """A checkpoint, with the intervention of its variant when it has one."""
     files = {"checkpoint": checkpoint(wildcards)}
     if wildcards.variant != ORIGINAL:
-        files["multipliers"] = f"{RESULTS}/resuscitate/{STATE}/multipliers.safetensors".format(
+        rule_name = KINDS[wildcards.variant]
+        files["intervention"] = f"{RESULTS}/{rule_name}/{STATE}/intervention.safetensors".format(
             **wildcards
         )
     return files
 
 
-def multipliers_option(wildcards, input):
-    return f"--multipliers {quote(input.multipliers)}" if "multipliers" in input.keys() else ""
+def intervention_option(wildcards, input):
+    return f"--intervention {quote(input.intervention)}" if "intervention" in input.keys() else ""
+
+
+def variants_of_kind(kind):
+    return one_of(name for name, is_kind in KINDS.items() if is_kind == kind)
 
 
 def weight_files(wildcards):
     """The files of a checkpoint from outside, so that a changed one is fetched again."""
     source = STUDY.models[wildcards.model].source
+    if isinstance(source, HubSource):
+        return []
     path = Path(source.path.replace("{step}", wildcards.step))
     if path.is_file():
         return [str(path)]
@@ -99,6 +119,8 @@ def weight_files(wildcards):
 
 def text_files(wildcards):
     source = STUDY.corpora[wildcards.corpus].source
+    if isinstance(source, TokenFileText) and "://" not in source.location:
+        return [source.location]
     return source.paths if isinstance(source, LocalText) else []
 
 
@@ -113,20 +135,21 @@ def sequences(corpus):
     return f"{RESULTS}/prepare_corpus/{{model}}/{corpus}/sequences.parquet"
 
 
-STATES = [
-    {"model": model, "step": step, "variant": variant}
-    for model in STUDY.models
-    for variant in VARIANTS
-    for step in STUDY.steps_of(variant, model)
-]
-RUNS = [
-    state | {"recipe": recipe, "seed": seed}
-    for state in STATES
-    for recipe in STUDY.recipes
-    for seed in STUDY.seeds
-]
+def documents(corpus):
+    return f"{RESULTS}/prepare_corpus/{{model}}/{corpus}/documents.parquet"
 
 
-def of_each(places, pattern):
-    """The pattern filled in for every state or run of the study, each path once."""
-    return list(dict.fromkeys(pattern.format(**place) for place in places))
+def main_coefficients(variant):
+    """Of a checkpoint under a variant, on the corpus that resuscitation and H rest on."""
+    place = f"{CHECKPOINT}/{variant}/{MAIN_CORPUS}"
+    return f"{RESULTS}/extract_coefficients/{place}/coefficients.parquet"
+
+
+NOVEL_CORPORA = STUDY.evaluate_novelty.corpora if STUDY.evaluate_novelty else []
+PLACES = _jobs.places(STUDY)
+
+
+def filled(pattern):
+    """The pattern with the name of a list of places in braces, once for each of these places."""
+    name = re.search(r"\{(\w+)\}", pattern)[1]
+    return [pattern.replace(f"{{{name}}}", place) for place in PLACES[name]]

@@ -3,21 +3,37 @@
 
 rule resuscitate:
     input:
-        coefficients=(
-            f"{RESULTS}/extract_coefficients/{CHECKPOINT}/{ORIGINAL}/coefficients.parquet"
-        ),
+        coefficients=main_coefficients(ORIGINAL),
     output:
-        f"{RESULTS}/resuscitate/{STATE}/multipliers.safetensors",
+        f"{RESULTS}/resuscitate/{STATE}/intervention.safetensors",
     log:
         **logs("resuscitate", STATE),
     wildcard_constraints:
-        variant=one_of(STUDY.variants),
+        variant=variants_of_kind("resuscitate"),
     params:
         settings=settings_for("resuscitate"),
         code=code_digest("resuscitate"),
     shell:
         "python -m ke_steps.resuscitate --settings {params.settings:q}"
         " --coefficients {input.coefficients:q} --output {output:q}"
+        " --record {log.record:q} 2> {log.text:q}"
+
+
+rule temper_attention:
+    input:
+        checkpoint=checkpoint,
+    output:
+        f"{RESULTS}/temper_attention/{STATE}/intervention.safetensors",
+    log:
+        **logs("temper_attention", STATE),
+    wildcard_constraints:
+        variant=variants_of_kind("temper_attention"),
+    params:
+        settings=settings_for("temper_attention"),
+        code=code_digest("temper_attention"),
+    shell:
+        "python -m ke_steps.temper_attention --settings {params.settings:q}"
+        " --checkpoint {input.checkpoint:q} --output {output:q}"
         " --record {log.record:q} 2> {log.text:q}"
 
 
@@ -32,6 +48,7 @@ rule inject_knowledge:
         model=f"{RESULTS}/inject_knowledge/{RUN}/manifest.json",
         training=f"{RESULTS}/inject_knowledge/{RUN}/training.parquet",
         probe_scores=f"{RESULTS}/inject_knowledge/{RUN}/probe_scores.parquet",
+        updates=f"{RESULTS}/inject_knowledge/{RUN}/updates.parquet",
     log:
         **logs("inject_knowledge", RUN),
     threads: STUDY.num_threads
@@ -40,13 +57,13 @@ rule inject_knowledge:
     params:
         settings=settings_for("inject_knowledge"),
         code=code_digest("inject_knowledge"),
-        multipliers=multipliers_option,
+        intervention=intervention_option,
     shell:
         "python -m ke_steps.inject_knowledge --settings {params.settings:q}"
-        " --checkpoint {input.checkpoint:q} {params.multipliers} --sequences {input.sequences:q}"
+        " --checkpoint {input.checkpoint:q} {params.intervention} --sequences {input.sequences:q}"
         " --passages {input.passages:q} --probes {input.probes:q} --schedule {input.schedule:q}"
         " --output-model {output.model:q} --output-training {output.training:q}"
-        " --output-probe-scores {output.probe_scores:q}"
+        " --output-probe-scores {output.probe_scores:q} --output-updates {output.updates:q}"
         " --record {log.record:q} 2> {log.text:q}"
 
 
@@ -66,6 +83,42 @@ rule evaluate_knowledge:
         " --record {log.record:q} 2> {log.text:q}"
 
 
+rule fit_decay:
+    input:
+        probe_scores=rules.inject_knowledge.output.probe_scores,
+        schedule=rules.schedule_injections.output,
+    output:
+        decay=f"{RESULTS}/fit_decay/{RUN}/decay.parquet",
+        retained=f"{RESULTS}/fit_decay/{RUN}/retained.parquet",
+    log:
+        **logs("fit_decay", RUN),
+    params:
+        settings=settings_for("fit_decay"),
+        code=code_digest("fit_decay"),
+    shell:
+        "python -m ke_steps.fit_decay --settings {params.settings:q}"
+        " --probe-scores {input.probe_scores:q} --schedule {input.schedule:q}"
+        " --output {output.decay:q} --output-retained {output.retained:q}"
+        " --record {log.record:q} 2> {log.text:q}"
+
+
+rule aggregate_updates:
+    input:
+        updates=rules.inject_knowledge.output.updates,
+        coefficients=main_coefficients("{variant}"),
+    output:
+        f"{RESULTS}/aggregate_updates/{RUN}/updates.parquet",
+    log:
+        **logs("aggregate_updates", RUN),
+    params:
+        settings=settings_for("aggregate_updates"),
+        code=code_digest("aggregate_updates"),
+    shell:
+        "python -m ke_steps.aggregate_updates --settings {params.settings:q}"
+        " --updates {input.updates:q} --coefficients {input.coefficients:q}"
+        " --output {output:q} --record {log.record:q} 2> {log.text:q}"
+
+
 rule evaluate_retention:
     input:
         unpack(state),
@@ -81,10 +134,10 @@ rule evaluate_retention:
     params:
         settings=settings_for("evaluate_retention"),
         code=code_digest("evaluate_retention"),
-        multipliers=multipliers_option,
+        intervention=intervention_option,
     shell:
         "python -m ke_steps.evaluate_retention --settings {params.settings:q}"
-        " --checkpoint {input.checkpoint:q} {params.multipliers} --sequences {input.sequences:q}"
+        " --checkpoint {input.checkpoint:q} {params.intervention} --sequences {input.sequences:q}"
         " --output {output.retention:q} --output-items {output.answers:q}"
         " --record {log.record:q} 2> {log.text:q}"
 

@@ -38,15 +38,19 @@ rule prepare_corpus:
         texts=text_files,
         tokenizer=tokenizer,
     output:
-        sequences("{corpus}"),
+        sequences=sequences("{corpus}"),
+        documents=documents("{corpus}"),
     log:
         **logs("prepare_corpus", "{model}/{corpus}"),
+    threads: STUDY.num_threads
     params:
         settings=settings_for("prepare_corpus"),
         code=code_digest("prepare_corpus"),
-    shell:
-        "python -m ke_steps.prepare_corpus --settings {params.settings:q}"
-        " --tokenizer {input.tokenizer:q} --output {output:q}"
+    shell:  # this step never forks, so that its tokenizer may use threads
+        "TOKENIZERS_PARALLELISM=true RAYON_NUM_THREADS={threads}"
+        " python -m ke_steps.prepare_corpus --settings {params.settings:q}"
+        " --tokenizer {input.tokenizer:q} --output {output.sequences:q}"
+        " --output-documents {output.documents:q}"
         " --record {log.record:q} 2> {log.text:q}"
 
 

@@ -1,44 +1,71 @@
 """The whole study on one page."""
 
+# Every result that the summary reads, as a pattern over places: the names themselves would not fit
+# on a command line, which the system limits to 128 kB.
+SUMMARIZED = {
+    "manifests": [
+        f"{RESULTS}/pretrain_nursery/{{nursery_checkpoints}}/manifest.json",
+        f"{RESULTS}/fetch_checkpoint/{{fetched_checkpoints}}/manifest.json",
+    ],
+    "entropies": [f"{RESULTS}/aggregate_entropy/{{measurements}}/entropy.parquet"],
+    "coefficients": [
+        f"{RESULTS}/extract_coefficients/{{states}}/{MAIN_CORPUS}/coefficients.parquet"
+    ],
+    "knowledge": [f"{RESULTS}/evaluate_knowledge/{{runs}}/knowledge.parquet"],
+    "probe_scores": [f"{RESULTS}/inject_knowledge/{{runs}}/probe_scores.parquet"],
+    "retention_before": [f"{RESULTS}/evaluate_retention/{{states}}/retention.parquet"],
+    "retention_after": [f"{RESULTS}/evaluate_retention/{{runs}}/retention.parquet"],
+    "training": [f"{RESULTS}/inject_knowledge/{{runs}}/training.parquet"],
+    "update_statistics": [f"{RESULTS}/aggregate_updates/{{runs}}/updates.parquet"],
+    "decays": [f"{RESULTS}/fit_decay/{{decaying_runs}}/decay.parquet"],
+    "retained": [f"{RESULTS}/fit_decay/{{decaying_runs}}/retained.parquet"],
+    "memories": [f"{RESULTS}/describe_memories/{{described_checkpoints}}/memories.parquet"],
+    "novelties": [f"{RESULTS}/evaluate_novelty/{{novelty_checkpoints}}/novelty.parquet"],
+}
+
+
+def summarized_options():
+    return " ".join(
+        f"--{name.replace('_', '-')} {' '.join(map(quote, patterns))}"
+        for name, patterns in SUMMARIZED.items()
+    )
+
 
 rule summarize:
     input:
-        manifests=[
-            manifest_of(model, step)
-            for model in STUDY.models
-            for step in STUDY.models[model].steps
-        ],
-        entropies=of_each(STATES, f"{RESULTS}/aggregate_entropy/{STATE}/entropy.parquet"),
-        coefficients=of_each(STATES, f"{RESULTS}/extract_coefficients/{STATE}/coefficients.parquet"),
-        knowledge=of_each(RUNS, f"{RESULTS}/evaluate_knowledge/{RUN}/knowledge.parquet"),
-        probe_scores=of_each(RUNS, f"{RESULTS}/inject_knowledge/{RUN}/probe_scores.parquet"),
-        retention_before=of_each(STATES, f"{RESULTS}/evaluate_retention/{STATE}/retention.parquet"),
-        retention_after=of_each(RUNS, f"{RESULTS}/evaluate_retention/{RUN}/retention.parquet"),
-        training=of_each(RUNS, f"{RESULTS}/inject_knowledge/{RUN}/training.parquet"),
+        **{
+            name: [path for pattern in patterns for path in filled(pattern)]
+            for name, patterns in SUMMARIZED.items()
+        },
     output:
         summary=f"{RESULTS}/summarize/summary.parquet",
         correlations=f"{RESULTS}/summarize/correlations.parquet",
         claims=f"{RESULTS}/summarize/claims.parquet",
         curves=f"{RESULTS}/summarize/curves.parquet",
         distributions=f"{RESULTS}/summarize/distributions.parquet",
+        checkpoints=f"{RESULTS}/summarize/checkpoints.parquet",
+        memories=f"{RESULTS}/summarize/memories.parquet",
+        rankings=f"{RESULTS}/summarize/rankings.parquet",
+        novelty=f"{RESULTS}/summarize/novelty.parquet",
+        retained=f"{RESULTS}/summarize/retained.parquet",
     log:
         **logs("summarize", ""),
     params:
         settings=settings_for("summarize"),
         code=code_digest("summarize"),
+        results=lambda wildcards: summarized_options(),
     shell:
-        "python -m ke_steps.summarize --settings {params.settings:q}"
-        " --manifests {input.manifests:q} --entropies {input.entropies:q}"
-        " --coefficients {input.coefficients:q} --knowledge {input.knowledge:q}"
-        " --probe-scores {input.probe_scores:q} --retention-before {input.retention_before:q}"
-        " --retention-after {input.retention_after:q} --training {input.training:q}"
+        "python -m ke_steps.summarize --settings {params.settings:q} {params.results}"
         " --output-summary {output.summary:q} --output-correlations {output.correlations:q}"
         " --output-claims {output.claims:q} --output-curves {output.curves:q}"
         " --output-distributions {output.distributions:q}"
+        " --output-checkpoints {output.checkpoints:q} --output-memories {output.memories:q}"
+        " --output-rankings {output.rankings:q} --output-novelty {output.novelty:q}"
+        " --output-retained {output.retained:q}"
         " --record {log.record:q} 2> {log.text:q}"
 
 
-FIGURES = STUDY.plot_figures.figures
+FIGURES = _jobs.figures(STUDY)
 
 
 rule plot_figures:
@@ -47,6 +74,9 @@ rule plot_figures:
         correlations=rules.summarize.output.correlations,
         curves=rules.summarize.output.curves,
         distributions=rules.summarize.output.distributions,
+        rankings=rules.summarize.output.rankings,
+        novelty=rules.summarize.output.novelty,
+        retained=rules.summarize.output.retained,
     output:
         svg=[
             report(
@@ -71,6 +101,7 @@ rule plot_figures:
         "python -m ke_steps.plot_figures --settings {params.settings:q}"
         " --summary {input.summary:q} --correlations {input.correlations:q}"
         " --curves {input.curves:q} --distributions {input.distributions:q}"
+        " --rankings {input.rankings:q} --novelty {input.novelty:q} --retained {input.retained:q}"
         " --output-figures {output:q} --record {log.record:q} 2> {log.text:q}"
 
 
@@ -79,6 +110,10 @@ rule write_report:
         summary=rules.summarize.output.summary,
         correlations=rules.summarize.output.correlations,
         claims=rules.summarize.output.claims,
+        curves=rules.summarize.output.curves,
+        checkpoints=rules.summarize.output.checkpoints,
+        memories=rules.summarize.output.memories,
+        rankings=rules.summarize.output.rankings,
         figures=rules.plot_figures.output,
         captions=expand("workflow/report/{figure}.rst", figure=FIGURES),
         template="workflow/report/report.html.j2",
@@ -96,6 +131,8 @@ rule write_report:
     shell:
         "python -m ke_steps.write_report --settings {params.settings:q}"
         " --summary {input.summary:q} --correlations {input.correlations:q}"
-        " --claims {input.claims:q} --figures {input.figures:q} --captions {input.captions:q}"
+        " --claims {input.claims:q} --curves {input.curves:q}"
+        " --checkpoints {input.checkpoints:q} --memories {input.memories:q}"
+        " --rankings {input.rankings:q} --figures {input.figures:q} --captions {input.captions:q}"
         " --template {input.template:q} --output {output:q}"
         " --record {log.record:q} 2> {log.text:q}"
