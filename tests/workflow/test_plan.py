@@ -1,0 +1,66 @@
+"""The plan's counts are Snakemake's own, and so is what it says of a changed study."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ke_steps._costs import costs_by_rule, jobs
+from ke_steps._model_sizes import UNKNOWN
+from ke_steps._pending import read_dry_run
+from ke_steps.study import read_study
+from tests.workflow.project import ROOT, Project
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+def planned(config):
+    """Return the jobs by rule that the plan counts."""
+    study = read_study(config, need_files=False)
+    costs = costs_by_rule(jobs(study, dict.fromkeys(study.models, UNKNOWN)))
+    return {rule: cost.num_jobs for rule, cost in costs.items()}
+
+
+@pytest.mark.parametrize("config", ["smoke", "config"])
+def test_jobs_are_those_of_the_dry_run(project, config):
+    project.study = yaml.safe_load((ROOT / f"config/{config}.yaml").read_text())
+    assert planned(project.study) == project.pending()
+
+
+def test_what_a_change_reruns_is_said_with_its_reason(project):
+    done = project.snakemake("results/smoke/prepare_knowledge/passages.parquet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    project.study["knowledge"]["num_once_passages"] = 3
+    dry = project.snakemake("--dry-run", "--quiet", "host")
+    pending = Counter(read_dry_run(dry.stdout + dry.stderr))
+    assert pending["prepare_knowledge", "settings or code changed"] == 1
+    others = planned(project.study)
+    del others["prepare_knowledge"]
+    assert {(rule, "not there yet"): number for rule, number in others.items()} == {
+        job: number for job, number in pending.items() if job.rule != "prepare_knowledge"
+    }
+
+
+def test_make_plan_prints_the_costs_and_starts_nothing(project):
+    shutil.copy(ROOT / "Makefile", project.folder)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    made = subprocess.run(
+        ["make", "plan", "STUDY=config/smoke.yaml", "-o", ".venv/ready"],
+        cwd=project.folder,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    number = sum(planned(project.study).values())
+    assert f"Nothing is there yet: a run would do all {number} jobs." in made.stdout
+    assert not (project.folder / "results/smoke").exists()
