@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from ke_steps import _style
 from ke_steps._figure_data import Tables, points
+from ke_steps._figure_panels import (
+    by_step,
+    change_since_first_trained,
+    name_changes,
+    num_trained_stages,
+    spread_indices,
+)
 from ke_steps.settings import ORIGINAL
 
 MAX_LAYER_PANELS = 4
@@ -22,12 +28,8 @@ MAX_LEGEND_ENTRIES = 8
 def entropy_by_stage(tables: Tables) -> Figure:
     """H of the whole model by stage, with its bootstrap interval; one panel per model."""
     models = tables.models()
-    num_columns = min(2, len(models))
-    num_rows = -(-len(models) // num_columns)
-    figure, axes = _style.panels(num_rows, num_columns, row_inches=3.1)
-    for axis in axes.flat[len(models) :]:
-        axis.remove()
-    for axis, model in zip(axes.flat, models, strict=False):
+    figure, (axes,) = _style.blocks(1, len(models), min(2, len(models)), row_inches=3.1)
+    for axis, model in zip(axes, models, strict=True):
         stages = points(tables.summary, model, "entropy_nats", "model")
         bound = points(tables.summary, model, "entropy_bound_nats", "model")["value"].iloc[0]
         _style.draw_line(axis, stages, _style.BEFORE)
@@ -49,12 +51,11 @@ def entropy_by_layer(tables: Tables) -> Figure:
     """H over the depth of the model, and its change since the first trained stage."""
     models = tables.models()
     summary = tables.summary
-    trained = summary[(summary["variant"] == ORIGINAL) & (summary["step"] > 0)]
-    has_change = trained.groupby("model")["step"].nunique().max() > 1
+    has_change = num_trained_stages(tables) > 1
     figure, axes = _style.panels(len(models), 2 if has_change else 1, row_inches=3.3)
     for row, model in zip(axes, models, strict=True):
         rows = summary[(summary["model"] == model) & (summary["quantity"] == "entropy_nats")]
-        groups = [group for group in rows["group"].unique() if group != "model"]
+        groups = [group for group in rows["group"].unique() if group.startswith("layer ")]
         by_layer = {group: points(summary, model, "entropy_nats", group) for group in groups}
         _draw_depth(row[0], by_layer, _style.stage_colours(tables.steps()))
         row[0].set_title(model)
@@ -81,14 +82,10 @@ def _draw_changes(axis: Axes, by_layer: dict[str, pd.DataFrame]) -> None:
     names = list(by_layer)
     labelled = {names[i] for i in spread_indices(len(names), MAX_LEGEND_ENTRIES)}
     for (name, stages), colour in zip(by_layer.items(), colours, strict=True):
-        trained = stages[stages["step"] > 0]
-        start = trained["value"].iloc[0]
-        change = trained.assign(**{k: trained[k] - start for k in ("value", "low", "high")})
+        change = change_since_first_trained(stages)
         label = name if name in labelled else None
         _style.draw_line(axis, change, colour, label=label, markersize=3.5)
-    axis.set_title(f"change since step {trained['step'].iloc[0]:,}")
-    axis.set_ylabel("ΔH (nats)")
-    _style.label_steps(axis, list(trained["step"]))
+    name_changes(axis, stages, "ΔH (nats)")
     _style.legend_below(axis, 4)
 
 
@@ -96,32 +93,26 @@ def coefficient_distributions(tables: Tables) -> Figure:
     """The quantile function of mean |c| by stage, for up to four layers spread over the depth."""
     models = tables.models()
     data = tables.distributions[tables.distributions["variant"] == ORIGINAL]
-    layers = sorted(data["layer"].unique())
-    shown = [layers[i] for i in spread_indices(len(layers), MAX_LAYER_PANELS)]
-    figure, axes = _style.panels(len(models), len(shown), row_inches=2.7, sharey="row", sharex=True)
+    layers = {model: sorted(data.loc[data["model"] == model, "layer"].unique()) for model in models}
+    num_panels = min(MAX_LAYER_PANELS, max(map(len, layers.values())))
+    figure, axes = _style.panels(len(models), num_panels, row_inches=2.7, sharey="row", sharex=True)
     colours = _style.stage_colours(tables.steps())
     for row, model in zip(axes, models, strict=True):
-        for axis, layer in zip(row, shown, strict=True):
+        shown = [layers[model][i] for i in spread_indices(len(layers[model]), num_panels)]
+        for axis in row[len(shown) :]:
+            axis.remove()
+        for axis, layer in zip(row, shown, strict=False):
             here = data[(data["model"] == model) & (data["layer"] == layer)]
-            for step, curve in here.groupby("step"):
-                colour = colours[step]
+            for step, curve in by_step(here):
+                label = _style.step_label(step)
                 axis.plot(
-                    curve["quantile"], curve["relative_activity"], color=colour, label=f"{step:,}"
+                    curve["quantile"], curve["relative_activity"], color=colours[step], label=label
                 )
             axis.axhline(1, color=_style.GREY, linewidth=0.8, linestyle=":")
-            axis.set_yscale("log")
-            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-            axis.yaxis.set_minor_formatter(NullFormatter())
-            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            _style.log_axis(axis.yaxis)
             axis.set_title(f"layer {layer}" if len(models) == 1 else f"{model}, layer {layer}")
             _style.percent(axis.xaxis)
         row[0].set_ylabel("mean |c| / layer's mean")
     figure.supxlabel("memories, least active first", fontsize=9)
-    _style.legend_right(figure, axes[0, 0], "step")
+    _style.shared_legend(figure, "step", steps=tables.steps())
     return figure
-
-
-def spread_indices(num_items: int, num_wanted: int) -> list[int]:
-    """Return up to ``num_wanted`` indices spread evenly, the first and the last among them."""
-    wanted = np.linspace(0, num_items - 1, min(num_items, num_wanted))
-    return [int(index) for index in np.unique(wanted.round())]

@@ -9,34 +9,35 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ke_steps import _style
 from ke_steps._figure_data import Tables, group_names, points
 from ke_steps._quantities import QUANTITIES
-from ke_steps.settings import ORIGINAL
 
 CONDITIONS = ("all", "paraphrase", "once")
-COLOURS = dict(zip(CONDITIONS, ("#24292f", *_style.QUALITATIVE[:2]), strict=True))
+COLOURS = dict(zip(CONDITIONS, (_style.INK, *_style.QUALITATIVE[:2]), strict=True))
+TASK_COLOURS = [_style.QUALITATIVE[index] for index in (4, 2, 8, 6, 5, 9, 7)]
+"""As many as there are tasks."""
 
 
 def acquisition_and_forgetting(tables: Tables) -> Figure:
     """A by condition and F by task, by stage."""
-    runs = tables.runs()
+    runs = tables.main_runs()
     figure, axes = _style.panels(len(runs), 2)
-    tasks = group_names(tables.summary, "forgetting")
+    tasks = [task for task in group_names(tables.summary, "forgetting") if task != "mean"]
     for (gained, lost), (model, recipe) in zip(axes, runs, strict=True):
         for condition in CONDITIONS:
             stages = points(tables.summary, model, "acquisition", f"{condition}/all", recipe)
             _style.draw_line(gained, stages, COLOURS[condition], label=condition)
-        single = [task for task in tasks if task != "mean"]
-        for task, colour in zip(single if len(single) > 1 else [], _task_colours(), strict=False):
+        for task, colour in zip(tasks if len(tasks) > 1 else [], TASK_COLOURS, strict=False):
             stages = points(tables.summary, model, "forgetting", task, recipe)
             _style.draw_line(lost, stages, colour, label=task, linewidth=1, markersize=3)
         stages = points(tables.summary, model, "forgetting", "mean", recipe)
         _style.draw_line(lost, stages, COLOURS["all"], label="mean over tasks")
         for axis, name in ((gained, "acquisition A"), (lost, "forgetting F")):
             axis.axhline(0, color=_style.GREY, linewidth=0.8, zorder=1)
-            axis.set_title(_title(name, model, recipe, runs))
+            axis.set_title(_style.title(name, model, recipe, runs))
             axis.set_ylabel("A" if axis is gained else "F")
             _style.percent(axis.yaxis)
             _style.label_steps(axis, list(stages["step"]))
@@ -46,7 +47,7 @@ def acquisition_and_forgetting(tables: Tables) -> Figure:
 
 def performance_by_stage(tables: Tables) -> Figure:
     """K and P before and after learning, by stage."""
-    runs = tables.runs()
+    runs = tables.main_runs()
     figure, axes = _style.panels(len(runs), 2)
     for row, (model, recipe) in zip(axes, runs, strict=True):
         measures = (("performance", "all/all", recipe), ("accuracy", "mean", None))
@@ -56,52 +57,18 @@ def performance_by_stage(tables: Tables) -> Figure:
             _style.draw_line(axis, before, _style.BEFORE, linestyle="--", label="before learning")
             _style.draw_line(axis, after, _style.AFTER, label="after learning")
             name = "probe performance K" if measure == "performance" else "accuracy P"
-            axis.set_title(_title(name, model, recipe, runs))
+            axis.set_title(_style.title(name, model, recipe, runs))
             _style.label_steps(axis, list(after["step"]))
         row[0].set_ylabel("K (nats)")
         row[1].set_ylabel("P")
         _style.percent(row[1].yaxis)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    _style.shared_legend(figure, None, loc="outside lower center", max_columns=2)
     return figure
-
-
-def probe_curves(tables: Tables) -> Figure:
-    """K while new knowledge is learned: a panel per condition, a colour per stage."""
-    curves = tables.curves[tables.curves["variant"] == ORIGINAL]
-    conditions = [name for name in CONDITIONS[1:] if name in set(curves["condition"])]
-    runs = tables.runs()
-    figure, axes = _style.panels(len(runs), len(conditions), sharey="row")
-    colours = _style.stage_colours(tables.steps())
-    for row, (model, recipe) in zip(axes, runs, strict=True):
-        here = curves[(curves["model"] == model) & (curves["recipe"] == recipe)]
-        for axis, condition in zip(row, conditions, strict=True):
-            shown = here[here["condition"] == condition]
-            _draw_curves(axis, shown, colours)
-            injected = shown.loc[shown["moment"] == "after", "train_step"].unique()
-            for step in injected:
-                axis.axvline(step, color="#d5d9df", linewidth=0.8, zorder=0)
-            axis.grid(visible=False, axis="x")
-            axis.set_title(_title(condition, model, recipe, runs))
-            axis.set_xlabel("learning step (vertical lines: injections)")
-        row[0].set_ylabel("K (nats per token)")
-    _style.legend_right(figure, axes[0, 0], "pretraining\nstep")
-    return figure
-
-
-def _draw_curves(axis: Axes, curves: pd.DataFrame, colours: dict[int, Any]) -> None:
-    moments = list(curves["moment"].unique())
-    for step in sorted(curves["step"].unique()):
-        runs = curves[curves["step"] == step]
-        mean = runs.groupby(["train_step", "moment"], as_index=False)["performance"].mean()
-        mean["order"] = mean["moment"].map(moments.index)
-        mean = mean.sort_values(["train_step", "order"])
-        axis.plot(mean["train_step"], mean["performance"], color=colours[step], label=f"{step:,}")
 
 
 def entropy_and_learning(tables: Tables) -> Figure:
     """H against A and F: a point per stage, with Pearson's r where there are enough."""
-    runs = tables.runs()
+    runs = tables.main_runs()
     figure, axes = _style.panels(len(runs), 2, row_inches=3.1)
     colours = _style.stage_colours(tables.steps())
     for row, (model, recipe) in zip(axes, runs, strict=True):
@@ -115,9 +82,10 @@ def entropy_and_learning(tables: Tables) -> Figure:
             _draw_stages(axis, both, colours, fitted=not math.isnan(correlation["value"]))
             axis.set_title(_correlation_title(correlation, several=len(runs) > 1))
             axis.set_xlabel("knowledge entropy H (nats)")
+            axis.xaxis.set_major_locator(MaxNLocator(5))
             axis.set_ylabel(QUANTITIES[quantity].label)
             _style.percent(axis.yaxis)
-    _style.legend_right(figure, axes[0, 0], "pretraining\nstep")
+    _style.shared_legend(figure, "pretraining\nstep", steps=tables.steps())
     return figure
 
 
@@ -136,7 +104,7 @@ def _draw_stages(axis: Axes, both: pd.DataFrame, colours: dict[int, Any], *, fit
             fmt="none", ecolor=colour, elinewidth=1, capsize=2,
         )  # fmt: skip
         face = "white" if step == 0 else colour
-        axis.plot(x, y, "o", color=colour, markerfacecolor=face, label=f"{step:,}")
+        axis.plot(x, y, "o", color=colour, markerfacecolor=face, label=_style.step_label(step))
 
 
 def _pearson(correlations: pd.DataFrame, model: str, recipe: str, outcome: str) -> dict[str, Any]:
@@ -144,6 +112,7 @@ def _pearson(correlations: pd.DataFrame, model: str, recipe: str, outcome: str) 
     found = rows[
         (rows["model"] == model)
         & (rows["recipe"] == recipe)
+        & (rows["x"] == "entropy_nats")
         & (rows["y"] == outcome)
         & (rows["method"] == "pearson")
     ]
@@ -156,11 +125,3 @@ def _correlation_title(row: dict[str, Any], *, several: bool) -> str:
         return f"{place}too few stages for r"
     interval = f"[{row['low']:.2f}, {row['high']:.2f}]"
     return place + _style.minus(f"r = {row['value']:.2f} {interval}, p = {row['p_value']:.1g}")
-
-
-def _title(name: str, model: str, recipe: str, runs: list[tuple[str, str]]) -> str:
-    return name if len(runs) == 1 else f"{name} · {model}, {recipe}"
-
-
-def _task_colours() -> list[Any]:
-    return [_style.QUALITATIVE[index] for index in (4, 2, 8, 6, 5, 9, 7)]

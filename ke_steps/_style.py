@@ -6,9 +6,9 @@ outcomes and variants are not, so they take the qualitative one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -16,7 +16,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from ke_steps._errors import UserError
 
 mpl.use("Agg")
 
@@ -24,7 +26,9 @@ WIDTH_INCHES = 8.4
 ROW_INCHES = 2.9
 PNG_DPI = 160
 GREY = "#5b6470"
+INK = "#24292f"
 QUALITATIVE: list[Any] = [*sns.color_palette("colorblind")]
+MARKERS = "osD^v"
 BEFORE, AFTER = QUALITATIVE[0], QUALITATIVE[3]
 
 # No dates, no versions: equal numbers give equal files.
@@ -53,8 +57,8 @@ def use_style() -> None:
             "legend.frameon": False,
             "axes.edgecolor": "#c3c9d1",
             "axes.linewidth": 0.8,
-            "axes.labelcolor": "#24292f",
-            "text.color": "#24292f",
+            "axes.labelcolor": INK,
+            "text.color": INK,
             "grid.color": "#e6e9ed",
             "grid.linewidth": 0.7,
             "lines.linewidth": 1.6,
@@ -75,9 +79,29 @@ def panels(
     num_rows: int, num_columns: int, *, row_inches: float = ROW_INCHES, **options: Any
 ) -> tuple[Figure, np.ndarray[Any, Any]]:
     """Return a figure of the common width and its axes (num_rows, num_columns)."""
+    if num_rows == 0:
+        raise UserError("the tables hold nothing that it shows")
     figure = Figure(figsize=(WIDTH_INCHES, row_inches * num_rows + 0.2))
     axes = figure.subplots(num_rows, num_columns, squeeze=False, **options)
     return figure, axes
+
+
+def blocks(
+    num_blocks: int,
+    num_panels: int,
+    num_columns: int,
+    *,
+    row_inches: float = ROW_INCHES,
+    **options: Any,
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure and, for each block, its panels row by row; cells left over are removed."""
+    rows_each = -(-num_panels // num_columns)
+    figure, axes = panels(num_blocks * rows_each, num_columns, row_inches=row_inches, **options)
+    cells = [list(block.flat) for block in np.split(axes, num_blocks)]
+    for block in cells:
+        for axis in block[num_panels:]:
+            axis.remove()
+    return figure, [block[:num_panels] for block in cells]
 
 
 def stage_colours(steps: Sequence[int]) -> dict[int, Any]:
@@ -85,6 +109,17 @@ def stage_colours(steps: Sequence[int]) -> dict[int, Any]:
     ordered = sorted(set(steps))
     positions = np.linspace(0.12, 1, len(ordered)) if len(ordered) > 1 else [0.7]
     return dict(zip(ordered, sns.color_palette("viridis_r", as_cmap=True)(positions), strict=True))
+
+
+def line_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return colour and marker of a line per name; from the eleventh on another marker."""
+    return {
+        name: {
+            "colour": QUALITATIVE[index % len(QUALITATIVE)],
+            "marker": MARKERS[index // len(QUALITATIVE) % len(MARKERS)],
+        }
+        for index, name in enumerate(names)
+    }
 
 
 def draw_line(
@@ -101,12 +136,19 @@ def draw_line(
 def label_steps(axis: Axes, steps: Sequence[int]) -> None:
     """Label the x axis as pretraining steps; one stage alone gets one tick in the middle."""
     axis.set_xlabel("pretraining step")
+    if not steps:
+        return
     if len(steps) == 1:
         axis.set_xticks(list(steps))
         axis.set_xlim(steps[0] - 1, steps[0] + 1)
     else:
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda step, _: short_step(step)))
+
+
+def step_label(step: float) -> str:
+    """Write a step for a legend: ``738,020``."""
+    return f"{step:,.0f}"
 
 
 def short_step(step: float) -> str:
@@ -119,6 +161,19 @@ def percent(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: minus(f"{100 * value:.3g} %")))
 
 
+def log_axis(axis: Any) -> None:
+    """Make an axis logarithmic, with ticks at 1, 2 and 5 written out."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def title(name: str, model: str, recipe: str, runs: Sequence[tuple[str, str]]) -> str:
+    """Return the title of a panel, with model and recipe where the figure shows several."""
+    return name if len(runs) == 1 else f"{name} · {model}, {recipe}"
+
+
 def minus(text: str) -> str:
     """Write a minus sign as one."""
     return text.replace("-", "−")
@@ -129,10 +184,41 @@ def legend_below(axis: Axes, num_columns: int) -> None:
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=num_columns)
 
 
-def legend_right(figure: Figure, axis: Axes, title: str) -> None:
-    """Put the legend of one panel beside all of them."""
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, title=title, loc="outside right center")
+def legend_beside(axis: Axes, name: str) -> None:
+    """Put the legend of one panel to its right, outside."""
+    axis.legend(title=name, loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def shared_legend(
+    figure: Figure,
+    name: str | None,
+    *,
+    steps: Sequence[int] = (),
+    loc: Literal["outside right center", "outside lower center"] = "outside right center",
+    max_columns: int = 1,
+) -> None:
+    """Put one legend beside all panels: each label once, steps ascending and before the others."""
+    handles: dict[str, Any] = {}
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    first = [label for step in steps if (label := step_label(step)) in handles]
+    labels = [*first, *(label for label in handles if label not in first)]
+    if labels:
+        num_rows = -(-len(labels) // max_columns)
+        figure.legend(
+            [handles[label] for label in labels],
+            labels,
+            title=name,
+            loc=loc,
+            ncols=-(-len(labels) // num_rows),
+        )
+
+
+def settle(figure: Figure) -> None:
+    """Lay a finished figure out, once for all formats: that takes longer than writing it."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def save(figure: Figure, path: Path, kind: str) -> None:

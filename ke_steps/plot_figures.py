@@ -1,11 +1,13 @@
 r"""Draw the figures of a study, each as SVG, PDF and PNG.
 
-Reads the summary, correlations, curves and distributions that ``summarize`` wrote. Each output is
-``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says which figure it holds. Equal tables
-give equal bytes.
+Reads the summary, correlations, curves, distributions, rankings, novelty and retained curves that
+``summarize`` wrote. Each output is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says
+which figure it holds. Equal tables give equal bytes.
 
     python -m ke_steps.plot_figures --summary … --correlations … --curves … --distributions … \
-        --output-figures …/entropy_by_stage.svg --settings '{"figures": ["entropy_by_stage"]}'
+        --rankings … --novelty … --retained … --output-figures …/entropy_by_stage.svg \
+        --settings '{"figures": ["entropy_by_stage"], "corpus": "pretraining", "variants": {}, \
+        "recipes": ["baseline"]}'
 """
 
 from __future__ import annotations
@@ -15,20 +17,47 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ke_steps import _cli, _figures_entropy, _figures_learning, _figures_variants, _style, _tables
+from ke_steps import (
+    _cli,
+    _figures_curves,
+    _figures_entropy,
+    _figures_learning,
+    _figures_measures,
+    _figures_memories,
+    _figures_recipes,
+    _figures_resuscitation,
+    _figures_variants,
+    _schemas,
+    _style,
+    _tables,
+)
 from ke_steps._errors import UserError
 from ke_steps._figure_data import Tables
-from ke_steps.settings import FigureName, PlotFigures
+from ke_steps.settings import FigureName, PlotFiguresJob
 
 FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
     "entropy_by_stage": _figures_entropy.entropy_by_stage,
     "entropy_by_layer": _figures_entropy.entropy_by_layer,
-    "coefficient_distributions": _figures_entropy.coefficient_distributions,
+    "entropy_by_measure": _figures_measures.entropy_by_measure,
+    "entropy_by_corpus": _figures_measures.entropy_by_corpus,
+    "attention_and_next_token_entropy": _figures_measures.attention_and_next_token_entropy,
     "acquisition_and_forgetting": _figures_learning.acquisition_and_forgetting,
     "performance_by_stage": _figures_learning.performance_by_stage,
-    "probe_curves": _figures_learning.probe_curves,
+    "probe_curves": _figures_curves.probe_curves,
+    "knowledge_by_injection": _figures_curves.knowledge_by_injection,
     "variants": _figures_variants.variants,
+    "resuscitation_by_boost": _figures_resuscitation.resuscitation_by_boost,
+    "resuscitation_by_quantile": _figures_resuscitation.resuscitation_by_quantile,
+    "resuscitation_by_stage": _figures_resuscitation.resuscitation_by_stage,
+    "attention_temperature": _figures_resuscitation.attention_temperature,
+    "learning_by_recipe": _figures_recipes.learning_by_recipe,
+    "learning_by_model": _figures_recipes.learning_by_model,
+    "retention_over_time": _figures_curves.retention_over_time,
     "entropy_and_learning": _figures_learning.entropy_and_learning,
+    "coefficient_distributions": _figures_entropy.coefficient_distributions,
+    "novelty_by_corpus": _figures_measures.novelty_by_corpus,
+    "update_map": _figures_memories.update_map,
+    "ranking_changes": _figures_memories.ranking_changes,
 }
 
 
@@ -38,24 +67,37 @@ def run(
     correlations: Path,
     curves: Path,
     distributions: Path,
+    rankings: Path,
+    novelty: Path,
+    retained: Path,
     output_figures: list[Path],
-    settings: PlotFigures,
+    settings: PlotFiguresJob,
 ) -> None:
     """Write every figure of the settings in the formats that the outputs name."""
-    _style.use_style()
-    tables = Tables(
-        _tables.read_frame(summary, _tables.SUMMARY),
-        _tables.read_frame(correlations, _tables.CORRELATIONS),
-        _tables.read_frame(curves, _tables.CURVES),
-        _tables.read_frame(distributions, _tables.DISTRIBUTIONS),
-    )
     unknown = {path.stem for path in output_figures} ^ set(settings.figures)
     if unknown:
         raise UserError(
             f"figures and --output-figures disagree about: {', '.join(sorted(unknown))}"
         )
+    tables = Tables(
+        summary=_tables.read_frame(summary, _schemas.SUMMARY),
+        correlations=_tables.read_frame(correlations, _schemas.CORRELATIONS),
+        curves=_tables.read_frame(curves, _schemas.CURVES),
+        distributions=_tables.read_frame(distributions, _schemas.DISTRIBUTIONS),
+        rankings=_tables.read_frame(rankings, _schemas.RANKINGS),
+        novelty=_tables.read_frame(novelty, _schemas.NOVELTY_QUANTILES),
+        retained=_tables.read_frame(retained, _schemas.RETAINED_CURVES),
+        corpus=settings.corpus,
+        variants=settings.variants,
+        recipes=settings.recipes,
+    )
+    _style.use_style()
     for name in settings.figures:
-        figure = FIGURES[name](tables)
+        try:
+            figure = FIGURES[name](tables)
+        except UserError as error:
+            raise UserError(f"figure {name}: {error}") from error
+        _style.settle(figure)
         for path in output_figures:
             if path.stem == name:
                 with _tables.replacing(path) as beside:
