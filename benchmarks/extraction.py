@@ -21,7 +21,6 @@ import ctypes
 import os
 import re
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,13 +31,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
 
+from benchmarks._comparison import Measurement, interleave, olmo_config, ratio
 from ke_steps import _models
 from ke_steps._instances import gather_instances
 from ke_steps.extract_coefficients import DTYPES, measure_in_one_pass
 from ke_steps.settings import ExtractCoefficientsJob
-
-Measurement = Callable[[], NDArray[np.float64]]
-"""Goes over all sequences once; returns mean |c| (L, m), or nothing (0,) for a bare forward."""
 
 
 def main() -> None:
@@ -73,21 +70,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--num-repeats", type=int, default=5 if on_gpu else 3)
     parser.add_argument("--num-threads", type=int, default=os.cpu_count())
     return parser.parse_args()
-
-
-def olmo_config(scale: float) -> OlmoConfig:
-    """Return OLMo-1B's config with every width multiplied by ``scale``."""
-    return OlmoConfig(
-        vocab_size=round(50304 * scale),
-        hidden_size=round(2048 * scale),
-        intermediate_size=round(8192 * scale),
-        num_hidden_layers=16,
-        num_attention_heads=round(16 * scale),
-        max_position_embeddings=round(2048 * scale),
-        tie_word_embeddings=True,
-        pad_token_id=1,
-        eos_token_id=0,
-    )
 
 
 def build_measurements(
@@ -184,21 +166,6 @@ def check_agreement(measurements: dict[str, Measurement]) -> None:
             raise SystemExit(f"{name} does not measure what the straightforward version does")
 
 
-def interleave(
-    measurements: dict[str, Measurement], num_repeats: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Return seconds per repeat; the order reverses each time, so that drift hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in measurements}
-    for repeat in range(num_repeats):
-        for name in list(measurements)[:: 1 if repeat % 2 else -1]:
-            started = time.perf_counter()
-            measurements[name]()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
 def peak_memory_mb(measure: Measurement, device: torch.device) -> float:
     """Return by how much the peak memory of a measurement exceeds what was in use before it."""
     if device.type == "cuda":
@@ -234,12 +201,6 @@ def print_table(seconds: dict[str, list[float]], memory: dict[str, float], num_t
             f"{memory[name] - memory[bare_name]:.0f}",
         )
         print(f"{name:20}" + "".join(f"{cell:>22}" for cell in cells))
-
-
-def ratio(reference: list[float], times: list[float]) -> str:
-    """Return how many times faster than the reference this is: median (least to most)."""
-    ratios = [a / b for a, b in zip(reference, times, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":

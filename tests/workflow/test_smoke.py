@@ -1,56 +1,40 @@
 """The whole DAG in miniature, from an empty folder to the report; then, what a change reruns."""
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
-ROOT = Path(__file__).parent.parent.parent
+from ke_steps._costs import costs_by_rule, jobs
+from ke_steps._jobs import figures
+from ke_steps._model_sizes import UNKNOWN
+from ke_steps.study import read_study
+from tests.workflow.project import Project
+
 RESULTS = "results/smoke"
-
-
-class Project:
-    """A copy of the project in a folder of its own."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        for name in ("Snakefile", "workflow", "ke_steps", "config"):
-            source = ROOT / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-        self.study = yaml.safe_load((folder / "config/smoke.yaml").read_text())
-
-    def snakemake(self, *arguments):
-        """Run Snakemake as the Makefile does."""
-        (self.folder / "config/study.yaml").write_text(yaml.safe_dump(self.study))
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        command = ["snakemake", "--cores", "2", "--configfile", "config/study.yaml"]
-        command += ["--workflow-profile", "workflow/profiles/local", *arguments]
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=os.environ | {"PATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def pending(self):
-        """Return the rules that a run would execute, with the number of jobs."""
-        dry = self.snakemake("--dry-run", "--quiet", "host")
-        assert dry.returncode == 0, dry.stderr
-        table = re.search(r"Job stats:\n.*?\n-+.*?\n(.*?)\ntotal", dry.stdout + dry.stderr, re.S)
-        if table is None:
-            assert "Nothing to be done" in dry.stdout + dry.stderr
-            return {}
-        jobs = dict(line.split() for line in table.group(1).splitlines())
-        return {rule: int(count) for rule, count in jobs.items() if rule != "all"}
+NUM_JOBS = {
+    "train_tokenizer": 1,
+    "prepare_corpus": 2,
+    "prepare_knowledge": 1,
+    "schedule_injections": 4,
+    "pretrain_nursery": 1,
+    "extract_coefficients": 6,
+    "aggregate_entropy": 6,
+    "describe_memories": 2,
+    "evaluate_novelty": 1,
+    "resuscitate": 1,
+    "temper_attention": 1,
+    "inject_knowledge": 8,
+    "evaluate_knowledge": 8,
+    "fit_decay": 2,
+    "aggregate_updates": 8,
+    "evaluate_retention": 4,
+    "evaluate_retention_after_learning": 8,
+    "summarize": 1,
+    "plot_figures": 1,
+    "write_report": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -76,15 +60,19 @@ def project(finished):
 def test_the_report_is_there_and_says_what_was_measured(finished):
     report = (finished.folder / RESULTS / "report.html").read_text()
     assert "Smoke study" in report
-    assert report.count("data:image/svg+xml") == len(finished.study["plot_figures"]["figures"])
+    assert report.count("data:image/svg+xml") == len(figures(read_study(finished.study)))
     claims = pq.read_table(finished.folder / RESULTS / "summarize/claims.parquet").to_pylist()
     assert len(claims) >= 8
     assert {claim["verdict"] for claim in claims} <= {"supported", "not supported", "inconclusive"}
     summary = pq.read_table(finished.folder / RESULTS / "summarize/summary.parquet").to_pandas()
     quantities = set(summary["quantity"])
     assert {"entropy_nats", "acquisition", "forgetting", "accuracy_before"} <= quantities
+    measures = ("contribution", "attribution", "relu_gate", "attention", "next_token")
+    assert {f"{measure}_entropy_nats" for measure in measures} <= quantities
+    assert {"memory_update_entropy_nats", "effectivity", "median_perplexity"} <= quantities
     assert set(summary["step"]) == {0, 8}
-    assert set(summary["variant"]) == {"original", "boost"}
+    assert set(summary["variant"]) == {"original", "boost", "warm"}
+    assert set(summary["recipe"].dropna()) == {"baseline", "longer"}
 
 
 def test_every_table_says_where_it_came_from(finished):
@@ -97,7 +85,7 @@ def test_every_table_says_where_it_came_from(finished):
 
 def test_every_job_left_a_record_and_no_partial_file(finished):
     records = list((finished.folder / RESULTS / "logs").rglob("record.json"))
-    assert len(records) == 38
+    assert len(records) == sum(NUM_JOBS.values())
     assert not list((finished.folder / RESULTS).rglob("*.partial"))
 
 
@@ -119,7 +107,27 @@ def test_a_lost_result_comes_back_with_the_same_bytes(finished):
     assert finished.pending() == {}
 
 
-AFTER_RUNS = {"evaluate_knowledge": 6, "evaluate_retention_after_learning": 6}
+def test_the_plan_is_what_was_done(finished):
+    study = read_study(finished.study)
+    costs = costs_by_rule(jobs(study, dict.fromkeys(study.models, UNKNOWN)))
+    assert {rule: cost.num_jobs for rule, cost in costs.items()} == NUM_JOBS
+    lengths = {
+        path.parent.name: pq.read_schema(path).field("input_ids").type.list_size
+        for path in (finished.folder / RESULTS / "prepare_corpus").rglob("sequences.parquet")
+    }
+    trained = 0
+    for table in (finished.folder / RESULTS / "inject_knowledge").rglob("training.parquet"):
+        recipe = finished.study["recipes"][table.parent.parent.name]
+        steps = len(pq.read_table(table))
+        trained += steps * recipe["batch_size_sequences"] * lengths[recipe["corpus"]]
+    assert costs["inject_knowledge"].training_tokens == trained
+
+
+AFTER_RUNS = {
+    "aggregate_updates": 6,
+    "evaluate_knowledge": 6,
+    "evaluate_retention_after_learning": 6,
+}
 TELL = {"summarize": 1, "plot_figures": 1, "write_report": 1}
 
 
@@ -145,10 +153,12 @@ def test_a_new_seed_adds_its_own_runs_only(project):
     assert (
         project.pending()
         == {
-            "schedule_injections": 1,
-            "inject_knowledge": 3,
-            "evaluate_knowledge": 3,
-            "evaluate_retention_after_learning": 3,
+            "schedule_injections": 2,
+            "inject_knowledge": 4,
+            "aggregate_updates": 4,
+            "evaluate_knowledge": 4,
+            "fit_decay": 1,
+            "evaluate_retention_after_learning": 4,
         }
         | TELL
     )
