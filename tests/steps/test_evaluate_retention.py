@@ -165,11 +165,11 @@ def test_run_writes_both_tables(tmp_path):
     manifest = build_checkpoint(tmp_path / "model", max_position_embeddings=MAX_LENGTH)
     sequences = build_sequences(tmp_path / "sequences.parquet", 6, 20)
 
-    def evaluate(name, multipliers=None):
+    def evaluate(name, intervention=None):
         paths = {"output": tmp_path / name, "output_items": tmp_path / f"{name}_items"}
         evaluate_retention.run(
             checkpoint=manifest,
-            multipliers=multipliers,
+            intervention=multipliers,
             sequences=sequences,
             **paths,
             settings=settings(),
