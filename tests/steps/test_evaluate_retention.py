@@ -169,7 +169,7 @@ def test_run_writes_both_tables(tmp_path):
         paths = {"output": tmp_path / name, "output_items": tmp_path / f"{name}_items"}
         evaluate_retention.run(
             checkpoint=manifest,
-            intervention=multipliers,
+            intervention=intervention,
             sequences=sequences,
             **paths,
             settings=settings(),
@@ -184,9 +184,9 @@ def test_run_writes_both_tables(tmp_path):
         assert table.loc[task, "value"] == pytest.approx(group["correct"].mean())
         assert (group["correct"] == (group["label"] == group["prediction"])).all()
 
-    multipliers = tmp_path / "multipliers.safetensors"
-    save_file({"multipliers": torch.full((NUM_LAYERS, NUM_MEMORIES), 3.0)}, multipliers)
-    evaluate("scaled", multipliers)
+    intervention = tmp_path / "intervention.safetensors"
+    save_file({"up_rows": torch.full((NUM_LAYERS, NUM_MEMORIES), 3.0)}, intervention)
+    evaluate("scaled", intervention)
     scaled = _tables.read_frame(tmp_path / "scaled").set_index("task")
     assert scaled.loc["held_out", "value"] != table.loc["held_out", "value"]
 
