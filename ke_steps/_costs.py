@@ -194,7 +194,9 @@ def _state_jobs(study: Study, state: State, shape: ModelShape) -> Iterator[Job]:
 def _coefficients_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
     """Columns of ``_schemas.coefficients_schema``; Parquet's own coding hardly shortens them."""
     columns = 2 * 4 + 5 * 8
-    groups = extract.num_groups * (8 + 4 * (1 + len(extract.extra_measures)))
+    groups = extract.num_groups * (
+        8 + 4 * (1 + extract.relu_gate + bool(extract.num_attribution_sequences))
+    )
     return shape.num_layers * shape.num_memories * (columns + groups)
 
 

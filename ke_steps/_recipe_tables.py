@@ -36,7 +36,7 @@ def recipe_tables(
             (2, "end performance", [*scores, P]),
         ):
             full = _numbers(measured[measured["model"] == model], columns, study)
-            title = f"Table {which} of the paper, {words} by recipe: {model}"
+            title = f"{words.capitalize()} by recipe (the paper's table {which}): {model}"
             heading = Heading(f"table_{which}_{model}", title, _note(which, full, study))
             yield short_table(heading, list(_lines(full)), full)
 

@@ -59,8 +59,7 @@ def extraction_flops(study: Study, corpus: str, shape: ModelShape) -> float:
     flops = shape.body_flops(tokens, length)
     flops += shape.scores_flops(extract.num_attention_sequences * length, length)
     flops += shape.head_flops(extract.num_next_token_sequences * length)
-    if "attribution" in extract.extra_measures:
-        flops += 2 * shape.forward_flops(tokens, length)
+    flops += 2 * shape.forward_flops(extract.num_attribution_sequences * length, length)
     return flops
 
 

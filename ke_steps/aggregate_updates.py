@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from ke_steps import _activity, _cli, _coefficient_tables, _schemas, _tables
 from ke_steps._errors import UserError
@@ -83,7 +82,8 @@ def statistics(changes: Array, norms: Array, activity: Array) -> dict[str, float
         ),
         "update_correlation_pearson": _correlation(changes, activity),
         "update_correlation_spearman": _correlation(
-            stats.rankdata(changes), stats.rankdata(activity)
+            pd.Series(changes).rank().to_numpy(np.float64),
+            pd.Series(activity).rank().to_numpy(np.float64),
         ),
     }
 

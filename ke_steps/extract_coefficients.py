@@ -12,7 +12,7 @@ Writes ``output``: Parquet, one row per (layer, memory) (``_schemas.coefficients
   ``num_groups`` contiguous groups of instances of equal size;
 - ``group_mean_relu_gate`` fp32: likewise of |c| with ReLU in place of the layer's activation;
 - ``group_mean_attribution`` fp32: likewise of |c · ∂L/∂c|, L the sum of the instance's next-token
-  losses in nats. Both are null unless among ``extra_measures``.
+  losses in nats. Both are null unless asked for.
 
 Writes ``output_token_entropies``: Parquet, one row per (quantity, layer, head, group)
 (``_schemas.TOKEN_ENTROPIES``): the entropy of attention rows over the first
@@ -33,7 +33,7 @@ Example::
         --output-token-entropies token_entropies.parquet --settings '{"corpus": "world",
         "num_sequences": 64, "batch_size_sequences": 8, "precision": "fp32",
         "active_threshold": 0.1, "num_groups": 16, "num_attention_sequences": 16,
-        "num_next_token_sequences": 16, "extra_measures": ["attribution"], "num_threads": 1}'
+        "num_next_token_sequences": 16, "num_attribution_sequences": 16, "num_threads": 1}'
 """
 
 from __future__ import annotations
@@ -100,18 +100,22 @@ def run(
         input_ids, sequences, settings.num_sequences, model.config.max_position_embeddings
     )
     input_ids = input_ids[: settings.num_sequences]
-    instances = gather_instances(
-        input_ids,
-        count_tokens(input_ids, load_tokenizer(checkpoint.parent)),
-        padding=settings.padding,
-        num_groups=settings.num_groups,
-    )
-    measures = measure_in_one_pass(model, instances, settings)
+    num_tokens = count_tokens(input_ids, load_tokenizer(checkpoint.parent))
+
+    def first(count: int) -> Instances:
+        return gather_instances(
+            input_ids[:count],
+            num_tokens[:count],
+            padding=settings.padding,
+            num_groups=settings.num_groups,
+        )
+
+    measures = measure_in_one_pass(model, first(settings.num_sequences), settings)
     means = measures.coefficients
-    if "attribution" in settings.extra_measures:
+    if settings.num_attribution_sequences:
         means["attribution"] = measure_attributions(
             model,
-            instances,
+            first(settings.num_attribution_sequences),
             batch_size_sequences=settings.batch_size_sequences,
             num_groups=settings.num_groups,
         )
@@ -150,7 +154,7 @@ def measure_in_one_pass(
         UserError: a coefficient is not finite.
     """
     layers = feed_forward(model)
-    with_relu = "relu_gate" in settings.extra_measures
+    with_relu = settings.relu_gate
     names = ["absolute", "signed", "square", "active", *(["relu_gate"] if with_relu else [])]
     terms = partial(coefficient_terms, active_threshold=settings.active_threshold)
     means = GroupMeans(names, terms, layers, settings.num_groups, model.device)

@@ -46,7 +46,6 @@ from ke_steps.settings.measures import (
     DescribeMemoriesJob,
     ExtractCoefficients,
     ExtractCoefficientsJob,
-    ExtraMeasure,
 )
 from ke_steps.settings.telling import (
     FigureName,
@@ -104,7 +103,6 @@ __all__ = [
     "EvaluateNoveltyJob",
     "EvaluateRetention",
     "EvaluateRetentionJob",
-    "ExtraMeasure",
     "ExtractCoefficients",
     "ExtractCoefficientsJob",
     "FetchCheckpoint",

@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from ke_steps.settings.types import Count, Name, Natural, NonNegative, OpenFraction, Strict
 
-ExtraMeasure = Literal["relu_gate", "attribution"]
-
 
 class ExtractCoefficients(Strict):
     """How memory coefficients are measured."""
@@ -24,17 +22,21 @@ class ExtractCoefficients(Strict):
     padding: Literal["exclude", "reference"] = "exclude"
     active_threshold: NonNegative = Field(description="|c| above this counts a memory as active")
     num_groups: Annotated[int, Field(strict=True, ge=2)]
-    extra_measures: list[ExtraMeasure] = Field(
-        default_factory=list,
-        description="beside absolute, positive and contribution, which cost nothing: relu_gate"
-        " costs a little, attribution a second pass with gradients",
+    relu_gate: bool = Field(
+        default=False,
+        strict=True,
+        description="also measure |c| with ReLU in place of the activation; costs one more sum",
+    )
+    num_attribution_sequences: Natural = Field(
+        0, description="for |c · ∂loss/∂c|, a second pass with gradients; 0 for none"
     )
     num_attention_sequences: Natural = Field(0, description="for attention entropy; 0 for none")
     num_next_token_sequences: Natural = Field(0, description="for next-token entropy; 0 for none")
 
     @model_validator(mode="after")
     def _groups_fit(self) -> ExtractCoefficients:
-        for key in ("num_sequences", "num_attention_sequences", "num_next_token_sequences"):
+        counts = ("attribution", "attention", "next_token")
+        for key in ("num_sequences", *(f"num_{count}_sequences" for count in counts)):
             number = getattr(self, key)
             if number % self.num_groups:
                 raise ValueError(f"num_groups {self.num_groups} must divide {key} {number}")

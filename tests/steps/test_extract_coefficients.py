@@ -76,7 +76,7 @@ def test_equals_the_naive_implementation(tmp_path, family):
     checkpoint = conftest.build_checkpoint(tmp_path / family, model=model)
     input_ids = padded([16, 3, 9, 16, 1, 12, 7, 5])
     sequences = conftest.build_sequences(tmp_path / "ids.parquet", input_ids=input_ids)
-    frame = extract(tmp_path, checkpoint, sequences, extra_measures=["relu_gate"])
+    frame = extract(tmp_path, checkpoint, sequences, relu_gate=True)
     lengths = (input_ids != conftest.PAD_ID).sum(axis=1)
 
     def by_instance(values):
@@ -112,7 +112,7 @@ def test_relu_takes_the_place_of_the_activation(tmp_path, sequences):
     for activation in ("silu", "relu"):
         model = conftest.build_model("llama", hidden_act=activation)
         checkpoint = conftest.build_checkpoint(tmp_path / activation, model=model)
-        frames[activation] = extract(tmp_path, checkpoint, sequences, extra_measures=["relu_gate"])
+        frames[activation] = extract(tmp_path, checkpoint, sequences, relu_gate=True)
     relu = by_layer(frames["silu"], "group_mean_relu_gate")[0]
     np.testing.assert_allclose(relu, by_layer(frames["relu"], "group_mean_absolute")[0], rtol=1e-5)
     assert not np.allclose(relu, by_layer(frames["silu"], "group_mean_absolute")[0], rtol=0.1)
@@ -205,7 +205,8 @@ def test_only_the_first_sequences_are_measured(tmp_path, checkpoint):
 
 
 EVERYTHING = {
-    "extra_measures": ["relu_gate", "attribution"],
+    "relu_gate": True,
+    "num_attribution_sequences": 8,
     "num_attention_sequences": 4,
     "num_next_token_sequences": 8,
 }
@@ -277,7 +278,7 @@ def test_overflow_is_refused(tmp_path, sequences):
 
 def entropies(tmp_path, checkpoint, sequences):
     """Return the model's entropy by every measure."""
-    extract(tmp_path, checkpoint, sequences, extra_measures=["relu_gate", "attribution"])
+    extract(tmp_path, checkpoint, sequences, relu_gate=True, num_attribution_sequences=8)
     aggregate_entropy.run(
         coefficients=tmp_path / "coefficients.parquet",
         token_entropies=tmp_path / "token_entropies.parquet",
