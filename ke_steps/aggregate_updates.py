@@ -82,8 +82,8 @@ def statistics(changes: Array, norms: Array, activity: Array) -> dict[str, float
         ),
         "update_correlation_pearson": _correlation(changes, activity),
         "update_correlation_spearman": _correlation(
-            pd.Series(changes).rank().to_numpy(np.float64),
-            pd.Series(activity).rank().to_numpy(np.float64),
+            np.asarray(pd.Series(changes).rank(), dtype=np.float64),
+            np.asarray(pd.Series(activity).rank(), dtype=np.float64),
         ),
     }
 
