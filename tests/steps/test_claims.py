@@ -38,16 +38,6 @@ from ke_steps._findings import Measured, verdict
 from ke_steps._quantities import MEASURES
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return SyntheticStudy(tmp_path_factory.mktemp("study")).build()
-
-
-@pytest.fixture
-def summary(tables: dict[str, Path]) -> pd.DataFrame:
-    return _tables.read_frame(tables["summary"], _schemas.SUMMARY)
-
-
 @pytest.mark.parametrize(
     ("intervals", "expected"),
     [

@@ -25,17 +25,6 @@ from ke_steps._metrics import acquisition, forgetting
 from ke_steps._quantities import show, unit_of
 from ke_steps._summary_rows import novelty_rows
 
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return SyntheticStudy(tmp_path_factory.mktemp("study")).build()
-
-
-@pytest.fixture
-def summary(tables: dict[str, Path]) -> pd.DataFrame:
-    return _tables.read_frame(tables["summary"], _schemas.SUMMARY)
-
-
 # --- Identity, formulas -----------------------------------------------------------------------
 
 
