@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
-import resource
 import sys
-import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pydantic import BaseModel, ValidationError
 
-from ke_steps import _provenance
+from ke_steps import _provenance, _usage
 from ke_steps._errors import UserError
 
 
@@ -95,31 +93,20 @@ def _run(
     for path in outputs.values():
         path.parent.mkdir(parents=True, exist_ok=True)
     settings = keywords["settings"].model_dump(mode="json")
-    with _provenance.recording(step, settings, inputs):
+    with _usage.watching() as usage, _provenance.recording(step, settings, inputs):
         run(**keywords)
         provenance = _provenance.current()
-    if record is not None:
-        started = psutil.Process().create_time()  # so that the start-up of torch counts too
-        job = provenance | {
-            "outputs": {str(path): _provenance.hash_file(path) for path in outputs.values()},
-            "started_unix_seconds": started,
-            "wall_seconds": time.time() - started,
-            "cpu_seconds": time.process_time(),
-            "peak_memory_mb": _peak_memory_mb(),
-            "host": platform.node(),
-        }
+    if record is not None and os.environ.get("RANK", "0") == "0":
+        job = (
+            provenance
+            | usage.summary()
+            | {
+                "outputs": {str(path): _provenance.hash_file(path) for path in outputs.values()},
+                "host": platform.node(),
+            }
+        )
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps(job, indent=1, sort_keys=True) + "\n")
-
-
-def _peak_memory_mb() -> float:
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage would count what the launching process used before exec
-        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        if peak is not None:
-            return int(peak[1]) / 1024
-    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_per_unit / 2**20
 
 
 def _flatten(keywords: dict[str, Any]) -> dict[str, Path]:

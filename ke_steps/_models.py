@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from ke_steps import _checkpoints, _provenance
+from ke_steps import _checkpoints, _provenance, _ranks
 from ke_steps._errors import UserError
 from ke_steps._families import read_family
 from ke_steps._feed_forward import feed_forward
@@ -25,12 +25,14 @@ transformers.logging.disable_progress_bar()
 
 
 def choose_device() -> torch.device:
-    """Return the first GPU, or the CPU when there is none."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return this rank's GPU, or the CPU when there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def prepare_torch(num_threads: int, seed: int | None = None) -> torch.device:
-    """Make torch deterministic and seed it, note the device in the provenance, and return it."""
+    """Make torch deterministic, seed it, meet the job's other ranks; note and return the device."""
     # cuBLAS reads this once, when the first GPU operation creates its handle
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -38,6 +40,9 @@ def prepare_torch(num_threads: int, seed: int | None = None) -> torch.device:
     if seed is not None:
         transformers.set_seed(seed)
     device = choose_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    _ranks.join(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     _provenance.note("device", name)
     return device

@@ -1,0 +1,45 @@
+"""The processes of one job: one per GPU when ``torchrun`` started it, otherwise just one.
+
+Every rank does the same work on its own part of the data; the first one alone writes results.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import distributed
+
+
+def num_ranks() -> int:
+    """Return how many processes share this job."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Return the number of this process among them, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_first() -> bool:
+    """Tell whether this process is the one that writes."""
+    return rank() == 0
+
+
+def join(device: torch.device) -> None:
+    """Meet the other ranks, over NCCL between GPUs and gloo between CPUs; alone, do nothing."""
+    if num_ranks() > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def add_up(values: torch.Tensor) -> None:
+    """Replace ``values`` by their sum over the ranks, in place, on every rank."""
+    if num_ranks() > 1:
+        distributed.all_reduce(values)
+
+
+def leave() -> None:
+    """Part from the other ranks at the end of the job, once all have come this far."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
