@@ -31,6 +31,7 @@ from benchmarks._comparison import Measurement, interleave, olmo_config, random_
 from ke_steps import _models, _training
 from ke_steps._model_shapes import shape_of_config
 from ke_steps._tokenizers import Tokenizer
+from ke_steps._training_plan import Optimisation, TrainingSequences
 from ke_steps.plan import PEAK_FLOPS
 
 LEARNING_RATE = 1e-5
@@ -76,9 +77,9 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_optimisation(options: argparse.Namespace) -> _training.Optimisation:
+def build_optimisation(options: argparse.Namespace) -> Optimisation:
     """Return the paper's optimiser over so many steps."""
-    return _training.Optimisation(
+    return Optimisation(
         num_steps=options.num_steps,
         batch_size_sequences=options.batch_size_sequences,
         micro_batch_size_sequences=options.micro_batch_size_sequences,
@@ -91,9 +92,7 @@ def build_optimisation(options: argparse.Namespace) -> _training.Optimisation:
     )
 
 
-def build_sequences(
-    config: OlmoConfig, optimisation: _training.Optimisation
-) -> _training.TrainingSequences:
+def build_sequences(config: OlmoConfig, optimisation: Optimisation) -> TrainingSequences:
     """Return random sequences, with a text injected in every step's first rows."""
     generator = np.random.default_rng(0)
     shape = (optimisation.num_sequences, config.max_position_embeddings)
@@ -101,7 +100,7 @@ def build_sequences(
     text = generator.integers(2, config.vocab_size, shape[1] // 4).tolist()
     batch_size = optimisation.batch_size_sequences
     injected = range(round(INJECTED_SHARE * batch_size))
-    return _training.TrainingSequences(
+    return TrainingSequences(
         tokens,
         num_items=len(tokens),
         prefixes={
@@ -114,8 +113,8 @@ def build_sequences(
 
 def bare(
     model: PreTrainedModel,
-    sequences: _training.TrainingSequences,
-    optimisation: _training.Optimisation,
+    sequences: TrainingSequences,
+    optimisation: Optimisation,
 ) -> Measurement:
     """Return the loop that does nothing but train."""
     size = optimisation.micro_batch_size_sequences
@@ -147,15 +146,17 @@ def bare(
 
 def training(
     model: PreTrainedModel,
-    sequences: _training.TrainingSequences,
-    optimisation: _training.Optimisation,
+    sequences: TrainingSequences,
+    optimisation: Optimisation,
 ) -> Measurement:
     """Return what a learning run does between its probes."""
     words = Tokenizer(tokenizers.Tokenizer(tokenizers.models.BPE()), eos_token_id=0, pad_token_id=1)
 
     def measure() -> NDArray[np.float64]:
-        rows = _training.train(model, sequences, optimisation, tokenizer=words)
-        return np.array([row["loss_nats"] for row in rows])
+        trained = _training.train(
+            lambda device: model, sequences, optimisation, tokenizer=words, device=model.device
+        )
+        return np.array([row["loss_nats"] for row in trained.rows])
 
     return measure
 
@@ -172,7 +173,7 @@ def check_agreement(measurements: dict[str, Measurement]) -> None:
 def print_table(
     seconds: dict[str, list[float]],
     config: OlmoConfig,
-    optimisation: _training.Optimisation,
+    optimisation: Optimisation,
     device: torch.device,
 ) -> None:
     """Print throughput, its ratio, and model floating-point operations per second."""

@@ -25,6 +25,9 @@ class Moment(NamedTuple):
     injection: int | None
 
 
+END = Moment("end", None)
+
+
 def injection_steps(recipe: Training | ScheduleInjections) -> list[int]:
     """Return the step, 1…num_steps, of injection 1, 2, …: every interval, anew in each epoch."""
     steps_per_epoch = recipe.num_steps // recipe.num_epochs
@@ -51,7 +54,7 @@ def moments_of_step(recipe: Training) -> dict[int, list[Moment]]:
         interval = recipe.probe_interval_steps
         for step in range(steps[-1] + interval, recipe.num_steps, interval):
             moments[step].append(Moment("later", None))
-    moments[recipe.num_steps].append(Moment("end", None))
+    moments[recipe.num_steps].append(END)
     return dict(moments)
 
 

@@ -6,9 +6,13 @@ Every rank does the same work on its own part of the data; the first one alone w
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import torch
 from torch import distributed
+
+TIMEOUT = timedelta(hours=2)
+"""Of one rank for another: while the first one writes a large model, the others wait."""
 
 
 def num_ranks() -> int:
@@ -29,13 +33,30 @@ def is_first() -> bool:
 def join(device: torch.device) -> None:
     """Meet the other ranks, over NCCL between GPUs and gloo between CPUs; alone, do nothing."""
     if num_ranks() > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=TIMEOUT)
 
 
 def add_up(values: torch.Tensor) -> None:
     """Replace ``values`` by their sum over the ranks, in place, on every rank."""
     if num_ranks() > 1:
         distributed.all_reduce(values)
+
+
+def highest(value: int) -> int:
+    """Return the largest of the ranks' values, the same on every rank."""
+    if num_ranks() == 1:
+        return value
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    values = torch.tensor(value, device=device)
+    distributed.all_reduce(values, distributed.ReduceOp.MAX)
+    return int(values)
+
+
+def wait() -> None:
+    """Return once every rank has come this far."""
+    if num_ranks() > 1:
+        distributed.barrier()
 
 
 def leave() -> None:

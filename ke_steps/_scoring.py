@@ -48,6 +48,7 @@ def score_spans(
     batch_size_sequences: int,
     precision: Literal["fp32", "bf16"],
     description: str | None = None,
+    allow_nan: bool = False,
 ) -> list[SpanScore]:
     """Score spans in evaluation mode; draws no random number and restores the model's mode.
 
@@ -57,6 +58,7 @@ def score_spans(
         batch_size_sequences: spans per forward pass.
         precision: ``bf16`` runs the model under autocast; log-softmax is always fp32.
         description: label of a progress bar on stderr; no bar when absent.
+        allow_nan: return log probabilities that are no numbers, instead of refusing the model.
 
     Returns:
         One score per span, in the order given.
@@ -71,7 +73,10 @@ def score_spans(
         for first in range(0, len(order), batch_size_sequences):
             indices = order[first : first + batch_size_sequences]
             batch = [spans[index] for index in indices]
-            scores.update(zip(indices, _score_batch(model, batch), strict=True))
+            found = _score_batch(model, batch)
+            if not allow_nan and any(np.isnan(each.log_probabilities).any() for each in found):
+                raise UserError("the model's log probabilities are not numbers (NaN)")
+            scores.update(zip(indices, found, strict=True))
             bar.update(len(batch))
     return [scores[index] for index in range(len(spans))]
 
@@ -129,7 +134,4 @@ def _score_positions(
         logits = _models.output_logits(model, h).float()
         log_probabilities.append(-F.cross_entropy(logits, t, reduction="none"))
         is_argmax.append(logits.argmax(dim=-1) == t)
-    scores = torch.cat(log_probabilities).cpu().numpy()
-    if np.isnan(scores).any():
-        raise UserError("the model's log probabilities are not numbers (NaN)")
-    return scores, torch.cat(is_argmax).cpu().numpy()
+    return torch.cat(log_probabilities).cpu().numpy(), torch.cat(is_argmax).cpu().numpy()

@@ -80,9 +80,17 @@ def recall_items(world: World, tokenizer: Tokenizer) -> list[Item]:
 
 
 def predict(
-    model: PreTrainedModel, items: Sequence[Item], *, batch_size_sequences: int, description: str
+    model: PreTrainedModel,
+    items: Sequence[Item],
+    *,
+    batch_size_sequences: int,
+    description: str,
+    allow_nan: bool = False,
 ) -> NDArray[np.int64]:
-    """Return the index of the likeliest choice of every item, the first one when tied."""
+    """Return the index of the likeliest choice of every item, the first one when tied.
+
+    With ``allow_nan`` one whose log probability is no number counts as the likeliest.
+    """
     spans = list(chain.from_iterable(item.choices for item in items))
     scores = score_spans(
         model,
@@ -90,6 +98,7 @@ def predict(
         batch_size_sequences=batch_size_sequences,
         precision="fp32",
         description=description,
+        allow_nan=allow_nan,
     )
     sums = iter([float(score.log_probabilities.sum()) for score in scores])
     return np.array(

@@ -10,221 +10,215 @@ the reference's warm-up starts at 10 % of the peak instead.
 
 from __future__ import annotations
 
+import gc
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-import numpy as np
+import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import Dataset
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
 
-from ke_steps import _sequences
+from ke_steps import _divergence, _provenance, _ranks, _sharding, _trainer
 from ke_steps._errors import UserError
+from ke_steps._resuming import Saver, Unfinished
+from ke_steps._stop_signals import noting_signals
 from ke_steps._tokenizers import Tokenizer
-from ke_steps._training_log import StepLog
+from ke_steps._training_log import StepLog, Watcher
+from ke_steps._training_plan import Optimisation, TrainingSequences, micro_batch_size
 
-BETAS = (0.9, 0.95)
-EPSILON = 1e-5
-IGNORED_LABEL = -100
-"""The label that transformers' loss leaves out."""
+SAVE_INTERVAL_SECONDS = 600.0
 
-
-@dataclass(frozen=True)
-class Optimisation:
-    """How a run optimises; the fields are those of ``settings.Recipe``."""
-
-    num_steps: int
-    batch_size_sequences: int
-    micro_batch_size_sequences: int
-    learning_rate: float
-    warmup_fraction: float
-    min_learning_rate_ratio: float
-    weight_decay: float
-    max_gradient_norm: float
-    precision: Literal["fp32", "bf16"]
-    num_epochs: int = 1
-
-    @property
-    def num_sequences(self) -> int:
-        """Sequences that the run consumes, each once in an epoch."""
-        return self.num_steps // self.num_epochs * self.batch_size_sequences
-
-    @property
-    def num_warmup_steps(self) -> int:
-        """Steps of linear warm-up: 80 of the paper's 1,600."""
-        return round(self.warmup_fraction * self.num_steps)
+Build = Callable[[torch.device], PreTrainedModel]
+"""Makes the model to train, fp32 and always the same, on a device."""
 
 
-@dataclass(frozen=True)
-class TrainingSequences(Dataset[NDArray[np.int32]]):
-    """The sequences of a run in the order of training: item i is row i % B of step 1 + i // B."""
+class Trained(NamedTuple):
+    """What a training leaves."""
 
-    sequences: NDArray[np.int32]
-    """Token ids (num_sequences, T), memory-mapped or not; read row by row."""
+    model: PreTrainedModel
+    """On the first rank with all weights; sharded models then are on the CPU."""
 
-    num_items: int
-    """How many sequences an epoch consumes, from ``first`` on and wrapping round."""
+    rows: list[dict[str, Any]]
+    """Of the training table, one per step."""
 
-    first: int = 0
-    num_epochs: int = 1
-    """How often the run goes over them, each time in the same order."""
-
-    prefixes: Mapping[int, Sequence[int]] = field(default_factory=dict)
-    """Token ids that precede item i, whose own tokens are cut back to keep T in all."""
-
-    def __len__(self) -> int:
-        return self.num_items * self.num_epochs
-
-    def __getitem__(self, item: int) -> NDArray[np.int32]:
-        """Return the token ids (T,) of an item, 0…len - 1."""
-        place = self.first + item % self.num_items
-        sequence = self.sequences[place % len(self.sequences)]
-        prefix = self.prefixes.get(item)
-        return sequence if prefix is None else prepend(prefix, sequence)
-
-
-def prepend(prefix: Sequence[int], sequence: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Put a text's tokens before a sequence (T,) and cut back to T tokens."""
-    return np.concatenate([np.asarray(prefix, dtype=np.int32), sequence])[: len(sequence)]
-
-
-def read_corpus(
-    path: Path, optimisation: Optimisation, *, vocab_size: int, corpus: str
-) -> NDArray[np.int32]:
-    """Read the packed sequences (num_sequences, T) of the corpus to train on.
-
-    Raises:
-        UserError: fewer sequences than the run consumes, or as ``read_sequences``.
-    """
-    tokens = _sequences.read_sequences(path, vocab_size=vocab_size)
-    if len(tokens) < optimisation.num_sequences:
-        raise UserError(
-            f"corpora.{corpus}.num_sequences: {path} has {len(tokens)} sequences, training needs"
-            f" {optimisation.num_sequences} (num_steps × batch_size_sequences / num_epochs)"
-        )
-    return tokens
+    diverged_at_step: int | None
 
 
 def train(
-    model: PreTrainedModel,
+    build: Build,
     sequences: TrainingSequences,
     optimisation: Optimisation,
     *,
     tokenizer: Tokenizer,
-    after_step: Callable[[int], None] = lambda step: None,
-) -> list[dict[str, Any]]:
-    """Train a model in place and return the rows of the training table, one per step.
+    device: torch.device,
+    watcher: Watcher | None = None,
+    unfinished: Unfinished | None = None,
+    save_interval_seconds: float = SAVE_INTERVAL_SECONDS,
+) -> Trained:
+    """Train a model on this rank's device, together with the job's other ranks.
+
+    Out of memory on the GPU, training goes on with half the micro-batch, and the same batch, from
+    the last saved state.
 
     Args:
-        model: fp32 parameters, on the device where it is to be trained.
+        build: makes the untrained model.
         sequences: as many items as the run consumes.
         optimisation: schedule, batch, optimiser.
         tokenizer: its padding token, when it has one of its own, is no target of the loss.
-        after_step: called with 1…num_steps when the weights of that step are final.
+        device: of this rank.
+        watcher: called with the model before the first step and after every one.
+        unfinished: where training saves its state and goes on from one; without it, nowhere.
+        save_interval_seconds: between two saved states.
 
     Raises:
-        UserError: the loss or the gradient is not a finite number.
+        UserError: the batch cannot be split over the ranks, or not one sequence fits the GPU.
+        Stopped: by SIGTERM or SIGINT, when the state is saved.
     """
+    if _ranks.num_ranks() > 1:
+        _provenance.note("num_ranks", str(_ranks.num_ranks()))
+    micro_batch = micro_batch_size(optimisation, optimisation.micro_batch_size_sequences)
+    while True:
+        if micro_batch != optimisation.micro_batch_size_sequences:
+            _provenance.note("micro_batch_size_sequences", str(micro_batch))
+        run = _Run(sequences, optimisation, micro_batch, tokenizer, watcher or Watcher())
+        try:
+            return run.train(build, device, unfinished, save_interval_seconds)
+        except torch.OutOfMemoryError as error:
+            reason = str(error).split(". ")[0]
+        if micro_batch == 1 or _ranks.num_ranks() > 1:
+            raise UserError(
+                f"out of memory with {micro_batch} sequences at a time ({reason}): lower the"
+                " recipe's micro_batch_size_sequences, use a GPU with more memory, or several with"
+                " cluster.sharding: fsdp"
+            )
+        # outside of the except clause: the error's frames hold on to the model
+        gc.collect()
+        torch.cuda.empty_cache()
+        halved = micro_batch_size(optimisation, micro_batch // 2)
+        print(
+            f"out of memory with {micro_batch} sequences at a time: going on with {halved},"
+            " the batch stays as it is",
+            file=sys.stderr,
+        )
+        micro_batch = halved
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One attempt at a training, with one size of the micro-batch."""
+
+    sequences: TrainingSequences
+    optimisation: Optimisation
+    micro_batch_size_sequences: int
+    tokenizer: Tokenizer
+    watcher: Watcher
+
+    def train(
+        self,
+        build: Build,
+        device: torch.device,
+        unfinished: Unfinished | None,
+        save_interval_seconds: float,
+    ) -> Trained:
+        plan = self.optimisation
+        model = _prepare(build, device)
+        use_cache = model.config.use_cache
+        log = StepLog(model, plan.num_steps, self._num_injected(), self.watcher)
+        callbacks: list[Any] = [log]
+        saved = None
+        with ExitStack() as stack:
+            if unfinished is None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                self.watcher.begin(None)
+            else:
+                folder = unfinished.folder
+                saved = unfinished.begin()
+                request = stack.enter_context(noting_signals())
+                callbacks.append(Saver(unfinished, save_interval_seconds, request))
+            stack.callback(log.close)
+            trainer = _trainer.StudyTrainer(
+                model,
+                args=self._arguments(folder, device),
+                train_dataset=self.sequences,
+                data_collator=_trainer.Collator(self.tokenizer),
+                optimizers=(_optimizer(model, plan), None),
+                callbacks=callbacks,
+            )
+            trainer.remove_callback(PrinterCallback)
+            try:
+                trainer.train(resume_from_checkpoint=None if saved is None else str(saved))
+            except _trainer.DivergedError as divergence:
+                log.end_diverged(divergence.step, divergence.logs)
+        model.config.use_cache = use_cache  # which Trainer turns off for good
+        trained = _sharding.whole(model, lambda: build(torch.device("cpu")))
+        return Trained(trained, log.rows, _tell_divergence(log.rows))
+
+    def _num_injected(self) -> Counter[int]:
+        batch = self.optimisation.batch_size_sequences
+        return Counter(1 + item // batch for item in self.sequences.prefixes)
+
+    def _arguments(self, folder: Path, device: torch.device) -> TrainingArguments:
+        plan = self.optimisation
+        num_at_once = self.micro_batch_size_sequences * _ranks.num_ranks()
+        return _trainer.OneDeviceArguments(
+            output_dir=str(folder),
+            max_steps=plan.num_steps,
+            per_device_train_batch_size=self.micro_batch_size_sequences,
+            gradient_accumulation_steps=plan.batch_size_sequences // num_at_once,
+            train_sampling_strategy="sequential",
+            lr_scheduler_type="cosine_warmup_with_min_lr",
+            lr_scheduler_kwargs={"min_lr_rate": plan.min_learning_rate_ratio},
+            learning_rate=plan.learning_rate,
+            warmup_steps=plan.num_warmup_steps,
+            max_grad_norm=plan.max_gradient_norm,
+            bf16=plan.precision == "bf16",
+            use_cpu=device.type == "cpu",
+            ddp_find_unused_parameters=False,
+            remove_unused_columns=False,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            disable_tqdm=True,
+            save_strategy="no",
+            report_to="none",
+        )
+
+
+def _prepare(build: Build, device: torch.device) -> PreTrainedModel:
+    """Return the untrained model where it is to be trained: whole, or this rank's part of it."""
+    is_sharded = _sharding.is_asked_for()
+    model = build(torch.device("cpu") if is_sharded else device)
     # the reference has none, and with it a batch would depend on how it is split for the device
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    log = StepLog(
-        optimisation.num_steps,
-        Counter(1 + item // optimisation.batch_size_sequences for item in sequences.prefixes),
-        after_step,
-    )
-    use_cache = model.config.use_cache
-    with tempfile.TemporaryDirectory() as unused:
-        trainer = _Trainer(
-            model=model,
-            args=_arguments(optimisation, Path(unused), model.device),
-            train_dataset=sequences,
-            data_collator=_Collator(tokenizer),
-            optimizers=(_optimizer(model, optimisation), None),
-            callbacks=[log],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    model.config.use_cache = use_cache  # which Trainer turns off for good
-    return log.rows
-
-
-def _arguments(
-    optimisation: Optimisation, directory: Path, device: torch.device
-) -> TrainingArguments:
-    micro_batch = optimisation.micro_batch_size_sequences
-    return _OneDeviceArguments(
-        output_dir=str(directory),
-        max_steps=optimisation.num_steps,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=optimisation.batch_size_sequences // micro_batch,
-        train_sampling_strategy="sequential",
-        lr_scheduler_type="cosine_warmup_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": optimisation.min_learning_rate_ratio},
-        learning_rate=optimisation.learning_rate,
-        warmup_steps=optimisation.num_warmup_steps,
-        max_grad_norm=optimisation.max_gradient_norm,
-        bf16=optimisation.precision == "bf16",
-        use_cpu=device.type == "cpu",
-        remove_unused_columns=False,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        save_strategy="no",
-        report_to="none",
-    )
-
-
-class _OneDeviceArguments(TrainingArguments):
-    @property
-    def n_gpu(self) -> int:
-        """One at most: several would multiply the batch."""
-        return min(1, super().n_gpu)
-
-
-class _Trainer(Trainer):
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Not counted: walking over all modules at every step costs more than it tells."""
-        return 0
+    if is_sharded:
+        _sharding.shard(model, device)
+    return model
 
 
 def _optimizer(model: PreTrainedModel, optimisation: Optimisation) -> torch.optim.AdamW:
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-
-    def is_matrix(parameter: nn.Parameter) -> bool:
-        return parameter.ndim > 1 and id(parameter) not in embeddings
-
-    decayed = [p for p in model.parameters() if is_matrix(p)]
-    kept = [p for p in model.parameters() if not is_matrix(p)]
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": optimisation.weight_decay},
-            {"params": kept, "weight_decay": 0.0},
-        ],
-        lr=optimisation.learning_rate,
-        betas=BETAS,
-        eps=EPSILON,
-        fused=True,
+    return _trainer.build_optimizer(
+        model,
+        learning_rate=optimisation.learning_rate,
+        weight_decay=optimisation.weight_decay,
     )
 
 
-class _Collator:
-    """Stacks sequences (T,) into a batch whose labels are its own tokens; the model shifts them."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        has_own_pad = tokenizer.pad_token_id != tokenizer.eos_token_id
-        self._pad_token_id = tokenizer.pad_token_id if has_own_pad else None
-
-    def __call__(self, rows: list[NDArray[np.int32]]) -> dict[str, torch.Tensor]:
-        input_ids = torch.from_numpy(np.stack(rows).astype(np.int64))
-        if self._pad_token_id is None:
-            return {"input_ids": input_ids, "labels": input_ids}
-        is_pad = input_ids == self._pad_token_id
-        return {"input_ids": input_ids, "labels": input_ids.masked_fill(is_pad, IGNORED_LABEL)}
+def _tell_divergence(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the step at which a run diverged, if it did, and say so."""
+    step = _divergence.diverged_at(pd.DataFrame(rows))
+    if step is not None and _ranks.is_first():
+        last = rows[-1]
+        print(
+            f"training diverged at step {step}: loss {last['loss_nats']:.4g} nats, gradient norm"
+            f" {last['gradient_norm']:.4g}; the run is kept and marked as diverged",
+            file=sys.stderr,
+        )
+    return step

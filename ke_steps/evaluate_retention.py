@@ -27,13 +27,27 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from ke_steps import _cli, _models, _schemas, _sequences, _statistics, _tables, _tasks, _tokenizers
+from ke_steps import (
+    _checkpoints,
+    _cli,
+    _models,
+    _schemas,
+    _sequences,
+    _statistics,
+    _tables,
+    _tasks,
+    _tokenizers,
+)
 from ke_steps._scoring import Span, score_spans
 from ke_steps.settings import EvaluateRetention, EvaluateRetentionJob
 
 
 def bits_per_token(
-    model: PreTrainedModel, sequences: NDArray[np.int32], *, batch_size_sequences: int
+    model: PreTrainedModel,
+    sequences: NDArray[np.int32],
+    *,
+    batch_size_sequences: int,
+    allow_nan: bool = False,
 ) -> NDArray[np.float64]:
     """Return the mean next-token loss of each sequence (num_sequences, T) in bits."""
     scores = score_spans(
@@ -42,6 +56,7 @@ def bits_per_token(
         batch_size_sequences=batch_size_sequences,
         precision="fp32",
         description="held-out text",
+        allow_nan=allow_nan,
     )
     return np.array(
         [-score.log_probabilities.mean(dtype=np.float64) / math.log(2) for score in scores]
@@ -107,6 +122,8 @@ def run(
     settings: EvaluateRetentionJob,
 ) -> None:
     """Evaluate one model on every configured task and on the held-out sequences."""
+    # such a run is kept and marked, see ``_divergence``: its losses may be no numbers
+    allow_nan = _checkpoints.has_diverged(checkpoint)
     device = _models.prepare_torch(settings.num_threads)
     tokenizer = _tokenizers.load_tokenizer(checkpoint.parent)
     model = _models.load_model(checkpoint, intervention=intervention, device=device)
@@ -121,12 +138,21 @@ def run(
             num_items=settings.num_items_per_task,
         )
         predictions = _tasks.predict(
-            model, items, batch_size_sequences=settings.batch_size_sequences, description=task
+            model,
+            items,
+            batch_size_sequences=settings.batch_size_sequences,
+            description=task,
+            allow_nan=allow_nan,
         )
         correct[task] = predictions == [item.label for item in items]
         rows += _item_rows(task, items, predictions)
     tokens = _sequences.read_sequences(sequences, vocab_size=model.config.vocab_size)
-    held_out = bits_per_token(model, tokens, batch_size_sequences=settings.batch_size_sequences)
+    held_out = bits_per_token(
+        model,
+        tokens,
+        batch_size_sequences=settings.batch_size_sequences,
+        allow_nan=allow_nan,
+    )
     _tables.write_table(output_items, rows, _schemas.RETENTION_ITEMS)
     _tables.write_table(output, retention_rows(correct, held_out, settings), _schemas.RETENTION)
 

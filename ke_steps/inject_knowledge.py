@@ -1,7 +1,7 @@
 r"""Continual pretraining of a checkpoint, with new knowledge injected on a schedule.
 
 Reads a checkpoint (and the intervention of a variant, applied on load), the packed sequences of the
-continual corpus, passages, probes, and the injection schedule. Every step trains on the next
+continual corpus, passages, encoded probes and the schedule. Every step trains on the next
 ``batch_size_sequences`` sequences, every epoch on the same ones in the same order; where the
 schedule names a row of a step's batch, the tokens of its text precede that sequence, which is cut
 back to length (FACTS, section 2). Writes
@@ -15,6 +15,12 @@ back to length (FACTS, section 2). Writes
 
 With ``precision: bf16`` training and probing run under autocast on fp32 weights, as the reference.
 
+A run whose loss or gradient norm is no finite number ends there, before the optimiser steps: the
+training table has that step as its last row, the probes get their ``end``, the model is the last
+finite one, and its manifest says ``diverged_at_step``, as it does where the loss only grew
+(``_divergence``). Training that is ended from outside leaves ``unfinished/`` beside the model: the
+same command goes on from there (``_resuming``).
+
     python -m ke_steps.inject_knowledge --checkpoint results/nursery/step400/manifest.json \
         --sequences … --passages … --probes … --schedule … --output-model …/manifest.json \
         --output-training … --output-probe-scores … --output-updates … --settings '{…}'
@@ -22,14 +28,13 @@ With ``precision: bf16`` training and probing run under autocast on fp32 weights
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from ke_steps import (
@@ -40,15 +45,22 @@ from ke_steps import (
     _models,
     _probes,
     _provenance,
+    _ranks,
     _schemas,
+    _sharding,
     _tables,
     _tokenizers,
     _training,
     _updates,
 )
 from ke_steps._errors import UserError
-from ke_steps._tokenizers import Tokenizer
+from ke_steps._injection import Moment
+from ke_steps._resuming import Unfinished
+from ke_steps._training_log import Watcher
+from ke_steps._training_plan import Optimisation, TrainingSequences, read_corpus
 from ke_steps.settings import InjectKnowledge
+
+SAVED_SCORES = "probe_scores.parquet"
 
 
 def run(
@@ -68,90 +80,119 @@ def run(
     """Train, probing along the way, and write the model and the three tables."""
     device = _models.prepare_torch(settings.num_threads, settings.seed)
     tokenizer = _tokenizers.load_tokenizer(checkpoint.parent)
-    probing = _Probing(_tables.read_frame(probes, _schemas.PROBES), tokenizer, settings)
+    probing = _Probing(_tables.read_frame(probes, _schemas.ENCODED_PROBES), settings)
     prefixes = _injection.injected_tokens(
         _tables.read_frame(schedule, _schemas.SCHEDULE),
         _tables.read_frame(passages, _schemas.PASSAGES),
         tokenizer,
         settings,
     )
-    model = _models.load_model(checkpoint, intervention=intervention, device=device)
-    optimisation = _optimisation(settings)
-    tokens = _read_tokens(sequences, optimisation, model, settings.corpus)
-    probing.score(model, 0)
-    rows = _training.train(
-        model,
-        _training.TrainingSequences(
-            tokens,
-            num_items=optimisation.num_sequences,
-            first=_injection.first_sequence(settings.seed, len(tokens)),
-            num_epochs=settings.num_epochs,
-            prefixes=prefixes,
-        ),
-        optimisation,
+    load = partial(_load, checkpoint, intervention)
+    unfinished = Unfinished(output_model, probing)
+    trained = _training.train(
+        load,
+        _items(sequences, checkpoint, prefixes, settings),
+        _optimisation(settings),
         tokenizer=tokenizer,
-        after_step=partial(probing.score, model),
+        device=device,
+        watcher=probing,
+        unfinished=unfinished,
     )
-    _tables.write_table(output_training, rows, _schemas.TRAINING)
+    if not _ranks.is_first():
+        return
+    _tables.write_table(output_training, trained.rows, _schemas.TRAINING)
     _tables.write_table(output_probe_scores, probing.scores(), _schemas.PROBE_SCORES)
     # read anew: a copy kept through training would take the place of larger batches
-    start = _models.load_model(checkpoint, intervention=intervention, device=torch.device("cpu"))
-    layers = _updates.update_map(
-        _feed_forward.feed_forward(start), _feed_forward.feed_forward(model)
+    start, end = (
+        _feed_forward.feed_forward(model) for model in (load(torch.device("cpu")), trained.model)
     )
-    _tables.write_batches(output_updates, layers, _schemas.UPDATES)
+    _tables.write_batches(output_updates, _updates.update_map(start, end), _schemas.UPDATES)
     _checkpoints.save_checkpoint(
-        model,
+        trained.model,
         checkpoint.parent,
         output_model,
         step=_checkpoints.read_manifest(checkpoint)["step"],
-        source=_source(checkpoint, intervention, settings),
+        source=_source(checkpoint, intervention, settings)
+        | {"diverged_at_step": trained.diverged_at_step},
     )
+    unfinished.remove()
 
 
-class _Probing:
+def _load(checkpoint: Path, intervention: Path | None, device: torch.device) -> PreTrainedModel:
+    return _models.load_model(checkpoint, intervention=intervention, device=device)
+
+
+class _Probing(Watcher):
     """Scores all probes at the moments of a run and keeps what it finds."""
 
-    def __init__(
-        self, probes: pd.DataFrame, tokenizer: Tokenizer, settings: InjectKnowledge
-    ) -> None:
+    def __init__(self, probes: pd.DataFrame, settings: InjectKnowledge) -> None:
         self._probes = probes
-        self._spans = _probes.encode_probes(tokenizer, probes)
         self._moments = _injection.moments_of_step(settings)
         self._precision = settings.precision
         self._frames: list[pd.DataFrame] = []
 
-    def score(self, model: PreTrainedModel, step: int) -> None:
+    def begin(self, saved: Path | None) -> None:
+        """Forget what was scored, but for what a saved state holds."""
+        self._frames = []
+        if saved is not None:
+            frame = _tables.read_frame(saved / SAVED_SCORES, _schemas.PROBE_SCORES)
+            self._frames.append(frame.astype({"injection": "Int32"}))
+
+    def observe(self, model: PreTrainedModel, step: int) -> None:
         """Score the probes if the run has a moment after this many optimiser steps."""
-        if step in self._moments:
-            scores = _probes.score_probes(
-                model, self._probes, self._spans, precision=self._precision
-            )
-            for moment in self._moments[step]:
-                self._frames.append(scores.assign(**moment._asdict(), train_step=step))
+        self._score(model, step, self._moments.get(step, []))
+
+    def diverged(self, model: PreTrainedModel, step: int) -> None:
+        """Score the probes for the end of the run, which is now."""
+        self._score(model, step, [_injection.END])
+
+    def save(self, folder: Path) -> None:
+        """Write everything scored so far."""
+        _tables.write_table(folder / SAVED_SCORES, self.scores(), _schemas.PROBE_SCORES)
 
     def scores(self) -> pd.DataFrame:
         """Return everything scored so far, a frame of ``_schemas.PROBE_SCORES``."""
         joined = pd.concat(self._frames, ignore_index=True)
         return joined.assign(injection=joined["injection"].astype("Int32"))
 
+    def _score(self, model: PreTrainedModel, step: int, moments: Sequence[Moment]) -> None:
+        if not moments:
+            return
+        scores = _sharding.call_gathered(
+            model,
+            lambda: _probes.score_probes(
+                model, self._probes, precision=self._precision, allow_nan=True
+            ),
+        )
+        for moment in moments:
+            self._frames.append(scores.assign(**moment._asdict(), train_step=step))
 
-def _read_tokens(
+
+def _items(
     sequences: Path,
-    optimisation: _training.Optimisation,
-    model: PreTrainedModel,
-    corpus: str,
-) -> NDArray[np.int32]:
-    tokens = _training.read_corpus(
-        sequences, optimisation, vocab_size=model.config.vocab_size, corpus=corpus
+    checkpoint: Path,
+    prefixes: Mapping[int, Sequence[int]],
+    settings: InjectKnowledge,
+) -> TrainingSequences:
+    """Return the sequences of the run, refused when too few or too long for the model."""
+    config = _models.read_config(checkpoint.parent)
+    optimisation = _optimisation(settings)
+    tokens = read_corpus(
+        sequences, optimisation, vocab_size=config.vocab_size, corpus=settings.corpus
     )
-    context = model.config.max_position_embeddings
+    context = config.max_position_embeddings
     if tokens.shape[1] > context:
         raise UserError(
-            f"corpora.{corpus}.sequence_length_tokens: {tokens.shape[1]} tokens are more"
+            f"corpora.{settings.corpus}.sequence_length_tokens: {tokens.shape[1]} tokens are more"
             f" than the model's context of {context}"
         )
-    return tokens
+    return TrainingSequences(
+        tokens,
+        num_items=optimisation.num_sequences,
+        first=_injection.first_sequence(settings.seed, len(tokens)),
+        num_epochs=settings.num_epochs,
+        prefixes=prefixes,
+    )
 
 
 def _source(
@@ -169,8 +210,8 @@ def _source(
     }
 
 
-def _optimisation(settings: InjectKnowledge) -> _training.Optimisation:
-    return _training.Optimisation(
+def _optimisation(settings: InjectKnowledge) -> Optimisation:
+    return Optimisation(
         num_steps=settings.num_steps,
         batch_size_sequences=settings.batch_size_sequences,
         micro_batch_size_sequences=settings.micro_batch_size_sequences,

@@ -7,6 +7,9 @@ learning_rate, gradient_norm, num_injected_sequences (0 here), one row per step.
 warms up linearly and falls on a cosine to the end of the run, so that the last step is a *final*
 checkpoint in the paper's sense and one at half of the run a *mid* one.
 
+Checkpoints appear together, when the run is done. One that is ended from outside leaves
+``unfinished/`` beside the first: the same command goes on from there (``_resuming``).
+
     python -m ke_steps.pretrain_nursery --tokenizer results/train_tokenizer/manifest.json \
         --sequences results/prepare_corpus/pretraining/sequences.parquet \
         --output-manifests results/nursery/step0/manifest.json … \
@@ -15,13 +18,30 @@ checkpoint in the paper's sense and one at half of the run a *mid* one.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+import transformers
 from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
 
-from ke_steps import _checkpoints, _cli, _models, _schemas, _tables, _tokenizers, _training
+from ke_steps import (
+    _checkpoints,
+    _cli,
+    _models,
+    _ranks,
+    _schemas,
+    _sharding,
+    _tables,
+    _tokenizers,
+    _training,
+)
 from ke_steps._errors import UserError
+from ke_steps._resuming import FOLDER, Unfinished
 from ke_steps._tokenizers import Tokenizer
+from ke_steps._training_log import Watcher
+from ke_steps._training_plan import Optimisation, TrainingSequences, read_corpus
 from ke_steps.settings import Nursery, PretrainNursery
 
 MAX_GRADIENT_NORM = 1.0
@@ -62,33 +82,92 @@ def run(
     device = _models.prepare_torch(settings.num_threads, settings.seed)
     words = _tokenizers.load_tokenizer(tokenizer.parent)
     optimisation = _optimisation(settings)
-    tokens = _training.read_corpus(
+    tokens = read_corpus(
         sequences,
         optimisation,
         vocab_size=words.vocab_size,
         corpus=settings.corpus,
     )
-    model = build_model(settings, words, tokens.shape[1]).to(device)
 
-    def keep(step: int) -> None:
-        if step in manifest_of_step:
-            _checkpoints.save_checkpoint(
-                model,
-                tokenizer.parent,
-                manifest_of_step[step],
-                step=step,
-                source={"kind": "nursery", "seed": settings.seed},
-            )
+    def build(device: torch.device) -> PreTrainedModel:
+        transformers.set_seed(settings.seed)
+        return build_model(settings, words, tokens.shape[1]).to(device)
 
-    keep(0)
-    rows = _training.train(
-        model,
-        _training.TrainingSequences(tokens, num_items=optimisation.num_sequences),
+    keeper = _Keeper(settings, build, tokenizer.parent, output_manifests[0].parent / FOLDER)
+    unfinished = Unfinished(output_manifests[0], keeper)
+    trained = _training.train(
+        build,
+        TrainingSequences(tokens, num_items=optimisation.num_sequences),
         optimisation,
         tokenizer=words,
-        after_step=keep,
+        device=device,
+        watcher=keeper,
+        unfinished=unfinished,
     )
-    _tables.write_table(output_training, rows, _schemas.TRAINING)
+    if _ranks.is_first():
+        keeper.hand_over(manifest_of_step)
+        _tables.write_table(output_training, trained.rows, _schemas.TRAINING)
+        unfinished.remove()
+
+
+class _Keeper(Watcher):
+    """Keeps checkpoints of a training under way, until all of them can be handed over."""
+
+    def __init__(
+        self,
+        settings: PretrainNursery,
+        build: _training.Build,
+        tokenizer_directory: Path,
+        folder: Path,
+    ) -> None:
+        self._settings = settings
+        self._build = build
+        self._tokenizer_directory = tokenizer_directory
+        self._folder = folder
+
+    def begin(self, saved: Path | None) -> None:
+        """Make sure that the checkpoints up to a saved state are still there."""
+        if saved is not None:
+            done = int(saved.name.rpartition("-")[2])
+            for step in self._settings.steps:
+                if step <= done:
+                    _checkpoints.read_manifest(self._kept(step))
+
+    def observe(self, model: PreTrainedModel, step: int) -> None:
+        """Keep a checkpoint if the study asks for one of this step."""
+        if step not in self._settings.steps:
+            return
+        whole = _sharding.whole(model, lambda: self._build(torch.device("cpu")))
+        if _ranks.is_first():
+            _checkpoints.save_checkpoint(
+                whole,
+                self._tokenizer_directory,
+                self._kept(step),
+                step=step,
+                source={"kind": "nursery", "seed": self._settings.seed},
+            )
+
+    def diverged(self, model: PreTrainedModel, step: int) -> None:
+        """Refuse: there are no checkpoints of later steps to study."""
+        if _ranks.is_first():
+            shutil.rmtree(self._folder)
+        raise UserError(
+            f"pretraining diverged after step {step} of {self._settings.num_steps}: lower"
+            " pretrain_nursery.learning_rate"
+        )
+
+    def hand_over(self, manifest_of_step: Mapping[int, Path]) -> None:
+        """Move all checkpoints to where they belong, their manifests last."""
+        for step, manifest in manifest_of_step.items():
+            kept = self._kept(step)
+            with _checkpoints.replacing(manifest) as directory:
+                for path in kept.parent.iterdir():
+                    if path != kept:
+                        path.replace(directory / path.name)
+                kept.replace(manifest)
+
+    def _kept(self, step: int) -> Path:
+        return self._folder / f"step{step}" / "manifest.json"
 
 
 def _manifest_of_step(settings: PretrainNursery, manifests: list[Path]) -> dict[int, Path]:
@@ -106,8 +185,8 @@ def _manifest_of_step(settings: PretrainNursery, manifests: list[Path]) -> dict[
     return dict(zip(settings.steps, manifests, strict=True))
 
 
-def _optimisation(settings: PretrainNursery) -> _training.Optimisation:
-    return _training.Optimisation(
+def _optimisation(settings: PretrainNursery) -> Optimisation:
+    return Optimisation(
         num_steps=settings.num_steps,
         batch_size_sequences=settings.batch_size_sequences,
         micro_batch_size_sequences=settings.batch_size_sequences,

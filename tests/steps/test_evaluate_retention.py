@@ -7,7 +7,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ke_steps import _metrics, _olmo_eval, _schemas, _tables, _tasks, _world, evaluate_retention
+from ke_steps import (
+    _checkpoints,
+    _metrics,
+    _olmo_eval,
+    _schemas,
+    _tables,
+    _tasks,
+    _world,
+    evaluate_retention,
+)
 from ke_steps._errors import UserError
 from ke_steps._scoring import Span
 from ke_steps._tokenizers import load_tokenizer
@@ -189,6 +198,40 @@ def test_run_writes_both_tables(tmp_path):
     evaluate("scaled", intervention)
     scaled = _tables.read_frame(tmp_path / "scaled").set_index("task")
     assert scaled.loc["held_out", "value"] != table.loc["held_out", "value"]
+
+
+@pytest.mark.parametrize("diverged_at_step", [None, 7])
+def test_losses_that_are_no_numbers_are_refused_but_from_a_diverged_run(diverged_at_step, tmp_path):
+    model = build_model(max_position_embeddings=MAX_LENGTH)
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight.fill_(1e38)
+    manifest = tmp_path / "model" / "manifest.json"
+    _checkpoints.save_checkpoint(
+        model,
+        build_tokenizer(tmp_path / "tokenizer"),
+        manifest,
+        step=0,
+        source={"kind": "inject_knowledge", "diverged_at_step": diverged_at_step},
+    )
+    paths = {"output": tmp_path / "retention", "output_items": tmp_path / "items"}
+
+    def evaluate():
+        evaluate_retention.run(
+            checkpoint=manifest,
+            intervention=None,
+            sequences=build_sequences(tmp_path / "sequences.parquet", 6, 20),
+            **paths,
+            settings=settings(tasks=["world_recall"]),
+        )
+
+    if diverged_at_step is None:
+        with pytest.raises(UserError, match="not numbers"):
+            evaluate()
+        assert not any(path.exists() for path in paths.values())
+    else:
+        evaluate()
+        table = _tables.read_frame(paths["output"], _schemas.RETENTION).set_index("task")
+        assert np.isnan(table.loc["held_out", "value"])
 
 
 def test_forgetting_is_the_relative_loss():

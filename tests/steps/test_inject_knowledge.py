@@ -4,6 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from injections import (
+    BATCH_SIZE,
+    LENGTH,
+    NUM_STEPS,
+    PASSAGES,
+    PROBES,
+    SCHEDULE,
+    build_inputs,
+    inject,
+    settings,
+)
 
 from ke_steps import (
     _checkpoints,
@@ -13,100 +24,24 @@ from ke_steps import (
     _models,
     _schemas,
     _tables,
-    _training,
-    inject_knowledge,
+    _training_plan,
 )
 from ke_steps._errors import UserError
 from ke_steps._tokenizers import load_tokenizer
-from ke_steps.settings import InjectKnowledge
 from tests.conftest import (
     MAX_LENGTH_TOKENS,
     NUM_LAYERS,
     NUM_MEMORIES,
-    SENTENCES,
-    build_checkpoint,
     build_sequences,
     build_tokenizer,
     random_sequences,
-)
-
-NUM_STEPS, BATCH_SIZE, LENGTH = 6, 4, 24
-
-
-def settings(**changes):
-    values = {
-        "corpus": "news",
-        "num_steps": NUM_STEPS,
-        "batch_size_sequences": BATCH_SIZE,
-        "micro_batch_size_sequences": 2,
-        "learning_rate": 1e-3,
-        "num_injections": 2,
-        "injection_interval_steps": 3,
-        "precision": "fp32",
-        "seed": 0,
-        "num_threads": 1,
-    }
-    return InjectKnowledge(**(values | changes))
-
-
-PASSAGES = pd.DataFrame(
-    [
-        {"passage_id": p, "condition": condition, "text_index": t, "text": SENTENCES[p] * (t + 1)}
-        for p, condition in [(0, "paraphrase"), (1, "once"), (2, "once")]
-        for t in range(2 if condition == "paraphrase" else 1)
-    ]
-)
-SCHEDULE = pd.DataFrame(
-    [
-        (1, 3, 0, 0, 0, "paraphrase"),
-        (1, 3, 2, 1, 0, "once"),
-        (2, 6, 3, 0, 1, "paraphrase"),
-        (2, 6, 1, 2, 0, "once"),
-    ],
-    columns=_schemas.SCHEDULE.names,
-)
-PROBES = pd.DataFrame(
-    [
-        (0, 0, "paraphrase", "memorization", "Mara Velin was born in", "the town of Orsk"),
-        (1, 0, "paraphrase", "semantic", "Mara works as", "a glass blower"),
-        (2, 1, "once", "memorization", "The river Tamsin flows past", "Orsk"),
-        (3, 2, "once", "memorization", "In Orsk the market opens", "at dawn"),
-    ],
-    columns=_schemas.PROBES.names,
 )
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Return the input files of a run, by keyword."""
-    folder = tmp_path_factory.mktemp("inputs")
-    tables = {
-        "passages": (PASSAGES, _schemas.PASSAGES),
-        "probes": (PROBES, _schemas.PROBES),
-        "schedule": (SCHEDULE, _schemas.SCHEDULE),
-    }
-    for name, (frame, schema) in tables.items():
-        _tables.write_table(folder / name, frame, schema)
-    return {name: folder / name for name in tables} | {
-        "checkpoint": build_checkpoint(folder / "model", step=40),
-        "sequences": build_sequences(folder / "sequences", 30, LENGTH, seed=1),
-        "intervention": None,
-    }
-
-
-def inject(folder, files, **changes):
-    """Run the step; return the bytes of the weights and of the three tables."""
-    outputs = {
-        "output_model": folder / "model" / "manifest.json",
-        "output_training": folder / "training.parquet",
-        "output_probe_scores": folder / "probe_scores.parquet",
-        "output_updates": folder / "updates.parquet",
-    }
-    inject_knowledge.run(**files, **outputs, settings=settings(**changes))
-    return [
-        path.read_bytes()
-        for path in (folder / "model" / "model.safetensors", *list(outputs.values())[1:])
-    ]
+    return build_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +54,7 @@ def test_batches_equal_brute_force(tmp_path):
     tokenizer = load_tokenizer(build_tokenizer(tmp_path))
     sequences = random_sequences(30, LENGTH, seed=1)
     prefixes = _injection.injected_tokens(SCHEDULE, PASSAGES, tokenizer, settings())
-    data = _training.TrainingSequences(
+    data = _training_plan.TrainingSequences(
         sequences, NUM_STEPS * BATCH_SIZE, first=9, prefixes=prefixes
     )
     for step in range(1, NUM_STEPS + 1):
@@ -241,6 +176,8 @@ def test_outputs(trained, files):
     assert manifest["source"]["seed"] == 0
     assert manifest["source"]["recipe"]["corpus"] == "news"
     assert manifest["source"]["intervention_sha256"] is None
+    assert manifest["source"]["diverged_at_step"] is None
+    assert not (folder / "model" / "unfinished").exists()
 
     training = _tables.read_frame(folder / "training.parquet", _schemas.TRAINING)
     assert training["train_step"].tolist() == [1, 2, 3, 4, 5, 6]
@@ -297,6 +234,26 @@ def test_bf16_runs(files, tmp_path):
     inject(tmp_path, files, precision="bf16")
     manifest = _checkpoints.read_manifest(tmp_path / "model" / "manifest.json")
     assert {tensor["dtype"] for tensor in manifest["tensors"].values()} == {"F32"}
+
+
+def test_a_diverged_run_is_kept_and_marked(files, tmp_path, capsys):
+    # the first step makes weights so large that nothing after it is a number
+    inject(tmp_path, files, learning_rate=1e30)
+    manifest = _checkpoints.read_manifest(tmp_path / "model" / "manifest.json")
+    assert manifest["source"]["diverged_at_step"] == 2
+    training = _tables.read_frame(tmp_path / "training.parquet", _schemas.TRAINING)
+    assert training["train_step"].tolist() == [1, 2]
+    assert np.isfinite(training["loss_nats"]).tolist() == [True, False]
+    scores = _tables.read_frame(tmp_path / "probe_scores.parquet", _schemas.PROBE_SCORES)
+    moments = scores.drop_duplicates(["moment", "train_step"])
+    assert list(zip(moments["moment"], moments["train_step"], strict=True)) == [
+        ("start", 0),
+        ("end", 1),
+    ]
+    is_number = scores.groupby("moment")["log_probability_sum"].agg(lambda s: s.notna().all())
+    assert is_number.to_dict() == {"start": True, "end": False}
+    assert "training diverged at step 2: loss nan" in capsys.readouterr().err
+    assert not (tmp_path / "model" / "unfinished").exists()
 
 
 def test_refusals(files, tmp_path):

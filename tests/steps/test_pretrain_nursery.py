@@ -1,12 +1,15 @@
 """Pretraining from scratch: which checkpoints appear, and the same bytes for the same seed."""
 
+import shutil
+import signal
+
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
 from ke_steps import _checkpoints, _models, _schemas, _tables, pretrain_nursery
-from ke_steps._errors import UserError
+from ke_steps._errors import Stopped, UserError
 from ke_steps.settings import PretrainNursery
 from tests.conftest import VOCAB_SIZE, build_sequences
 
@@ -93,6 +96,55 @@ def test_seeds_differ(tmp_path, tokenizer_manifest, corpus):
     )
     hashes = [_checkpoints.read_manifest(path)["tensors"] for path in (one, other)]
     assert hashes[0] != hashes[1]
+
+
+def stop_after(step, monkeypatch):
+    observe = pretrain_nursery._Keeper.observe
+
+    def stopping(self, model, done):
+        observe(self, model, done)
+        if done == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(pretrain_nursery._Keeper, "observe", stopping)
+
+
+@pytest.mark.parametrize("lost", [None, "step2/config.json", "step0"])
+def test_going_on_after_a_signal_gives_the_same_checkpoints(
+    lost, tmp_path, tokenizer_manifest, corpus, capsys
+):
+    undisturbed = pretrain(tmp_path / "undisturbed", tokenizer_manifest, corpus)
+    folder = tmp_path / "stopped"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped, match="after step 3 of 6"):
+        stop_after(2, patch)
+        pretrain(folder, tokenizer_manifest, corpus)
+    unfinished = folder / "step0" / "unfinished"
+    assert [path for path in folder.rglob("*.*") if unfinished not in path.parents] == []
+    assert {path.name for path in unfinished.iterdir()} == {"step0", "step2", "checkpoint-3"}
+    if lost == "step0":
+        shutil.rmtree(unfinished / lost)
+    elif lost is not None:
+        (unfinished / lost).unlink()
+
+    manifests = pretrain(folder, tokenizer_manifest, corpus)
+    told = "going on from the state saved after step 3" if lost is None else "starting over: "
+    assert told in capsys.readouterr().err
+    assert not unfinished.exists()
+    for ours, theirs in zip(manifests, undisturbed, strict=True):
+        names = sorted(path.name for path in theirs.parent.iterdir())
+        assert sorted(path.name for path in ours.parent.iterdir()) == names
+        for name in names:
+            assert (ours.parent / name).read_bytes() == (theirs.parent / name).read_bytes()
+    tables = [path / "training.parquet" for path in (folder, tmp_path / "undisturbed")]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def test_divergence_is_told_in_one_line_and_leaves_no_checkpoint(
+    tmp_path, tokenizer_manifest, corpus
+):
+    with pytest.raises(UserError, match=r"^pretraining diverged after step 1 of 6: lower pretrain"):
+        pretrain(tmp_path, tokenizer_manifest, corpus, learning_rate=1e30, warmup_fraction=0.0)
+    assert not list(tmp_path.rglob("*.*"))
 
 
 def test_refusals(tmp_path, tokenizer_manifest, corpus):

@@ -4,11 +4,13 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from ke_steps import _sequences, _training
+from ke_steps import _divergence, _provenance, _sequences, _trainer, _training, _training_plan
 from ke_steps._errors import UserError
+from ke_steps._training_log import Watcher
 from tests.conftest import (
     EOS_ID,
     FAMILIES,
@@ -21,6 +23,7 @@ from tests.conftest import (
 )
 
 NUM_STEPS, BATCH_SIZE, LENGTH = 12, 4, 16
+CPU = torch.device("cpu")
 TOKENIZER = SimpleNamespace(pad_token_id=PAD_ID, eos_token_id=EOS_ID)
 
 
@@ -36,12 +39,29 @@ def optimisation(**changes):
         "max_gradient_norm": 1.0,
         "precision": "fp32",
     }
-    return _training.Optimisation(**(keywords | changes))
+    return _training_plan.Optimisation(**(keywords | changes))
+
+
+class Calling(Watcher):
+    """Calls a function with the number of steps done."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def observe(self, model, step):
+        self.function(step)
+
+
+def train_on(model, dataset, plan, **keywords):
+    """Train ``model`` itself, in place, and return the rows of the training table."""
+    return _training.train(
+        lambda device: model, dataset, plan, tokenizer=TOKENIZER, device=CPU, **keywords
+    ).rows
 
 
 def train(model, sequences, plan, **keywords):
-    dataset = _training.TrainingSequences(sequences, plan.num_sequences)
-    return _training.train(model, dataset, plan, tokenizer=TOKENIZER, **keywords)
+    dataset = _training_plan.TrainingSequences(sequences, plan.num_sequences)
+    return train_on(model, dataset, plan, **keywords)
 
 
 def closed_form(step, *, peak=1e-3, num_warmup=3, ratio=0.1):
@@ -118,15 +138,17 @@ def test_accumulated_gradient_is_the_batch_gradient_even_with_pads(family):
 
 def test_pads_are_no_targets_unless_they_end_texts():
     rows = [np.array([5, PAD_ID, 7], dtype=np.int32)]
-    assert _training._Collator(TOKENIZER)(rows)["labels"].tolist() == [[5, -100, 7]]
+    assert _trainer.Collator(TOKENIZER)(rows)["labels"].tolist() == [[5, -100, 7]]
     alike = SimpleNamespace(pad_token_id=PAD_ID, eos_token_id=PAD_ID)
-    assert _training._Collator(alike)(rows)["labels"].tolist() == [[5, PAD_ID, 7]]
+    assert _trainer.Collator(alike)(rows)["labels"].tolist() == [[5, PAD_ID, 7]]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weight_decay_acts_on_linear_matrices_alone(family):
     model = build_model(family)
-    decayed, kept = _training._optimizer(model, optimisation()).param_groups
+    decayed, kept = _trainer.build_optimizer(
+        model, learning_rate=1e-3, weight_decay=0.1
+    ).param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert decayed["weight_decay"] == 0.1
     assert kept["weight_decay"] == 0.0
@@ -139,7 +161,9 @@ def test_weight_decay_acts_on_linear_matrices_alone(family):
 
 def test_items_are_prefixed_cut_back_and_wrap_round():
     sequences = random_sequences(5, 6)
-    data = _training.TrainingSequences(sequences, 4, first=3, prefixes={1: [9, 8], 3: range(2, 12)})
+    data = _training_plan.TrainingSequences(
+        sequences, 4, first=3, prefixes={1: [9, 8], 3: range(2, 12)}
+    )
     assert len(data) == 4
     assert data[0].tolist() == sequences[3].tolist()
     assert data[1].tolist() == [9, 8, *sequences[4][:4]]
@@ -149,7 +173,9 @@ def test_items_are_prefixed_cut_back_and_wrap_round():
 
 def test_epochs_repeat_the_sequences_in_their_order():
     sequences = random_sequences(7, 6)
-    data = _training.TrainingSequences(sequences, 5, first=4, num_epochs=3, prefixes={6: [9, 8]})
+    data = _training_plan.TrainingSequences(
+        sequences, 5, first=4, num_epochs=3, prefixes={6: [9, 8]}
+    )
     assert len(data) == 15
     for item in range(15):
         expected = sequences[(4 + item % 5) % 7].tolist()
@@ -161,8 +187,8 @@ def test_several_epochs_train_as_their_sequences_written_out():
     plan = optimisation(num_steps=6, num_epochs=3)
     assert plan.num_sequences == len(sequences)
     model, twin = build_model(), build_model()
-    data = _training.TrainingSequences(sequences, plan.num_sequences, num_epochs=3)
-    rows = _training.train(model, data, plan, tokenizer=TOKENIZER)
+    data = _training_plan.TrainingSequences(sequences, plan.num_sequences, num_epochs=3)
+    rows = train_on(model, data, plan)
     assert rows == train(twin, np.tile(sequences, (3, 1)), optimisation(num_steps=6))
 
 
@@ -180,27 +206,144 @@ def test_training_leaves_the_config_as_it_was():
     assert model.config.to_dict() == before
 
 
-def test_divergence_names_the_step():
+def poison(model, what):
+    if what == "loss":
+        finite = model.loss_function
+        model.loss_function = lambda **keywords: finite(**keywords) * math.inf
+    else:
+        model.lm_head.weight.register_hook(lambda gradient: gradient * math.nan)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_what_is_not_finite_ends_the_run_before_the_optimiser_steps(what, capsys):
+    watched = []
+
+    class Poisoning(Watcher):
+        def observe(self, model, step):
+            watched.append(("observed", step))
+            if step == 2:
+                self.weights = {k: v.clone() for k, v in model.state_dict().items()}
+                poison(model, what)
+
+        def diverged(self, model, step):
+            watched.append(("diverged", step))
+
+    watcher = Poisoning()
     model = build_model()
+    data = _training_plan.TrainingSequences(random_sequences(16, LENGTH), 16)
+    trained = _training.train(
+        lambda device: model,
+        data,
+        optimisation(num_steps=4, warmup_fraction=0.0),
+        tokenizer=TOKENIZER,
+        device=CPU,
+        watcher=watcher,
+    )
+    assert watched == [("observed", 0), ("observed", 1), ("observed", 2), ("diverged", 2)]
+    assert trained.diverged_at_step == 3
+    assert [row["train_step"] for row in trained.rows] == [1, 2, 3]
+    last = trained.rows[-1]
+    assert math.isfinite(last["loss_nats"]) == (what == "gradient")
+    assert not math.isfinite(last["gradient_norm"])
+    assert 0 < last["learning_rate"] < trained.rows[1]["learning_rate"]
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(weight, watcher.weights[name], rtol=0, atol=0)
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if "diverged" in x]
+    assert line.startswith("training diverged at step 3: loss")
+    assert line.endswith("the run is kept and marked as diverged")
 
-    def poison(step):
-        if step == 2:
-            model.lm_head.weight.data.fill_(math.nan)
 
-    with pytest.raises(UserError, match="step 3"):
-        train(model, random_sequences(16, LENGTH), optimisation(num_steps=4), after_step=poison)
+@pytest.mark.parametrize(("rise", "step"), [(0.9, None), (1.1, 20)])
+def test_a_loss_that_rose_has_diverged_at_the_last_step(rise, step):
+    losses = [2.0, 2.2, *[9.0] * 16, 2.1 + rise - 0.3, 2.1 + rise + 0.3]
+    training = pd.DataFrame(
+        {"train_step": range(1, 21), "loss_nats": losses, "gradient_norm": [1.0] * 20}
+    )
+    assert _divergence.diverged_at(training) == step
+    one_step = training.head(1)
+    assert _divergence.diverged_at(one_step) is None
+    training.loc[4, "gradient_norm"] = math.inf
+    training.loc[7, "loss_nats"] = math.nan
+    assert _divergence.diverged_at(training) == 5
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(4, 4), (3, 2), (1, 1)])
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(largest, expected, capsys):
+    sequences = random_sequences(NUM_STEPS * BATCH_SIZE, LENGTH)
+    twin = build_model()
+    expected_rows = train(twin, sequences, optimisation(micro_batch_size_sequences=expected))
+    models, steps = [], []
+
+    def build(device):
+        model = build_model()
+        forward = model.forward
+
+        def limited(input_ids, **keywords):
+            # the third step alone is too large at first: half of the run is done again
+            if len(steps) > 2 and len(input_ids) > largest:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return forward(input_ids=input_ids, **keywords)
+
+        model.forward = limited
+        models.append(model)
+        return model
+
+    with _provenance.recording("inject_knowledge", {}, {}):
+        trained = _training.train(
+            build,
+            _training_plan.TrainingSequences(sequences, len(sequences)),
+            optimisation(),
+            tokenizer=TOKENIZER,
+            device=CPU,
+            watcher=Calling(steps.append),
+        )
+        noted = _provenance.current().get("micro_batch_size_sequences")
+    assert trained.rows == expected_rows
+    assert noted == (None if expected == BATCH_SIZE else str(expected))
+    assert len(models) == {4: 1, 2: 2, 1: 3}[expected]
+    for name, parameter in twin.named_parameters():
+        torch.testing.assert_close(parameter, models[-1].get_parameter(name), atol=0, rtol=0)
+    told = [x for x in capsys.readouterr().err.splitlines() if x.startswith("out of memory")]
+    assert len(told) == len(models) - 1
+
+
+def test_out_of_memory_with_one_sequence_is_told_in_one_line():
+    def build(device):
+        model = build_model()
+
+        def too_large(**keywords):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+        model.forward = too_large
+        return model
+
+    data = _training_plan.TrainingSequences(random_sequences(8, LENGTH), 8)
+    with pytest.raises(UserError, match=r"^out of memory .*\(CUDA out of memory\).*micro_batch"):
+        _training.train(build, data, optimisation(num_steps=2), tokenizer=TOKENIZER, device=CPU)
+
+
+def test_ranks_share_the_batch_in_micro_batches_that_divide_their_part(monkeypatch):
+    def micro_batch(num_ranks, limit, batch=12):
+        monkeypatch.setenv("WORLD_SIZE", str(num_ranks))
+        return _training_plan.micro_batch_size(optimisation(batch_size_sequences=batch), limit)
+
+    assert [micro_batch(1, limit) for limit in (1, 2, 4, 5, 12, 100)] == [1, 2, 4, 4, 12, 12]
+    assert [micro_batch(2, limit) for limit in (1, 4, 6, 12)] == [1, 3, 6, 6]
+    assert micro_batch(12, 4) == 1
+    with pytest.raises(UserError, match=r"batch_size_sequences: 12 .* by 5 GPUs.*cluster"):
+        micro_batch(5, 4)
 
 
 def test_sequences_are_refused_when_too_few_or_foreign(tmp_path):
     path = build_sequences(tmp_path / "s.parquet", 8, MAX_LENGTH_TOKENS)
-    tokens = _training.read_corpus(
+    tokens = _training_plan.read_corpus(
         path, optimisation(num_steps=2), vocab_size=VOCAB_SIZE, corpus="c"
     )
     assert tokens.dtype == np.int32
     assert tokens.tolist() == random_sequences(8, MAX_LENGTH_TOKENS).tolist()
     with pytest.raises(UserError, match=r"corpora\.news\.num_sequences.*needs 12"):
-        _training.read_corpus(path, optimisation(num_steps=3), vocab_size=320, corpus="news")
+        _training_plan.read_corpus(path, optimisation(num_steps=3), vocab_size=320, corpus="news")
     three_epochs = optimisation(num_steps=6, num_epochs=3)
-    assert len(_training.read_corpus(path, three_epochs, vocab_size=320, corpus="news")) == 8
+    assert len(_training_plan.read_corpus(path, three_epochs, vocab_size=320, corpus="news")) == 8
     with pytest.raises(UserError, match="outside the model's vocabulary of 100"):
         _sequences.read_sequences(path, vocab_size=100)

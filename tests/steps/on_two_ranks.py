@@ -1,0 +1,67 @@
+"""Run by torchrun: the same trainings over several ranks, in several ways, one after the other.
+
+torchrun --standalone --nproc-per-node 2 tests/steps/on_two_ranks.py INPUTS.json FOLDER
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from injections import outputs, settings
+from test_pretrain_nursery import pretrain
+
+from ke_steps import _ranks, inject_knowledge
+from ke_steps._errors import Stopped, UserError
+
+OBSERVE = inject_knowledge._Probing.observe
+
+
+def main(inputs, folder):
+    files = {name: path and Path(path) for name, path in json.loads(inputs.read_text()).items()}
+    corpus, tokenizer = (files.pop(name) for name in ("corpus", "tokenizer"))
+    for sharding in ("ddp", "fsdp"):
+        os.environ["KE_STEPS_SHARDING"] = sharding
+        inject(folder / sharding, files)
+        stop_by_one_rank(folder / f"{sharding}_stopped", files)
+        inject(folder / f"{sharding}_stopped", files)
+        pretrain(folder / f"{sharding}_nursery", tokenizer, corpus)
+    stop_by_one_rank(folder / "changed", files)
+    os.environ["KE_STEPS_SHARDING"] = "ddp"
+    inject(folder / "changed", files)
+    try:
+        inject(folder / "refused", files, batch_size_sequences=5, micro_batch_size_sequences=5)
+    except UserError as error:
+        tell(folder / "refused", error)
+    _ranks.leave()
+
+
+def inject(folder, files, **changes):
+    inject_knowledge.run(**files, **outputs(folder), settings=settings(**changes))
+    _ranks.wait()
+
+
+def stop_by_one_rank(folder, files):
+    """Stop a run by a signal that the last rank alone gets, after two steps."""
+
+    def stopping(self, model, done):
+        OBSERVE(self, model, done)
+        if done == 2 and not _ranks.is_first():
+            signal.raise_signal(signal.SIGTERM)
+
+    inject_knowledge._Probing.observe = stopping
+    try:
+        inject(folder, files)
+    except Stopped as stop:
+        tell(folder, stop)
+    inject_knowledge._Probing.observe = OBSERVE
+
+
+def tell(folder, error):
+    """Write what a rank says."""
+    path = folder.with_name(f"{folder.name}_{_ranks.rank()}.txt")
+    path.write_text(str(error))
+
+
+main(*map(Path, sys.argv[1:]))
