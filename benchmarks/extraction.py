@@ -34,7 +34,7 @@ from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
 from benchmarks._comparison import Measurement, interleave, olmo_config, ratio
 from ke_steps import _models
 from ke_steps._instances import gather_instances
-from ke_steps.extract_coefficients import DTYPES, measure_in_one_pass
+from ke_steps._measuring import DTYPES, measure_in_one_pass
 from ke_steps.settings import ExtractCoefficientsJob
 
 

@@ -9,7 +9,6 @@ chunk's weights nor another layer's are kept.
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from ke_steps import _ranks
 from ke_steps._softmax_entropy import softmax_entropy
 
 CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**26}
@@ -36,17 +36,22 @@ class AttentionEntropies:
     The first query sees only itself: its entropy is 0, and it counts as a position.
     """
 
-    def __init__(self) -> None:
-        self._by_layer: dict[int, list[Tensor]] = defaultdict(list)
+    def __init__(self, model: PreTrainedModel, num_instances: int) -> None:
+        config = model.config
+        shape = (config.num_hidden_layers, num_instances, config.num_attention_heads)
+        self._entropies = torch.zeros(shape, dtype=torch.float64, device=model.device)
+        self._attention = config._attn_implementation
 
     @contextmanager
-    def recording(self, model: PreTrainedModel, num_tokens: list[int]) -> Iterator[None]:
+    def recording(self, place: range, num_tokens: list[int]) -> Iterator[None]:
         """Record a forward pass of right-padded instances, of which ``num_tokens`` (B,) count.
+
+        ``place`` (B,) is where they are among all instances.
 
         Meanwhile the entry of the model's attention function is one that records and then calls
         it, so that masks and outputs stay the model's. Passes outside the block cost nothing.
         """
-        name = model.config._attn_implementation
+        name = self._attention
         attention = ALL_ATTENTION_FUNCTIONS.get(name)
 
         def record(
@@ -57,7 +62,7 @@ class AttentionEntropies:
             mask: Tensor | None,
             **options: Any,
         ) -> tuple[Tensor, Tensor | None]:
-            entropies = mean_row_entropies(
+            self._entropies[module.layer_idx, place.start : place.stop] = mean_row_entropies(
                 query,
                 key,
                 mask,
@@ -65,7 +70,6 @@ class AttentionEntropies:
                 scaling=options["scaling"],
                 softcap=options.get("softcap"),
             )
-            self._by_layer[module.layer_idx].append(entropies)
             # each model's file has its own eager attention, which is not among the shared functions
             attend = attention or sys.modules[type(module).__module__].eager_attention_forward
             output: tuple[Tensor, Tensor | None] = attend(
@@ -80,9 +84,9 @@ class AttentionEntropies:
             del ALL_ATTENTION_FUNCTIONS[name]
 
     def finish(self) -> NDArray[np.float64]:
-        """Return the entropies (num_layers, num_heads, N) of all instances recorded."""
-        layers = [torch.cat(self._by_layer[layer]) for layer in sorted(self._by_layer)]
-        entropies: NDArray[np.float64] = torch.stack(layers).mT.cpu().numpy()
+        """Return the entropies (num_layers, N, num_heads) that all ranks recorded, others are 0."""
+        _ranks.add_up(self._entropies)
+        entropies: NDArray[np.float64] = self._entropies.cpu().numpy()
         return entropies
 
 

@@ -14,24 +14,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from ke_steps import _models
+from ke_steps import _models, _shares
 from ke_steps._feed_forward import Coefficients, feed_forward
 from ke_steps._instances import Instances
 from ke_steps._moments import GroupMeans
+from ke_steps._shares import WHOLE, Shard
 
 CHUNK_POSITIONS = 1024
 """Logits held at a time are (positions, vocabulary) in fp32, twice for their gradient."""
 
 
 def measure_attributions(
-    model: PreTrainedModel, instances: Instances, *, batch_size_sequences: int, num_groups: int
+    model: PreTrainedModel,
+    instances: Instances,
+    *,
+    batch_size_sequences: int,
+    num_groups: int,
+    shard: Shard = WHOLE,
 ) -> NDArray[np.float64]:
     """Return |c · ∂L/∂c| (num_layers, num_groups, m): mean over tokens, then over instances.
 
-    Parameters need no gradient, and have none switched on afterwards.
+    Groups are the shard's. Parameters need no gradient, and have none switched on afterwards.
 
     Raises:
         UserError: an attribution is not finite.
@@ -43,20 +48,18 @@ def measure_attributions(
         detached = observed._replace(values=observed.values.detach())
         observed.values.register_hook(lambda gradient: means.add(detached, gradient))
 
+    batches = _shares.batches(len(instances), batch_size_sequences)
+    share = _shares.share(batches, num_groups, shard)
     model.requires_grad_(False)
     model.enable_input_require_grads()  # the embeddings are where the graph begins
     try:
-        with (
-            layers.observing(observe),
-            tqdm(total=len(instances), desc="attributions", unit="sequence") as progress,
-        ):
-            for _, batch in instances.batches(batch_size_sequences):
+        with layers.observing(observe):
+            for _, batch in instances.in_batches(share.batches, "attributions"):
                 means.start_batch(batch)
                 _backward(model, batch)
-                progress.update(len(batch))
     finally:
         model.disable_input_require_grads()
-    return means.finish(len(instances))["attribution"]
+    return means.finish(len(instances))["attribution"][:, share.groups]
 
 
 def _attribution(c: Tensor, gradient: Tensor) -> Iterator[Tensor]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
+from ke_steps import _ranks
 from ke_steps._errors import UserError
 from ke_steps._tokenizers import Tokenizer
 
@@ -39,23 +41,28 @@ class Instances:
     def __len__(self) -> int:
         return len(self.input_ids)
 
-    def batches(self, size: int, *boundaries: int) -> Iterator[tuple[int, Instances]]:
-        """Yield the place of the first instance and up to ``size``, never across a boundary."""
-        first = 0
-        while first < len(self):
-            last = min(first + size, len(self), *(end for end in boundaries if end > first))
-            rows = slice(first, last)
-            yield (
-                first,
-                Instances(
-                    self.input_ids[rows],
-                    self.num_tokens[rows],
-                    self.num_counted[rows],
-                    self.divisors[rows],
-                    self.group[rows],
-                ),
-            )
-            first = last
+    def in_batches(
+        self, batches: Sequence[range], description: str
+    ) -> Iterator[tuple[range, Instances]]:
+        """Yield the batches at these places, each with its place; the first rank shows progress."""
+        with tqdm(
+            total=sum(map(len, batches)),
+            desc=description,
+            unit="sequence",
+            disable=not _ranks.is_first(),
+        ) as progress:
+            for place in batches:
+                yield place, self._at(slice(place.start, place.stop))
+                progress.update(len(place))
+
+    def _at(self, rows: slice) -> Instances:
+        return Instances(
+            self.input_ids[rows],
+            self.num_tokens[rows],
+            self.num_counted[rows],
+            self.divisors[rows],
+            self.group[rows],
+        )
 
 
 def gather_instances(

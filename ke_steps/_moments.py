@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ke_steps import _ranks
 from ke_steps._errors import UserError
 from ke_steps._feed_forward import Coefficients, FeedForward
 from ke_steps._instances import Instances
@@ -92,11 +93,12 @@ class GroupMeans:
         return [tensor.masked_fill(padding, 0) for tensor in tensors]
 
     def finish(self, num_instances: int) -> dict[str, NDArray[np.float64]]:
-        """Return the means (num_layers, num_groups, m) of each term.
+        """Return the means (num_layers, num_groups, m) of each term over all ranks' instances.
 
         Raises:
             UserError: one is not finite.
         """
+        _ranks.add_up(self._means)
         num_groups = self._means.shape[2]
         means = (self._means / (num_instances // num_groups)).cpu().numpy()
         for name, values in zip(self._names, means, strict=True):

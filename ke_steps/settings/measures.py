@@ -32,6 +32,7 @@ class ExtractCoefficients(Strict):
     )
     num_attention_sequences: Natural = Field(0, description="for attention entropy; 0 for none")
     num_next_token_sequences: Natural = Field(0, description="for next-token entropy; 0 for none")
+    num_shards: Count = Field(1, description="jobs that share one extraction; changes no number")
 
     @model_validator(mode="after")
     def _groups_fit(self) -> ExtractCoefficients:
@@ -44,11 +45,38 @@ class ExtractCoefficients(Strict):
                 raise ValueError(f"{key} {number} exceeds num_sequences {self.num_sequences}")
         return self
 
+    @model_validator(mode="after")
+    def _shards_fit(self) -> ExtractCoefficients:
+        if self.num_groups % self.num_shards:
+            raise ValueError(
+                f"num_shards {self.num_shards} must divide num_groups {self.num_groups}"
+            )
+        of_shard = self.num_sequences // self.num_shards
+        if self.num_shards > 1 and of_shard % self.batch_size_sequences:
+            raise ValueError(
+                f"batch_size_sequences {self.batch_size_sequences} must divide the {of_shard}"
+                f" sequences of a shard (num_sequences {self.num_sequences} / num_shards"
+                f" {self.num_shards})"
+            )
+        return self
+
 
 class ExtractCoefficientsJob(ExtractCoefficients):
     """What the job of ``extract_coefficients`` receives: ``corpus`` is its own."""
 
     num_threads: Count
+
+
+class ExtractShardJob(ExtractCoefficientsJob):
+    """What the job of ``extract_shard`` receives."""
+
+    shard: Natural
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> ExtractShardJob:
+        if self.shard >= self.num_shards:
+            raise ValueError(f"shard {self.shard} is not below num_shards {self.num_shards}")
+        return self
 
 
 class AggregateEntropy(Strict):

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ke_steps import _attention_entropy, _schemas, _tables, extract_coefficients
+from ke_steps import _attention_entropy, _measured_tables, _schemas, _tables
 from ke_steps._attention_entropy import AttentionEntropies
 from ke_steps._errors import UserError
 from tests import conftest
@@ -24,7 +24,7 @@ def windowed(family):
 
 
 def brute_force(model, input_ids, lengths):
-    """Return (L, H, N): entropy of eager attention, mean over rows, each sequence alone in fp64."""
+    """Return (L, N, H): entropy of eager attention, mean over rows, each sequence alone in fp64."""
     model = model.double()
     model.set_attn_implementation("eager")
     model.set_experts_implementation("eager")  # the usual one has no fp64
@@ -34,12 +34,12 @@ def brute_force(model, input_ids, lengths):
             output = model(torch.tensor(ids[None, :length]).long(), output_attentions=True)
         weights = torch.cat(output.attentions).numpy()  # (L, H, T, T)
         entropies.append(scipy.stats.entropy(weights, axis=-1).mean(axis=-1))
-    return np.stack(entropies, axis=-1)
+    return np.stack(entropies, axis=1)
 
 
 def record(model, input_ids, lengths):
-    attention = AttentionEntropies()
-    with torch.inference_mode(), attention.recording(model, lengths):
+    attention = AttentionEntropies(model, len(lengths))
+    with torch.inference_mode(), attention.recording(range(len(lengths)), lengths):
         model.base_model(torch.tensor(input_ids).long(), use_cache=False)
     return attention.finish()
 
@@ -50,10 +50,10 @@ def test_equals_brute_force(family):
     input_ids = padded(LENGTHS)
     found = record(model, input_ids, LENGTHS)
     expected = brute_force(model, input_ids, LENGTHS)
-    assert found.shape == (conftest.NUM_LAYERS, 4, len(LENGTHS))
+    assert found.shape == (conftest.NUM_LAYERS, len(LENGTHS), 4)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    assert expected[..., 0].min() > 0.1
-    np.testing.assert_array_equal(found[..., 3], 0)
+    assert expected[:, 0].min() > 0.1
+    np.testing.assert_array_equal(found[:, 3], 0)
 
 
 @pytest.mark.parametrize("family", ["mistral", "gemma2"])
@@ -108,16 +108,17 @@ def test_recording_leaves_the_model_as_it_is(family):
     model = conftest.build_model(family, **windowed(family))
     input_ids = torch.tensor(padded(LENGTHS)).long()
     before = ALL_ATTENTION_FUNCTIONS.get("sdpa")
-    attention = AttentionEntropies()
+    attention = AttentionEntropies(model, len(LENGTHS))
     with torch.inference_mode():
         plain = model.base_model(input_ids).last_hidden_state
-        with attention.recording(model, LENGTHS):
+        with attention.recording(range(len(LENGTHS)), LENGTHS):
             recorded = model.base_model(input_ids).last_hidden_state
-        model.base_model(input_ids)
+        entropies = attention.finish().copy()
+        model.base_model(input_ids.flip(0))
     assert torch.equal(plain, recorded)
     assert ALL_ATTENTION_FUNCTIONS.get("sdpa") is before
     assert "eager" not in ALL_ATTENTION_FUNCTIONS
-    assert attention.finish().shape[-1] == len(LENGTHS), "the pass after the block was recorded"
+    np.testing.assert_array_equal(attention.finish(), entropies)
 
 
 def test_large_scores_neither_overflow_nor_cancel():
@@ -146,22 +147,27 @@ def test_only_the_first_sequences_by_layer_head_and_group(tmp_path, checkpoint):
         extract(tmp_path, checkpoint, sequences, num_attention_sequences=4, padding=padding)
         frame = _tables.read_frame(tmp_path / "token_entropies.parquet", _schemas.TOKEN_ENTROPIES)
         assert set(frame["quantity"]) == {"attention"}
-        expected = brute_force(conftest.build_model("olmo"), input_ids[:4], lengths[:4])
+        found = brute_force(conftest.build_model("olmo"), input_ids[:4], lengths[:4])
+        expected = found.swapaxes(1, 2)
         table = frame.set_index(["layer", "head", "group"])["entropy_nats"]
         for index, value in np.ndenumerate(expected):
             assert table[index] == pytest.approx(value, rel=1e-5, abs=1e-6)
         assert len(table) == expected.size
 
 
+def measures_of(*, attention, next_token):
+    return _measured_tables.Measures({}, attention, next_token, memory_norms=np.empty((0, 0)))
+
+
 def test_groups_are_means_over_contiguous_instances():
-    entropies = np.random.default_rng(0).random((2, 4, 12))
-    measures = extract_coefficients.Measures({}, attention=entropies, next_token=entropies[0, 0])
-    rows = list(extract_coefficients.token_entropy_rows(measures, num_groups=3))
+    entropies = np.random.default_rng(0).random((2, 12, 4))
+    measures = measures_of(attention=entropies, next_token=entropies[0, :, 0])
+    rows = list(_measured_tables.token_entropy_rows(measures, num_groups=3))
     for row in rows:
         of = (
-            entropies[0, 0]
+            entropies[0, :, 0]
             if row["quantity"] == "next_token"
-            else entropies[row["layer"], row["head"]]
+            else entropies[row["layer"], :, row["head"]]
         )
         first = row["group"] * 4
         assert row["entropy_nats"] == pytest.approx(of[first : first + 4].mean())
@@ -169,7 +175,7 @@ def test_groups_are_means_over_contiguous_instances():
 
 
 def test_entropies_that_are_not_finite_are_refused():
-    broken = np.full((1, 1, 4), np.nan)
-    measures = extract_coefficients.Measures({}, attention=broken, next_token=None)
+    broken = np.full((1, 4, 1), np.nan)
+    measures = measures_of(attention=broken, next_token=None)
     with pytest.raises(UserError, match="attention entropies are not finite"):
-        list(extract_coefficients.token_entropy_rows(measures, num_groups=2))
+        list(_measured_tables.token_entropy_rows(measures, num_groups=2))
