@@ -10,18 +10,18 @@ import hashlib
 import json
 import mmap
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ke_steps import _provenance
+from ke_steps import _manifests, _provenance, _tokenizers
 from ke_steps._errors import UserError
+from ke_steps._json_files import NOT_JSON
 from ke_steps._tables import write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def save_checkpoint(
@@ -43,11 +43,11 @@ def save_checkpoint(
     """
     from ke_steps._feed_forward import describe
 
-    directory = clear_directory(manifest)
-    save_weights(model, directory)
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(tokenizer_directory / name, directory / name)
-    write_manifest(manifest, step=step, source=source, sizes=describe(model))
+    with replacing(manifest) as directory:
+        save_weights(model, directory)
+        for name in _tokenizers.FILES:
+            shutil.copyfile(tokenizer_directory / name, directory / name)
+        write_manifest(manifest, step=step, source=source, sizes=describe(model))
 
 
 def save_weights(model: PreTrainedModel, directory: Path) -> None:
@@ -58,15 +58,24 @@ def save_weights(model: PreTrainedModel, directory: Path) -> None:
         shutil.copymode(directory / "config.json", path)
 
 
-def clear_directory(manifest: Path) -> Path:
-    """Return the manifest's directory, made if needed and rid of an earlier checkpoint's files."""
+@contextmanager
+def replacing(manifest: Path) -> Iterator[Path]:
+    """Yield the manifest's directory, rid of an earlier checkpoint; an error rids it of the new."""
     directory = manifest.parent
     directory.mkdir(parents=True, exist_ok=True)
+    _clear(manifest)
+    try:
+        yield directory
+    except BaseException:
+        _clear(manifest)
+        raise
+
+
+def _clear(manifest: Path) -> None:
     manifest.unlink(missing_ok=True)
     for pattern in ("*.json", "*.safetensors"):
-        for path in directory.glob(pattern):
+        for path in manifest.parent.glob(pattern):
             path.unlink()
-    return directory
 
 
 def write_manifest(
@@ -92,33 +101,20 @@ def write_manifest(
             **sizes,
             "source": dict(source),
             "tensors": describe_tensors(weights),
-            "files": {
-                path.name: {
-                    "size_bytes": path.stat().st_size,
-                    "sha256": _provenance.hash_file(path),
-                }
-                for path in files
-            },
+            "files": _manifests.describe_files(files),
             "provenance": _provenance.current(),
         },
     )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's manifest and check that its files are there at their recorded sizes."""
-    try:
-        manifest = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable manifest ({error})") from error
-    if not isinstance(manifest, dict) or manifest.get("kind") != "checkpoint":
-        raise UserError(f"{path}: not the manifest of a checkpoint")
-    for name, file in manifest["files"].items():
-        beside = path.parent / name
-        if not beside.is_file():
-            raise UserError(f"{path}: lists {name}, which is missing; make the checkpoint again")
-        if beside.stat().st_size != file["size_bytes"]:
-            raise UserError(f"{path}: {name} has changed since; make the checkpoint again")
-    return manifest
+    """Read a checkpoint's manifest; its weights are not read (see ``_manifests``)."""
+    return _manifests.read_manifest(path, "checkpoint")
+
+
+def has_diverged(path: Path) -> bool:
+    """Tell whether a checkpoint is what a training that diverged left, by its manifest."""
+    return read_manifest(path)["source"].get("diverged_at_step") is not None
 
 
 def describe_tensors(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
@@ -156,15 +152,18 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
         size = path.stat().st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8 + length or length < 2:
-            raise UserError(f"{path}: truncated, or not a safetensors file")
+            raise UserError(f"{path}: truncated, or not a safetensors file; get it again")
         try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise UserError(f"{path}: not a safetensors file ({error})") from error
-    header.pop("__metadata__", None)
-    data_bytes = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+            header = dict(json.loads(file.read(length)))
+            header.pop("__metadata__", None)
+            ends = [int(entry["data_offsets"][1]) for entry in header.values()]
+        except (*NOT_JSON, LookupError, TypeError, AttributeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"{path}: not a safetensors file ({reason}); get it again") from error
+    data_bytes = max(ends, default=0)
     if data_bytes != size - 8 - length:
         raise UserError(
-            f"{path}: truncated: {size - 8 - length} bytes of tensors, its header says {data_bytes}"
+            f"{path}: truncated: {size - 8 - length} bytes of tensors, its header says"
+            f" {data_bytes}; get it again"
         )
     return header, 8 + length

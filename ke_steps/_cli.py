@@ -2,7 +2,10 @@
 
 A keyword of type ``Path`` becomes a required ``--keyword``, ``Path | None`` an optional one, and
 ``list[Path]`` one that takes several; ``settings`` takes canonical JSON. ``output`` and keywords
-that begin with ``output_`` are written, all others are read. A ``UserError`` ends in one line.
+that begin with ``output_`` are written, all others are read.
+
+``--record`` writes the job record last, ``--time-limit-minutes`` ends a step that hangs; how a step
+ends in one line is told in ``_endings``. An input that is not what its job wrote is refused.
 
 Where a step reads more files than a command line can hold, a ``list[Path]`` takes a pattern such as
 ``results/fit_decay/{runs}/decay.parquet``, filled in with each of ``settings.places["runs"]``.
@@ -11,38 +14,40 @@ Where a step reads more files than a command line can hold, a ``list[Path]`` tak
 from __future__ import annotations
 
 import argparse
-import json
+import glob
 import os
 import platform
 import re
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ke_steps import _provenance, _usage
+from ke_steps import _endings, _integrity, _provenance, _tables, _usage
 from ke_steps._errors import UserError
 
 
 def main(run: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run the step, write its job record; refusals are one line, exit 1."""
+    """Parse the command line, run the step, write its job record."""
     hints = typing.get_type_hints(run)
     hints.pop("return", None)
     step = Path(sys.modules[run.__module__].__file__ or run.__module__).stem
     parsed = vars(_parser(step, run, hints).parse_args(arguments))
-    record = parsed.pop("record")
-    try:
+    record, minutes = parsed.pop("record"), parsed.pop("time_limit_minutes")
+    outputs = _flatten({name: value for name, value in parsed.items() if _is_output(name)})
+    job = _endings.Job(step, parsed["settings"], next(iter(outputs.values()), Path()), minutes)
+    with _endings.in_one_line(job):
         parsed["settings"] = _read_settings(hints["settings"], parsed["settings"])
         places = getattr(parsed["settings"], "places", {})
         for name, hint in hints.items():
             if hint == list[Path]:
                 parsed[name] = [file for path in parsed[name] for file in _fill_in(path, places)]
         _run(run, step, parsed, record)
-    except UserError as error:
-        sys.exit(f"{step}: {error}")
+        _leave()
 
 
 def _parser(step: str, run: Callable[..., None], hints: dict[str, Any]) -> argparse.ArgumentParser:
@@ -56,6 +61,7 @@ def _parser(step: str, run: Callable[..., None], hints: dict[str, Any]) -> argpa
         else:
             parser.add_argument(flag, type=Path, required=hint is Path, metavar="PATH")
     parser.add_argument("--record", type=Path, help="where to write the job record (JSON)")
+    parser.add_argument("--time-limit-minutes", type=int, help="end the job when it takes longer")
     return parser
 
 
@@ -90,23 +96,47 @@ def _run(
     for name, path in inputs.items():
         if not path.is_file():
             raise UserError(f"--{name.replace('_', '-')}: no such file: {path}")
-    for path in outputs.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    is_first = os.environ.get("RANK", "0") == "0"
     settings = keywords["settings"].model_dump(mode="json")
     with _usage.watching() as usage, _provenance.recording(step, settings, inputs):
-        run(**keywords)
+        _integrity.refuse_changed(inputs, _provenance.current()["inputs"], record)
+        with _whole_or_none(outputs.values(), record) if is_first else nullcontext():
+            run(**keywords)
         provenance = _provenance.current()
-    if record is not None and os.environ.get("RANK", "0") == "0":
-        job = (
-            provenance
-            | usage.summary()
-            | {
-                "outputs": {str(path): _provenance.hash_file(path) for path in outputs.values()},
-                "host": platform.node(),
-            }
-        )
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(job, indent=1, sort_keys=True) + "\n")
+    if record is not None and is_first:
+        hashes = {str(path): _provenance.hash_file(path) for path in outputs.values()}
+        job = {"outputs": hashes, "host": platform.node()}
+        _tables.write_json(record, provenance | usage.summary() | job)
+
+
+@contextmanager
+def _whole_or_none(outputs: Collection[Path], record: Path | None) -> Iterator[None]:
+    """Clear the way for a job's outputs; when it fails, remove those that were not there before.
+
+    What a killed job left is removed, and the record of an earlier one: without a record an output
+    is not checked, so that none may describe what is about to be replaced.
+    """
+    for path in (*outputs, *([record] if record else [])):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+            partial.unlink()
+    if record is not None:
+        record.unlink(missing_ok=True)
+    new = [path for path in outputs if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _leave() -> None:
+    """Part from the job's other ranks, where the step has met them."""
+    if "torch" in sys.modules and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from ke_steps import _ranks
+
+        _ranks.leave()
 
 
 def _flatten(keywords: dict[str, Any]) -> dict[str, Path]:

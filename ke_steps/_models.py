@@ -7,12 +7,11 @@ from pathlib import Path
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from ke_steps import _checkpoints, _provenance, _ranks
+from ke_steps import _manifests, _provenance, _ranks
 from ke_steps._errors import UserError
 from ke_steps._families import read_family
 from ke_steps._feed_forward import feed_forward
@@ -58,9 +57,9 @@ def read_config(directory: Path) -> PreTrainedConfig:
     read_family(path)
     try:
         return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except StrictDataclassError as error:
+    except Exception as error:  # whatever a foreign value leads to in the library's own code
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a readable model config ({reason})") from error
+        raise UserError(f"{path}: not a readable model config ({reason}); get it again") from error
 
 
 def load_model(
@@ -82,7 +81,8 @@ def load_model(
     Raises:
         UserError: unknown architecture, damaged checkpoint, or an intervention that does not fit.
     """
-    _checkpoints.read_manifest(checkpoint)
+    if _ranks.is_first():
+        _manifests.verify_weights(checkpoint)
     directory = checkpoint.parent
     config = read_config(directory)
     model = AutoModelForCausalLM.from_pretrained(

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
-PLUMBING = frozenset({"settings", "_cli", "_errors", "_provenance", "_usage", "study"})
+PLUMBING = frozenset(
+    {"settings", "_cli", "_endings", "_errors", "_integrity", "_provenance", "_usage", "study"}
+)
 """Modules left out of a digest: a step depends on them only through the settings it is given."""
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "pandas", "pyarrow", "numpy")

@@ -65,10 +65,21 @@ def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
         table = pq.read_table(path, partitioning=None)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a readable Parquet file ({reason})") from error
+        raise UserError(f"{path}: not a readable Parquet file ({reason}); make it again") from error
     if schema is not None and not table.schema.equals(schema, check_metadata=False):
-        raise UserError(f"{path}: columns are {table.schema.names}, expected {schema.names}")
+        raise UserError(f"{path}: {_difference(table.schema, schema)}; make it again")
     return table
+
+
+def _difference(found: pa.Schema, expected: pa.Schema) -> str:
+    if found.names != expected.names:
+        return f"columns are {found.names}, expected {expected.names}"
+    wrong = [
+        f"{theirs.name}: {theirs.type} instead of {ours.type}"
+        for theirs, ours in zip(found, expected, strict=True)
+        if not theirs.equals(ours)
+    ]
+    return f"has other columns: {', '.join(wrong)}"
 
 
 def read_frame(path: Path, schema: pa.Schema | None = None) -> pd.DataFrame:

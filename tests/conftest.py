@@ -10,7 +10,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ke_steps import _checkpoints, _models, _schemas, _tables
+from ke_steps import _checkpoints, _manifests, _models, _schemas, _tables, _tokenizers
 
 torch.set_num_threads(1)
 
@@ -130,6 +130,13 @@ def build_sequences(path, num_sequences=8, sequence_length_tokens=16, *, seed=0,
     return path
 
 
+def pytest_collection_modifyitems(items):
+    """Keep on one worker the tests of a file, which share its fixtures, and those of one study."""
+    for item in items:
+        group = "smoke" if "finished_smoke" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """Return the manifest of a two-layer random OLMo checkpoint with a tokenizer."""
@@ -141,7 +148,8 @@ def tokenizer_manifest(tmp_path_factory):
     """Return the manifest of the tiny tokenizer, as ``--tokenizer`` takes it."""
     directory = build_tokenizer(tmp_path_factory.mktemp("tokenizers") / "tiny")
     manifest = directory / "manifest.json"
-    _tables.write_json(manifest, {"kind": "tokenizer"})
+    files = _manifests.describe_files(directory / name for name in _tokenizers.FILES)
+    _tables.write_json(manifest, {"kind": "tokenizer", "files": files})
     return manifest
 
 

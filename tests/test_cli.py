@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ke_steps import _cli, _provenance, _statistics
+from ke_steps import _cli, _provenance, _ranks, _statistics
 from ke_steps._errors import UserError
 from ke_steps.settings import Resuscitate
 
@@ -72,6 +72,37 @@ def test_bad_call_is_one_line(tmp_path, source, change, line):
         _cli.main(run, [part for pair in (arguments | change).items() for part in pair])
     assert str(end.value) == f"_statistics: {line}"
     assert not (tmp_path / "o").exists()
+
+
+def test_only_the_first_rank_writes_a_record_and_clears_the_way(tmp_path, source, monkeypatch):
+    record, left = tmp_path / "record.json", tmp_path / ".o.1.partial"
+    call = ["--source", str(source), "--settings", SETTINGS, "--output", str(tmp_path / "o")]
+    call += ["--record", str(record)]
+    for rank in ("1", "0"):
+        left.write_text("half")
+        monkeypatch.setenv("RANK", rank)
+        _cli.main(run, call)
+        assert (record.exists(), left.exists()) == (rank == "0", rank != "0")
+
+
+def test_ranks_part_at_the_end(tmp_path, source, monkeypatch):
+    parted = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(_ranks, "leave", lambda: parted.append(1))
+    _cli.main(
+        run, ["--source", str(source), "--settings", SETTINGS, "--output", str(tmp_path / "o")]
+    )
+    assert parted == [1]
+
+
+def test_a_failed_job_keeps_what_was_there_before(tmp_path, source):
+    (tmp_path / "o").write_text("old")
+    source.write_text("bad")
+    with pytest.raises(SystemExit):
+        _cli.main(
+            run, ["--source", str(source), "--settings", SETTINGS, "--output", str(tmp_path / "o")]
+        )
+    assert (tmp_path / "o").read_text() == "old"
 
 
 def test_refusal_is_one_line(tmp_path, source):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ke_steps import _models, temper_attention
+from ke_steps import _manifests, _models, temper_attention
 from ke_steps._errors import UserError
 from ke_steps._interventions import write_intervention
 from ke_steps.settings import TemperAttention
@@ -105,8 +105,10 @@ def test_a_cap_that_config_leaves_out_is_known(tmp_path):
     path = manifest.parent / "config.json"
     config = json.loads(path.read_text())
     del config["attn_logit_softcapping"]
-    text = json.dumps(config)
-    path.write_text(text + " " * (len(path.read_bytes()) - len(text)))
+    path.write_text(json.dumps(config))
+    described = json.loads(manifest.read_text())
+    files = _manifests.describe_files(path.parent / name for name in described["files"])
+    manifest.write_text(json.dumps(described | {"files": files}))
     with pytest.raises(UserError, match=r"attn_logit_softcapping 50\.0"):
         temper(manifest, tmp_path / "other.safetensors", 2.0)
 
