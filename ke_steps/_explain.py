@@ -7,6 +7,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ke_steps.settings import NAME_PATTERN, RESULTS_PATTERN
+
+PATTERNS = {
+    NAME_PATTERN: "a letter or digit, then letters, digits, '.', '_' and '-'",
+    RESULTS_PATTERN: "letters, digits, '.', '_', '-' and '/'",
+}
+"""What the patterns of names mean."""
+
 
 def explain(error: ValidationError, schema: dict[str, Any]) -> list[str]:
     """Return one line ``key: what is wrong; what would be right`` per fault."""
@@ -15,7 +23,7 @@ def explain(error: ValidationError, schema: dict[str, Any]) -> list[str]:
 
 def _explain(fault: Any, schema: dict[str, Any]) -> str:
     node, keys = _walk(fault["loc"], schema)
-    key = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in keys).lstrip(".") or "config"
+    key = "".join(map(_written, keys)).lstrip(".") or "config"
     match fault["type"]:
         case "extra_forbidden":
             valid = sorted(node.get("properties", {}))
@@ -33,8 +41,21 @@ def _explain(fault: Any, schema: dict[str, Any]) -> str:
                 f"{key}.kind: got {fault['ctx']['tag']!r}; valid kinds: {', '.join(_kinds(node))}"
             )
         case _:
-            message = fault["msg"].replace("Input should", "should")
-            return f"{key}: got {fault['input']!r}; {message}"
+            return f"{key}: got {fault['input']!r}; {_wish(fault)}"
+
+
+def _wish(fault: Any) -> str:
+    """Return what a value should be."""
+    pattern = fault.get("ctx", {}).get("pattern")
+    if pattern in PATTERNS:
+        return f"should be {PATTERNS[pattern]} (pattern {pattern})"
+    return fault["msg"].replace("Input should", "should")
+
+
+def _written(key: int | str) -> str:
+    if isinstance(key, int):
+        return f"[{key}]"
+    return f".{key if key.isprintable() else repr(key)}"
 
 
 def _walk(

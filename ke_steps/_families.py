@@ -12,13 +12,13 @@ This module reads ``config.json`` and imports neither torch nor transformers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ke_steps._errors import UserError
+from ke_steps._json_files import read_object
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def find_family(architecture: str | None, *, where: str) -> Family:
     Raises:
         UserError: the architecture is unknown.
     """
-    if architecture not in _FAMILIES:
+    if not isinstance(architecture, str) or architecture not in _FAMILIES:
         raise UserError(
             f"{where}: architecture {architecture!r} is unknown, known are {', '.join(_FAMILIES)}"
         )
@@ -106,18 +106,43 @@ def read_family(path: Path) -> tuple[Family, dict[str, Any]]:
     Raises:
         UserError: unreadable, of an unknown architecture, or of another family's model type.
     """
-    try:
-        config = json.loads(path.read_text())
-        architecture = (config.get("architectures") or [None])[0]
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not a readable model config ({error})") from error
-    family = find_family(architecture, where=str(path))
+    config = read_object(path, "model config")
+    architectures = config.get("architectures") or [None]
+    if not isinstance(architectures, list):
+        raise UserError(f"{path}: architectures is {architectures!r}, expected a list of one name")
+    family = find_family(architectures[0], where=str(path))
     if config.get("model_type") != family.model_type:
         raise UserError(
-            f"{path}: model_type {config.get('model_type')!r} does not belong to {architecture},"
-            f" expected {family.model_type!r}"
+            f"{path}: model_type {config.get('model_type')!r} does not belong to"
+            f" {architectures[0]}, expected {family.model_type!r}"
+        )
+    if config.get("quantization_config"):
+        raise UserError(
+            f"{path}: the weights are quantised (quantization_config), which is not read; take the"
+            " model in fp32, fp16 or bf16, or as GGUF"
         )
     return family, config
+
+
+def is_native_olmo(directory: Path) -> bool:
+    """Return whether a folder holds a checkpoint in OLMo's own format (see ``_native_olmo``)."""
+    config = directory / "config.json"
+    if not config.is_file():
+        return (directory / "config.yaml").is_file()
+    return bool(read_object(config, "model config").get("model_type") == "hf_olmo")
+
+
+def num_positions(directory: Path) -> int | None:
+    """Return how many positions the model in a folder has.
+
+    None where there is no model, as with the nursery's tokenizer, or its config does not say.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        return None
+    _, config = read_family(path)
+    positions = config.get("max_position_embeddings", config.get("n_positions"))
+    return positions if isinstance(positions, int) else None
 
 
 def refuse_query_scaling(family: Family, config: Mapping[str, Any], *, where: str) -> None:

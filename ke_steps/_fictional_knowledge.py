@@ -7,27 +7,29 @@ probe kinds memorization (``mem_…``), semantic (``gen_…``) and compositional
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from ke_steps._errors import UserError
+from ke_steps._json_files import read_json
 from ke_steps._passages import Passage, Probe
 
 PREFIXES = {"memorization": "mem", "semantic": "gen", "compositional": "hard_gen"}
 
 
-def _refuse_blank_edges(text: str) -> str:
+def _refuse_unclean(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty")
     if text != text.strip():
         raise ValueError(f"begins or ends in white space: {text!r}")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("is not valid Unicode, it holds half a surrogate pair")
     return text
 
 
-Text = Annotated[str, AfterValidator(_refuse_blank_edges)]
+Text = Annotated[str, AfterValidator(_refuse_unclean)]
 Texts = Annotated[list[Text], Field(min_length=1)]
 
 
@@ -81,12 +83,7 @@ def read_passages(path: Path, num_passages: int, setting: str) -> list[Passage]:
 
 
 def _read_list(path: Path) -> list[Any]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON in UTF-8 ({error})") from error
+    entries = read_json(path, "JSON file in UTF-8")
     if not isinstance(entries, list):
         raise UserError(f"{path}: not a JSON list of passages")
     return entries

@@ -1,4 +1,4 @@
-"""Local files that a study names and that are not there."""
+"""Local files that a study names and that are not there, or no use."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ke_steps._local_models import unusable_models
 from ke_steps.settings import (
     Corpus,
-    DirectorySource,
     FictionalKnowledge,
-    GgufSource,
     LocalText,
     TokenFileText,
 )
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def missing_files(study: Study) -> Iterator[tuple[str, str]]:
-    """Yield (key, what is wrong) for every file or directory that is not there."""
+    """Yield (key, what is wrong) for every file that is not there and every useless checkpoint."""
     for name, corpus in study.corpora.items():
         for key, path in _files_of(corpus):
             if not Path(path).is_file():
@@ -29,12 +28,7 @@ def missing_files(study: Study) -> Iterator[tuple[str, str]]:
         for key in ("paraphrase_path", "once_path"):
             if not Path(getattr(source, key)).is_file():
                 yield f"knowledge.source.{key}", f"no such file: {getattr(source, key)}"
-    for name, model in study.models.items():
-        if isinstance(model.source, DirectorySource | GgufSource):
-            for step in model.steps:
-                path = model.source.path.replace("{step}", str(step))
-                if not Path(path).exists():
-                    yield f"models.{name}.source.path", f"no such file or directory: {path}"
+    yield from unusable_models(study)
 
 
 def _files_of(corpus: Corpus) -> Iterator[tuple[str, str]]:

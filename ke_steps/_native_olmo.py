@@ -9,7 +9,6 @@ frequencies pair the same dimensions in both formats, so that no rows are permut
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 from transformers import OlmoConfig
 
 from ke_steps._errors import UserError
+from ke_steps._json_files import NOT_JSON, read_object
 from ke_steps._weight_files import WEIGHTS
 
 TOP_NAMES = {
@@ -46,17 +46,6 @@ SUPPORTED = {
     "scale_logits": False,
 }
 """What ``OlmoForCausalLM`` computes; with another value the same weights mean another model."""
-
-
-def is_native(directory: Path) -> bool:
-    """Return whether a folder holds a checkpoint in OLMo's own format."""
-    config = directory / "config.json"
-    if not config.is_file():
-        return (directory / "config.yaml").is_file()
-    try:
-        return json.loads(config.read_text()).get("model_type") == "hf_olmo"
-    except (ValueError, AttributeError):
-        return False  # no config of any format; whoever reads it next says so
 
 
 def read_config(directory: Path) -> OlmoConfig:
@@ -101,11 +90,10 @@ def _read_native(directory: Path) -> tuple[Path, Mapping[str, Any]]:
     path = directory / "config.json"
     try:
         if path.is_file():
-            native = json.loads(path.read_text())
-        else:
-            path = directory / "config.yaml"
-            native = yaml.safe_load(path.read_text())["model"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+            return path, read_object(path, "OLMo config")
+        path = directory / "config.yaml"
+        native = yaml.safe_load(path.read_text())["model"]
+    except (OSError, *NOT_JSON, yaml.YAMLError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a readable OLMo config ({reason})") from error
     if not isinstance(native, dict):

@@ -1,12 +1,10 @@
 """Cloze probes: how likely a model finds the target after the input.
 
-The text of a probe is ``"{input} {target}"``, tokenised without special tokens; its target span
-starts at len(tokenise(input)), as in the reference (FACTS, section 3).
+How a probe becomes tokens is told in ``encode_probes``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,48 +12,43 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedModel
 
-from ke_steps._errors import UserError
 from ke_steps._scoring import Span, score_spans
-from ke_steps._tokenizers import Tokenizer
 
 BATCH_SIZE_SEQUENCES = 32
 REFERENCE_BATCH_SIZE = 16
 """``device_eval_batch_size`` of the reference."""
 
 
-def encode_probes(tokenizer: Tokenizer, probes: pd.DataFrame) -> list[Span]:
-    """Tokenise probes, a frame of ``_schemas.PROBES``.
-
-    Raises:
-        UserError: a probe has no token before or in its target.
-    """
-    inputs = tokenizer.encode_batch(probes["input"].tolist())
-    texts = tokenizer.encode_batch((probes["input"] + " " + probes["target"]).tolist())
-    spans = [Span(text, len(before)) for text, before in zip(texts, inputs, strict=True)]
-    for probe_id, span in zip(probes["probe_id"], spans, strict=True):
-        if span.start < 1 or span.start >= len(span.token_ids):
-            raise UserError(
-                f"probe {probe_id}: {len(span.token_ids)} tokens, of which {span.start} are its"
-                " input: input and target need at least one token each"
-            )
-    return spans
+def read_spans(encoded: pd.DataFrame) -> list[Span]:
+    """Return the spans of a frame of ``_schemas.ENCODED_PROBES``."""
+    return [
+        Span(token_ids, int(start))
+        for token_ids, start in zip(encoded["token_ids"], encoded["target_start"], strict=True)
+    ]
 
 
 def score_probes(
     model: PreTrainedModel,
     probes: pd.DataFrame,
-    spans: Sequence[Span],
     *,
     precision: Literal["fp32", "bf16"],
+    allow_nan: bool = False,
 ) -> pd.DataFrame:
-    """Score probes in one pass; log probabilities are in nats, summed in fp64.
+    """Score probes, a frame of ``_schemas.ENCODED_PROBES``; log probabilities are in nats.
+
+    With ``allow_nan`` they may be no numbers, as those of a model that diverged.
 
     Returns:
         The columns of ``_schemas.PROBE_SCORES`` that belong to a probe, in the order of ``probes``.
         ``exact_match``: each target token is the likeliest one after the true text before it.
     """
+    spans = read_spans(probes)
     scores = score_spans(
-        model, spans, batch_size_sequences=BATCH_SIZE_SEQUENCES, precision=precision
+        model,
+        spans,
+        batch_size_sequences=BATCH_SIZE_SEQUENCES,
+        precision=precision,
+        allow_nan=allow_nan,
     )
     sums = np.array([s.log_probabilities.sum(dtype=np.float64) for s in scores])
     num_targets = np.array([len(s.log_probabilities) for s in scores])

@@ -25,9 +25,10 @@ def read_sequences(path: Path, *, vocab_size: int) -> NDArray[np.int32]:
         raise UserError(f"{path}: holds no sequence")
     column = table.column("input_ids").combine_chunks()
     tokens: NDArray[np.int32] = column.flatten().to_numpy().reshape(-1, length)
-    if int(tokens.max()) >= vocab_size:
-        raise UserError(
-            f"{path}: token id {tokens.max()} is outside the model's vocabulary of {vocab_size};"
-            " was it made with another tokenizer?"
-        )
+    for extreme in (int(tokens.max()), int(tokens.min())):
+        if not 0 <= extreme < vocab_size:
+            raise UserError(
+                f"{path}: token id {extreme} is outside the model's vocabulary of {vocab_size};"
+                " was it made with another tokenizer?"
+            )
     return tokens

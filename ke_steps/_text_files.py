@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ke_steps._documents import TextDocument
 from ke_steps._errors import UserError
+from ke_steps._json_files import NOT_JSON
 
 Reader = Callable[[Path, str], Iterator[tuple[int, str]]]
 """Yields the line where a document begins, and its text."""
@@ -89,7 +90,7 @@ def _open_text(path: Path) -> TextIO:
 def _parse(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except NOT_JSON as error:
         raise UserError(f"{where}: not JSON ({error})") from error
     if not isinstance(row, dict):
         raise UserError(f"{where}: not a JSON object")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import tokenizers
 
+from ke_steps import _manifests
 from ke_steps._errors import UserError
+from ke_steps._json_files import read_object
+
+FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,37 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     """Load ``tokenizer.json`` and the special tokens named in ``tokenizer_config.json``.
 
     Padding falls back to the end-of-text token, which is never scored.
+
+    Raises:
+        UserError: a file is missing, unreadable, or not what the manifest beside it says, or no
+            end-of-text token is named.
     """
-    path = directory / "tokenizer.json"
+    _manifests.verify_descriptions(directory)
+    path, config_path = (directory / name for name in FILES)
     if not path.is_file():
         raise UserError(f"{directory}: tokenizer.json is missing (a fast tokenizer is needed)")
-    backend = tokenizers.Tokenizer.from_file(str(path))
+    backend = _read_backend(path)
     backend.no_padding()
     backend.no_truncation()
     backend.encode_special_tokens = (
         True  # a text that spells out "<|endoftext|>" does not end there
     )
-    config = json.loads((directory / "tokenizer_config.json").read_text())
+    config = read_object(config_path)
     eos = _token_id(backend, config.get("eos_token"))
     if eos is None:
-        raise UserError(f"{directory}/tokenizer_config.json: eos_token is missing or unknown")
+        raise UserError(
+            f"{config_path}: eos_token is missing or unknown: name the token that ends a text"
+        )
     pad = _token_id(backend, config.get("pad_token"))
     return Tokenizer(backend, eos, eos if pad is None else pad)
+
+
+def _read_backend(path: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more specific
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: not a readable tokenizer ({reason}); get it again") from error
 
 
 def _token_id(backend: tokenizers.Tokenizer, token: object) -> int | None:

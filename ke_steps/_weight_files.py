@@ -35,4 +35,4 @@ def choose_weights(names: Iterable[str], *, where: str) -> list[str]:
             f" it: safetensors.torch.save_file(torch.load('{pickles[0]}', weights_only=True),"
             f" '{WEIGHTS}')"
         )
-    raise UserError(f"{where}: neither {WEIGHTS} nor {INDEX}")
+    raise UserError(f"{where}: neither {WEIGHTS} nor {INDEX}: get the weights as safetensors")

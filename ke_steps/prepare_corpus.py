@@ -27,6 +27,7 @@ from typing import assert_never
 
 from ke_steps import (
     _cli,
+    _families,
     _packing,
     _provenance,
     _schemas,
@@ -95,10 +96,21 @@ def _local_documents(source: LocalText) -> Iterator[TextDocument]:
     return texts
 
 
+def refuse_too_long(sequence_length_tokens: int, model_directory: Path) -> None:
+    """Refuse sequences of more tokens than the model beside the tokenizer has positions."""
+    positions = _families.num_positions(model_directory)
+    if positions is not None and sequence_length_tokens > positions:
+        raise UserError(
+            f"corpora.<name>.sequence_length_tokens: {sequence_length_tokens} exceeds the"
+            f" {positions} positions of {model_directory / 'config.json'}; lower it"
+        )
+
+
 def run(*, tokenizer: Path, output: Path, output_documents: Path, settings: PrepareCorpus) -> None:
     """Write one corpus, and what it is made of."""
     loaded = load_tokenizer(tokenizer.parent)
     length = settings.sequence_length_tokens
+    refuse_too_long(length, tokenizer.parent)
     skip, num = settings.skip_sequences, settings.num_sequences
     table = _packing.DocumentTable(skip * length, num * length)
     packed = _packing.pack(table.watch(read_documents(settings, loaded)), length)

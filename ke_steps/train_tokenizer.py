@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ke_steps import _cli, _provenance, _tables, _world
+from ke_steps import _cli, _manifests, _provenance, _tables, _world
 from ke_steps._errors import UserError
 from ke_steps.settings import TrainWorldTokenizer
 
@@ -83,13 +83,7 @@ def _write_directory(manifest: Path, tokenizer: Tokenizer, vocab_size: int) -> N
             "kind": "tokenizer",
             "vocab_size": vocab_size,
             "provenance": _provenance.current(),
-            "files": {
-                path.name: {
-                    "size_bytes": path.stat().st_size,
-                    "sha256": _provenance.hash_file(path),
-                }
-                for path in files
-            },
+            "files": _manifests.describe_files(files),
         },
     )
 

@@ -14,7 +14,7 @@ from ke_steps.study import Study, read_study
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-REMOVE = object()
+REMOVE = "(removed)"
 
 
 def changed(path: str, value: object) -> dict:
@@ -142,7 +142,46 @@ WRONG = [
     ("extract_coefficients/num_attention_sequences", 10, ["num_groups 16 must divide"]),
     ("extract_coefficients/num_attention_sequences", 512, ["512 exceeds num_sequences 256"]),
     ("extract_coefficients/num_attribution_sequences", 24, ["num_groups 16 must divide"]),
+    ("extract_coefficients/num_shards", 3, ["num_shards 3 must divide num_groups 16"]),
+    ("extract_coefficients/num_shards", 16, ["batch_size_sequences 32 must divide the 16"]),
     ("extract_coefficients/relu_gate", "both", ["extract_coefficients.relu_gate: got 'both'"]),
+    ("cluster", {"partition": "a"}, ["cluster.partition: unknown key", "cpu_partition"]),
+    ("cluster", {"sharding": "zero"}, ["cluster.sharding: got 'zero'", "'ddp' or 'fsdp'"]),
+    ("cluster", {"account": "a; id"}, ["cluster.account: got 'a; id'", "pattern"]),
+    ("cluster", {"gpu_model": "a100:2"}, ["cluster.gpu_model: got 'a100:2'", "pattern"]),
+    (
+        "cluster",
+        {"local_rules": ["fetch_checkpoints"]},
+        [
+            "cluster.local_rules[0]: no rule 'fetch_checkpoints'; did you mean 'fetch_checkpoint'?",
+            "summarize",
+        ],
+    ),
+    (
+        "cluster",
+        {"jobs": {"inject_knowlege": {}}},
+        [
+            "cluster.jobs.inject_knowlege: unknown key; did you mean 'inject_knowledge'?",
+            "fit_decay",
+        ],
+    ),
+    ("cluster", {"jobs": {"summarize": {"num_gpus": 1}}}, ["summarize.num_gpus: unknown key"]),
+    (
+        "cluster",
+        {"jobs": {"describe_memories": {"num_gpus": 2}}},
+        ["cluster.jobs.describe_memories.num_gpus: got 2", "less than or equal to 1"],
+    ),
+    ("cluster", {"jobs": {"summarize": {"memory_gb": 0}}}, ["summarize.memory_gb: got 0"]),
+    (
+        "cluster",
+        {"jobs": {"inject_knowledge": {"num_gpus": 5}}},
+        ["cluster.jobs.inject_knowledge.num_gpus: 5 GPUs", "12", "recipes.baseline.batch_size"],
+    ),
+    (
+        "cluster",
+        {"jobs": {"pretrain_nursery": {"num_gpus": 3}}},
+        ["cluster.jobs.pretrain_nursery.num_gpus: 3 GPUs", "32", "pretrain_nursery.batch_size"],
+    ),
     ("evaluate_novelty/corpora", ["c4"], ["evaluate_novelty.corpora: no corpus 'c4'"]),
     ("recipes/baseline/micro_batch_size_sequences", 5, ["recipes.baseline", "must divide"]),
     ("recipes/baseline/num_steps", 6.5, ["recipes.baseline.num_steps: got 6.5"]),
@@ -217,7 +256,8 @@ def test_settings_of_a_job_hold_only_what_it_depends_on():
         "seed": 1,
     }
     assert settings_for(study, "prepare_corpus", wildcards)["skip_sequences"] == 12800
-    assert "other_corpora" not in settings_for(study, "extract_coefficients", wildcards)
+    of_extraction = settings_for(study, "extract_coefficients", wildcards)
+    assert not {"other_corpora", "num_shards"} & set(of_extraction)
 
 
 def test_scopes_limit_variants_and_recipes():
@@ -244,7 +284,7 @@ def test_every_job_accepts_its_own_settings():
     study["fit_decay"] = {"num_bootstrap": 100, "confidence": 0.95, "seed": 0}
     study = read_study(study)
     wildcards = {"model": "nursery", "step": "0"}
-    wildcards |= {"recipe": "baseline", "seed": "1", "corpus": "held_out"}
+    wildcards |= {"recipe": "baseline", "seed": "1", "corpus": "held_out", "shard": "0"}
     for step, received in {
         "train_tokenizer": classes.TrainWorldTokenizer,
         "pretrain_nursery": classes.PretrainNursery,
@@ -252,6 +292,8 @@ def test_every_job_accepts_its_own_settings():
         "prepare_knowledge": classes.PrepareKnowledge,
         "schedule_injections": classes.ScheduleInjections,
         "extract_coefficients": classes.ExtractCoefficientsJob,
+        "extract_shard": classes.ExtractShardJob,
+        "merge_shards": classes.ExtractCoefficientsJob,
         "aggregate_entropy": classes.AggregateEntropy,
         "resuscitate": classes.Resuscitate,
         "inject_knowledge": classes.InjectKnowledge,

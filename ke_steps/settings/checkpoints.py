@@ -15,6 +15,7 @@ from ke_steps.settings.types import (
     Natural,
     NonNegative,
     Positive,
+    Seed,
     Strict,
 )
 
@@ -109,7 +110,7 @@ class Nursery(Strict):
     warmup_fraction: Fraction
     min_learning_rate_ratio: Fraction
     weight_decay: NonNegative
-    seed: Natural
+    seed: Seed
     num_threads: Count = Field(description="CPU threads; they change rounding, hence a setting")
 
     @model_validator(mode="after")

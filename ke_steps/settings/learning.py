@@ -15,6 +15,7 @@ from ke_steps.settings.types import (
     NonNegative,
     OpenFraction,
     Positive,
+    Seed,
     Strict,
 )
 
@@ -121,6 +122,10 @@ class Recipe(Training, Scope):
     )
 
 
+class EncodeProbes(Strict):
+    """Probes as token ids; there is nothing to set."""
+
+
 class ScheduleInjections(Strict):
     """Which text enters which sequence of which training step."""
 
@@ -135,7 +140,7 @@ class ScheduleInjections(Strict):
 class InjectKnowledge(Training):
     """One training run."""
 
-    seed: Natural
+    seed: Seed
     num_threads: Count
 
 

@@ -21,7 +21,15 @@ def _parse_scientific(value: Any) -> Any:
 def _refuse_traversal(path: str) -> str:
     if ".." in path.split("/"):
         raise ValueError("must not contain '..'")
+    if not path.strip("./"):
+        raise ValueError(f"must be a folder of its own, such as results, got {path!r}")
     return path
+
+
+def _refuse_unprintable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"must not hold line breaks or control characters, got {text!r}")
+    return text
 
 
 def _refuse_place(name: str) -> str:
@@ -30,21 +38,25 @@ def _refuse_place(name: str) -> str:
     return name
 
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+RESULTS_PATTERN = r"^[A-Za-z0-9_./][A-Za-z0-9_./-]*$"
+
 Count = Annotated[int, Field(strict=True, ge=1)]
 Natural = Annotated[int, Field(strict=True, ge=0)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Positive = Annotated[float, BeforeValidator(_parse_scientific), Field(strict=True, gt=0)]
 NonNegative = Annotated[float, BeforeValidator(_parse_scientific), Field(strict=True, ge=0)]
 Fraction = Annotated[float, BeforeValidator(_parse_scientific), Field(strict=True, ge=0, le=1)]
 OpenFraction = Annotated[float, BeforeValidator(_parse_scientific), Field(strict=True, gt=0, lt=1)]
 Name = Annotated[
     str,
-    Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64),
+    Field(strict=True, pattern=NAME_PATTERN, max_length=64),
     AfterValidator(_refuse_place),
 ]
 ResultsPath = Annotated[
-    str, Field(strict=True, pattern=r"^[A-Za-z0-9_./-]+$"), AfterValidator(_refuse_traversal)
+    str, Field(strict=True, pattern=RESULTS_PATTERN), AfterValidator(_refuse_traversal)
 ]
-InputPath = Annotated[str, Field(strict=True, min_length=1)]
+InputPath = Annotated[str, Field(strict=True, min_length=1), AfterValidator(_refuse_unprintable)]
 
 
 class Strict(BaseModel):

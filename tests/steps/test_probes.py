@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ke_steps import _probes, _scoring
+from ke_steps import _probes, _scoring, encode_probes
 from ke_steps._errors import UserError
 from ke_steps._tokenizers import load_tokenizer
 from tests.conftest import PAD_ID, build_model, build_tokenizer
@@ -56,8 +56,9 @@ def naive_row(model, span):
 def test_scores_equal_full_logits(family, tokenizer, probes, monkeypatch):
     monkeypatch.setattr(_scoring, "POSITIONS_PER_HEAD_CALL", 7)
     model = build_model(family)
-    spans = _probes.encode_probes(tokenizer, probes)
-    scores = _probes.score_probes(model, probes, spans, precision="fp32")
+    encoded = encode_probes.encode(tokenizer, probes)
+    spans = _probes.read_spans(encoded)
+    scores = _probes.score_probes(model, encoded, precision="fp32")
     for span, (_, score) in zip(spans, scores.iterrows(), strict=True):
         values, matches = naive_row(model, span)
         assert score["num_target_tokens"] == len(values)
@@ -70,7 +71,7 @@ def test_scores_equal_full_logits(family, tokenizer, probes, monkeypatch):
 
 def test_exact_match_sees_a_model_that_knows(tokenizer, probes):
     model = build_model()
-    span = _probes.encode_probes(tokenizer, probes)[0]
+    span = _probes.read_spans(encode_probes.encode(tokenizer, probes))[0]
     knowing = list(span.token_ids)
     with torch.no_grad():
         for position in range(span.start, len(knowing)):
@@ -108,8 +109,9 @@ def reference_evaluator(model, spans):
 
 def test_reference_scale_equals_the_reference_evaluator(tokenizer, probes):
     model = build_model()
-    spans = _probes.encode_probes(tokenizer, probes)
-    scores = _probes.score_probes(model, probes, spans, precision="fp32")
+    encoded = encode_probes.encode(tokenizer, probes)
+    spans = _probes.read_spans(encoded)
+    scores = _probes.score_probes(model, encoded, precision="fp32")
     for _, group in scores.groupby(["condition", "kind"]):
         expected = reference_evaluator(model, [spans[index] for index in group.index])
         np.testing.assert_allclose(group["log_probability_reference_padded"], expected, atol=1e-5)
@@ -117,9 +119,9 @@ def test_reference_scale_equals_the_reference_evaluator(tokenizer, probes):
 
 def test_probing_changes_neither_mode_nor_random_state(tokenizer, probes):
     model = build_model().train()
-    spans = _probes.encode_probes(tokenizer, probes)
+    encoded = encode_probes.encode(tokenizer, probes)
     state = torch.get_rng_state()
-    _probes.score_probes(model, probes, spans, precision="bf16")
+    _probes.score_probes(model, encoded, precision="bf16")
     assert model.training
     assert torch.equal(state, torch.get_rng_state())
 
@@ -130,4 +132,4 @@ def test_a_probe_without_input_or_target_is_refused(probes, text, target):
     odd = probes.iloc[:3].assign(probe_id=[7, 8, 9])
     odd.loc[1, ["input", "target"]] = [text, target]
     with pytest.raises(UserError, match="probe 8"):
-        _probes.encode_probes(words, odd)
+        encode_probes.encode(words, odd)
