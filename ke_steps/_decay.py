@@ -24,19 +24,24 @@ gradient is then left in the optimiser's momentum."""
 OUTLIER_FACTOR = 1.5
 """Values further than this many interquartile ranges from the quartiles are left out."""
 
+NOTHING = pd.DataFrame(
+    columns=["passage_id", "condition", "train_step", "steps_since", "effectivity", "retained"]
+)
+
 
 def measure(scores: pd.DataFrame, schedule: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure every probe of a run.
 
     Args:
         scores: a frame of ``_schemas.PROBE_SCORES``.
-        schedule: the run's frame of ``_schemas.SCHEDULE``.
+        schedule: the run's frame of ``_schemas.SCHEDULE``. Injections after the last probing do
+            not count: a run that diverged never came to them.
 
     Returns:
         The gains, one row per probe and injection of its passage: passage_id, condition,
         ``effectivity``; and what is retained of them, one row per probe and step from its last
         peak on: passage_id, condition, train_step, ``steps_since``, ``retained``. Outliers and
-        what is retained of no gain are NaN.
+        what is retained of no gain are NaN. No rows if the run came to no injection.
 
     Raises:
         UserError: a passage is not in the schedule, or not probed just before an injection.
@@ -51,6 +56,8 @@ def measure(scores: pd.DataFrame, schedule: pd.DataFrame) -> tuple[pd.DataFrame,
     for key, probes in curves.groupby(level=["passage_id", "condition"]):
         names: dict[str, Any] = dict(zip(("passage_id", "condition"), key, strict=True))
         injected = _injections(schedule, names["passage_id"], steps)
+        if not len(injected):
+            continue
         effectivity, peaks, shares = follow(probes.to_numpy(), steps, injected)
         gains.append(pd.DataFrame({"effectivity": effectivity.ravel()}).assign(**names))
         since = steps - peaks[:, None]
@@ -61,6 +68,8 @@ def measure(scores: pd.DataFrame, schedule: pd.DataFrame) -> tuple[pd.DataFrame,
             "retained": shares[after],
         }
         retained.append(pd.DataFrame(columns).assign(**names))
+    if not gains:
+        return NOTHING, NOTHING
     return (
         _without_outliers(pd.concat(gains, ignore_index=True), "effectivity", ["condition"]),
         _without_outliers(
@@ -106,6 +115,7 @@ def _injections(schedule: pd.DataFrame, passage: int, steps: NDArray[Any]) -> ND
     injected = np.sort(schedule.loc[schedule["passage_id"] == passage, "train_step"].unique())
     if not len(injected):
         raise UserError(f"schedule: passage {passage}, which the probe scores ask for, is missing")
+    injected = injected[injected <= steps[-1]]
     unprobed = set(injected) | {step - 1 for step in injected}
     unprobed -= set(steps)
     if unprobed:

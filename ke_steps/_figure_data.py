@@ -15,7 +15,8 @@ class Tables(NamedTuple):
 
     summary: pd.DataFrame
     correlations: pd.DataFrame
-    curves: pd.DataFrame
+    curves: pd.DataFrame  # of runs that did not diverge, as the summary's and what is retained
+    diverged_curves: pd.DataFrame
     distributions: pd.DataFrame
     rankings: pd.DataFrame
     novelty: pd.DataFrame

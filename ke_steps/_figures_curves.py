@@ -31,6 +31,9 @@ def probe_curves(tables: Tables) -> Figure:
         for axis, condition in zip(row, conditions, strict=True):
             shown = here[here["condition"] == condition]
             _draw_curves(axis, shown, colours)
+            lost = tables.diverged_curves
+            same_run = (lost["model"] == model) & (lost["recipe"] == recipe)
+            _draw_diverged(axis, lost[same_run & (lost["condition"] == condition)], colours)
             injected = shown.loc[shown["moment"] == "after", "train_step"].unique()
             for step in injected:
                 axis.axvline(step, color="#d5d9df", linewidth=0.8, zorder=0)
@@ -51,6 +54,14 @@ def _draw_curves(axis: Axes, curves: pd.DataFrame, colours: dict[int, Any]) -> N
         mean = mean.sort_values(["train_step", "order"])
         label = _style.step_label(step)
         axis.plot(mean["train_step"], mean["performance"], color=colours[step], label=label)
+
+
+def _draw_diverged(axis: Axes, curves: pd.DataFrame, colours: dict[int, Any]) -> None:
+    """Draw every run that diverged by itself, dotted; it has no label and is in no mean."""
+    for step, runs in by_step(curves[curves["variant"] == ORIGINAL]):
+        for _, run in runs.groupby("seed"):
+            x, y = run["train_step"], run["performance"]
+            axis.plot(x, y, ":", color=colours[step], linewidth=1.1)
 
 
 def knowledge_by_injection(tables: Tables) -> Figure:

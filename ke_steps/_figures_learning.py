@@ -90,7 +90,7 @@ def entropy_and_learning(tables: Tables) -> Figure:
 
 
 def _draw_stages(axis: Axes, both: pd.DataFrame, colours: dict[int, Any], *, fitted: bool) -> None:
-    trained = both[both["step"] > 0]
+    trained = both[both["step"] > 0].dropna(subset=["value_x", "value_y"])
     if fitted:
         slope, intercept = np.polyfit(trained["value_x"], trained["value_y"], 1)
         ends = np.array([trained["value_x"].min(), trained["value_x"].max()])

@@ -1,8 +1,9 @@
 """Job records: which jobs led to a report, on what machine, in what time.
 
 The command line of every step writes a record beside the results
-(``<results_dir>/logs/<rule>/….json``): step, code, settings, input hashes, versions, outputs with
-hashes, times, memory. Records are traced backwards by content: a job led to the report when its
+(``<results_dir>/logs/<rule>/…/record.json``): step, code, settings, input hashes, versions, outputs
+with hashes, times, memory; Snakemake its own measure of the job's processes beside that
+(``benchmark.jsonl``). Records are traced backwards by content: a job led to the report when its
 output, still on disk as recorded, is an input of the report or of a job that led to it.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ke_steps._errors import UserError
-from ke_steps._identity import corpus_of, identify
+from ke_steps._identity import corpus_of, identify, shard_of
 from ke_steps._provenance import hash_file
 
 Record = dict[str, Any]
@@ -29,7 +30,7 @@ class Trace(NamedTuple):
 
 def trace(logs: Path, inputs: Iterable[Path]) -> Trace:
     """Return the records under ``logs`` that led to the files ``inputs``."""
-    every = [json.loads(path.read_text()) for path in sorted(logs.rglob("*.json"))]
+    every = [_read(path) for path in sorted(logs.rglob("*.json"))]
     current = [record for record in every if _is_current(record)]
     wanted = {hash_file(path) for path in inputs}
     led: list[Record] = []
@@ -41,7 +42,28 @@ def trace(logs: Path, inputs: Iterable[Path]) -> Trace:
     return Trace(led, len(every) - len(led))
 
 
+def _read(path: Path) -> Record:
+    """Return a record, with Snakemake's last measure as ``benchmark`` where there is one.
+
+    A record that a kill has cut short is one of a job that led to nothing.
+    """
+    record = _object(path.read_text())
+    measured = path.with_name("benchmark.jsonl")
+    lines = measured.read_text().splitlines() if measured.is_file() else []
+    return record | {"benchmark": _object(lines[-1])} if lines else record
+
+
+def _object(text: str) -> Record:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _is_current(record: Record) -> bool:
+    if "outputs" not in record:
+        return False
     files = {Path(path): digest for path, digest in record["outputs"].items()}
     return all(path.is_file() and hash_file(path) == digest for path, digest in files.items())
 
@@ -54,7 +76,8 @@ def subject(record: Record) -> str:
     except UserError:
         return "/".join(first.parts[-2:])
     run = "" if recipe is None else f" · {recipe} · seed {seed}"
-    return f"{model} · step {step:,} · {variant}{run}{_corpus(first)}"
+    shard = "" if shard_of(first) is None else f" · shard {shard_of(first)}"
+    return f"{model} · step {step:,} · {variant}{run}{_corpus(first)}{shard}"
 
 
 def _corpus(path: Path) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ke_steps._figure_data import over_seeds
 from ke_steps._quantities import QUANTITIES, number, show, unit_of
-from ke_steps._records import Record, subject
+from ke_steps._runs import left_out, lost_states
 from ke_steps.settings import ORIGINAL
 
 MAX_ROWS = 200
@@ -19,6 +19,9 @@ MAX_ROWS = 200
 
 BEFORE_LEARNING = ("entropy_nats", "accuracy_before")
 """Of the main columns: measured once per checkpoint and variant, whatever the recipe."""
+
+DIVERGED = "diverged"
+"""Instead of a number where every run diverged."""
 
 MAIN_NOTE = (
     "H and K in nats; A, F and P in percent. ± is half the range between seeds; for H, P"
@@ -118,10 +121,12 @@ def measured_table(
 ) -> Table:
     """Return a row per place (model, recipe, step, variant) with a cell per column.
 
-    Of model, recipe and variant those that say the same in every row say nothing and are left out;
-    the CSV keeps them.
+    ``summary`` is marked, as by ``_runs.mark``: runs that diverged are in no number. Of model,
+    recipe and variant those that say the same in every row say nothing and are left out; the CSV
+    keeps them.
     """
-    measured = _index(summary, columns)
+    measured = _index(summary[summary["diverged_at_step"].isna()], columns)
+    lost = lost_states(summary)
     shown, full = [], []
     for place in places.fillna({"recipe": ""}).to_dict("records"):
         cells = {"model": place["model"], "recipe": place["recipe"] or "–"}
@@ -132,13 +137,20 @@ def measured_table(
             state = (place["model"], place["step"], place["variant"], recipe)
             point = measured.get((*state, column.quantity, column.group))
             numbers |= _numbers(column, point)
-            cells[column.label] = cell(column.quantity, point)
+            cells[column.label] = DIVERGED if state in lost else cell(column.quantity, point)
         shown.append(cells)
         full.append(numbers)
     varied = {key for key in ("model", "recipe", "variant") if len({row[key] for row in shown}) > 1}
     kept = {"step", *varied, *(column.label for column in columns)}
     rows = [{key: text for key, text in row.items() if key in kept} for row in shown]
-    return short_table(heading, rows, pd.DataFrame(full))
+    return short_table(noted(heading, summary), rows, pd.DataFrame(full))
+
+
+def noted(heading: Heading, summary: pd.DataFrame) -> Heading:
+    """Return a heading whose note says how many runs of a marked summary are in no mean."""
+    if words := left_out(summary):
+        return heading._replace(note=f"{heading.note} {words} and are left out: see Every run.")
+    return heading
 
 
 def _index(summary: pd.DataFrame, columns: Sequence[Column]) -> dict[Hashable, dict[Any, Any]]:
@@ -198,32 +210,3 @@ def _correlation_cells(row: dict[Any, Any]) -> dict[str, str]:
         "interval": f"{low} to {high}",
         "p": f"{row['p_value']:.2g}",
     }
-
-
-def job_table(records: Sequence[Record]) -> Table:
-    """Return one row per job that led to the report."""
-    numbers = ("wall_seconds", "cpu_seconds", "peak_memory_mb")
-    full = [
-        {
-            "step": record["step"],
-            "subject": subject(record),
-            **{key: record[key] for key in numbers},
-            "device": record.get("device", ""),
-            "code": record["code"],
-        }
-        for record in records
-    ]
-    rows = [
-        {
-            "step": row["step"],
-            "of": row["subject"],
-            "wall s": f"{row['wall_seconds']:.1f}",
-            "CPU s": f"{row['cpu_seconds']:.1f}",
-            "peak MB": f"{row['peak_memory_mb']:,.0f}",
-            "device": row["device"],
-            "code digest": row["code"],
-        }
-        for row in full
-    ]
-    heading = Heading("jobs", "Jobs", "In the order of their start.")
-    return short_table(heading, rows, pd.DataFrame(full))

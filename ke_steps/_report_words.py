@@ -9,23 +9,29 @@ import pandas as pd
 from ke_steps._figure_data import points
 from ke_steps._findings import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 from ke_steps._quantities import QUANTITIES, show
+from ke_steps._runs import converged
 from ke_steps.settings import ORIGINAL
+
+MAX_NAMED_RUNS = 5
 
 
 def sentences(
-    summary: pd.DataFrame, findings: pd.DataFrame, checkpoints: pd.DataFrame
+    summary: pd.DataFrame, findings: pd.DataFrame, checkpoints: pd.DataFrame, runs: pd.DataFrame
 ) -> list[str]:
     """Return the sentences of the opening paragraph.
 
-    Of each model the first recipe that the original checkpoints learned with; tables have the rest.
+    Of each model the first recipe that the original checkpoints learned with without diverging;
+    tables have the rest.
     """
     words = [_scope(summary)]
+    counted = converged(summary, runs)
     for model in summary["model"].unique():
-        words.append(_entropy(summary, model))
-        is_original = (summary["model"] == model) & (summary["variant"] == ORIGINAL)
-        recipes = summary.loc[is_original, "recipe"].dropna().unique()
-        words.extend(_learning(summary, model, recipe) for recipe in recipes[:1])
+        words.append(_entropy(counted, model))
+        is_original = (counted["model"] == model) & (counted["variant"] == ORIGINAL)
+        recipes = counted.loc[is_original, "recipe"].dropna().unique()
+        words.extend(_learning(counted, model, recipe) for recipe in recipes[:1])
     words.extend(_same_weights(checkpoints))
+    words.extend(_diverged(runs))
     counts = findings["verdict"].value_counts()
     words.append(
         f"Of {len(findings)} judgements on the paper's claims, {counts.get(SUPPORTED, 0)} are"
@@ -59,11 +65,12 @@ def _entropy(summary: pd.DataFrame, model: str) -> str:
 def _learning(summary: pd.DataFrame, model: str, recipe: str) -> str:
     parts = []
     for quantity, group in (("acquisition", "all/all"), ("forgetting", "mean")):
-        stages = points(summary, model, quantity, group, recipe)
+        stages = points(summary, model, quantity, group, recipe).dropna(subset="value")
         if len(stages):
             unit = QUANTITIES[quantity].unit
             parts.append(f"{QUANTITIES[quantity].label} {_course(stages, unit)}")
-    return f"With the recipe {recipe}, {', and '.join(parts)}."
+    words = ", and ".join(parts) or "neither acquisition nor forgetting could be told"
+    return f"With the recipe {recipe}, {words}."
 
 
 def _same_weights(checkpoints: pd.DataFrame) -> Iterator[str]:
@@ -74,6 +81,24 @@ def _same_weights(checkpoints: pd.DataFrame) -> Iterator[str]:
         yield (
             f"The checkpoints of {model} at steps {steps} hold identical weights: at most one of"
             " them is what its step says."
+        )
+
+
+def _diverged(runs: pd.DataFrame) -> Iterator[str]:
+    """Say which runs diverged: they are left out of everything that is told of several."""
+    lost = runs[runs["diverged_at_step"].notna()]
+    names = [
+        f"{run['model']} step {run['step']:,} {run['variant']} {run['recipe']} seed {run['seed']}"
+        f" (at step {run['diverged_at_step']:,.0f})"
+        for run in lost.head(MAX_NAMED_RUNS).to_dict("records")
+    ]
+    if names:
+        more = len(lost) - len(names)
+        others = f" and {more} more, which the table of every run marks" if more else ""
+        verb = "is" if len(lost) == 1 else "are"
+        yield (
+            f"{len(lost)} of {_count(len(runs), 'run')} diverged and {verb} left out of every mean,"
+            f" correlation and verdict: {'; '.join(names)}{others}."
         )
 
 

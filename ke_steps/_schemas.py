@@ -25,6 +25,16 @@ PROBES = pa.schema(
         "target": pa.string(),
     }
 )
+ENCODED_PROBES = pa.schema(
+    {
+        "probe_id": pa.int32(),
+        "passage_id": pa.int32(),
+        "condition": pa.string(),
+        "kind": pa.string(),
+        "token_ids": pa.list_(pa.int32()),  # of "{input} {target}"
+        "target_start": pa.int32(),  # 1…: place of the target's first token
+    }
+)
 SCHEDULE = pa.schema(
     {
         "injection": pa.int32(),  # 1…num_injections
@@ -189,6 +199,19 @@ SUMMARY = pa.schema(
         "high": pa.float64(),
     }
 )
+RUNS = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "variant": pa.string(),
+        "recipe": pa.string(),
+        "seed": pa.int64(),
+        "num_steps": pa.int64(),  # optimiser steps done
+        "first_loss_nats": pa.float64(),  # null where it was no finite number, likewise the last
+        "last_loss_nats": pa.float64(),
+        "diverged_at_step": pa.int64(),  # null for a run that did not diverge
+    }
+)
 CORRELATIONS = pa.schema(
     {
         "model": pa.string(),
@@ -312,3 +335,25 @@ def coefficients_schema(num_groups: int) -> pa.Schema:
             "group_mean_attribution": pa.list_(pa.float32(), num_groups),  # likewise
         }
     )
+
+
+SHARD_TERMS = ("absolute", "signed", "square", "active", "relu_gate", "attribution")
+"""What a shard holds of a coefficient: columns ``group_mean_{term}``."""
+
+SHARD_COEFFICIENTS = pa.schema(
+    {
+        "layer": pa.int32(),
+        "memory": pa.int32(),
+        "memory_norm": pa.float64(),
+        # by group of the shard, which are fewer for attribution; null unless asked for
+        **{f"group_mean_{term}": pa.list_(pa.float64()) for term in SHARD_TERMS},
+    }
+)
+SHARD_TOKEN_ENTROPIES = pa.schema(
+    {
+        "quantity": pa.string(),  # attention | next_token
+        "layer": pa.int32(),  # null for next_token
+        "head": pa.int32(),  # likewise
+        "entropies_nats": pa.list_(pa.float64()),  # mean over positions, by instance of the shard
+    }
+)

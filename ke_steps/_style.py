@@ -22,6 +22,11 @@ from ke_steps._errors import UserError
 
 mpl.use("Agg")
 
+
+class NothingToShowError(UserError):
+    """The tables have no row of what a figure shows."""
+
+
 WIDTH_INCHES = 8.4
 ROW_INCHES = 2.9
 PNG_DPI = 160
@@ -79,8 +84,8 @@ def panels(
     num_rows: int, num_columns: int, *, row_inches: float = ROW_INCHES, **options: Any
 ) -> tuple[Figure, np.ndarray[Any, Any]]:
     """Return a figure of the common width and its axes (num_rows, num_columns)."""
-    if num_rows == 0:
-        raise UserError("the tables hold nothing that it shows")
+    if num_rows == 0 or num_columns == 0:
+        raise NothingToShowError("the tables hold nothing that it shows")
     figure = Figure(figsize=(WIDTH_INCHES, row_inches * num_rows + 0.2))
     axes = figure.subplots(num_rows, num_columns, squeeze=False, **options)
     return figure, axes
@@ -95,13 +100,20 @@ def blocks(
     **options: Any,
 ) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure and, for each block, its panels row by row; cells left over are removed."""
-    rows_each = -(-num_panels // num_columns)
+    rows_each = -(-num_panels // max(1, num_columns))
     figure, axes = panels(num_blocks * rows_each, num_columns, row_inches=row_inches, **options)
     cells = [list(block.flat) for block in np.split(axes, num_blocks)]
     for block in cells:
         for axis in block[num_panels:]:
             axis.remove()
     return figure, [block[:num_panels] for block in cells]
+
+
+def words(text: str) -> Figure:
+    """Return a figure that says a sentence, where there is nothing to draw."""
+    figure = Figure(figsize=(WIDTH_INCHES, 1))
+    figure.text(0.5, 0.5, text, color=GREY, ha="center", va="center")
+    return figure
 
 
 def stage_colours(steps: Sequence[int]) -> dict[int, Any]:

@@ -114,9 +114,10 @@ def forgetting_rows(before: pd.DataFrame, after: pd.DataFrame, confidence: float
 
 
 def training_rows(path: Path) -> pd.DataFrame:
-    """Return a run's final training loss in nats."""
+    """Return a run's final training loss in nats; NaN where a loss was no finite number."""
     losses = _tables.read_frame(path, _schemas.TRAINING)["loss_nats"]
-    final = losses.tail(max(1, round(FINAL_FRACTION * len(losses)))).mean()
+    last = losses.tail(max(1, round(FINAL_FRACTION * len(losses))))
+    final = last.where(np.isfinite(last)).mean(skipna=False)
     return pd.DataFrame({"group": ["model"], "quantity": ["training_loss"], "value": [final]})
 
 

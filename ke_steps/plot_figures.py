@@ -1,11 +1,13 @@
 r"""Draw the figures of a study, each as SVG, PDF and PNG.
 
-Reads the summary, correlations, curves, distributions, rankings, novelty and retained curves that
-``summarize`` wrote. Each output is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says
+Reads the summary, runs, correlations, curves, distributions, rankings, novelty and retained curves
+that ``summarize`` wrote. Runs that diverged are in no mean; a figure that has no others says so.
+Each output is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says
 which figure it holds. Equal tables give equal bytes.
 
-    python -m ke_steps.plot_figures --summary … --correlations … --curves … --distributions … \
-        --rankings … --novelty … --retained … --output-figures …/entropy_by_stage.svg \
+    python -m ke_steps.plot_figures --summary … --runs … --correlations … --curves … \
+        --distributions … --rankings … --novelty … --retained … \
+        --output-figures …/entropy_by_stage.svg \
         --settings '{"figures": ["entropy_by_stage"], "corpus": "pretraining", "variants": {}, \
         "recipes": ["baseline"]}'
 """
@@ -33,6 +35,7 @@ from ke_steps import (
 )
 from ke_steps._errors import UserError
 from ke_steps._figure_data import Tables
+from ke_steps._runs import converged, diverged
 from ke_steps.settings import FigureName, PlotFiguresJob
 
 FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
@@ -64,6 +67,7 @@ FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
 def run(
     *,
     summary: Path,
+    runs: Path,
     correlations: Path,
     curves: Path,
     distributions: Path,
@@ -79,14 +83,17 @@ def run(
         raise UserError(
             f"figures and --output-figures disagree about: {', '.join(sorted(unknown))}"
         )
+    every_run = _tables.read_frame(runs, _schemas.RUNS)
+    every_curve = _tables.read_frame(curves, _schemas.CURVES)
     tables = Tables(
-        summary=_tables.read_frame(summary, _schemas.SUMMARY),
+        summary=converged(_tables.read_frame(summary, _schemas.SUMMARY), every_run),
         correlations=_tables.read_frame(correlations, _schemas.CORRELATIONS),
-        curves=_tables.read_frame(curves, _schemas.CURVES),
+        curves=converged(every_curve, every_run),
+        diverged_curves=diverged(every_curve, every_run),
         distributions=_tables.read_frame(distributions, _schemas.DISTRIBUTIONS),
         rankings=_tables.read_frame(rankings, _schemas.RANKINGS),
         novelty=_tables.read_frame(novelty, _schemas.NOVELTY_QUANTILES),
-        retained=_tables.read_frame(retained, _schemas.RETAINED_CURVES),
+        retained=converged(_tables.read_frame(retained, _schemas.RETAINED_CURVES), every_run),
         corpus=settings.corpus,
         variants=settings.variants,
         recipes=settings.recipes,
@@ -95,8 +102,10 @@ def run(
     for name in settings.figures:
         try:
             figure = FIGURES[name](tables)
-        except UserError as error:
-            raise UserError(f"figure {name}: {error}") from error
+        except _style.NothingToShowError as error:
+            if not every_run["diverged_at_step"].notna().any():
+                raise UserError(f"figure {name}: {error}") from error
+            figure = _style.words("Nothing to show: too many of its runs diverged.")
         _style.settle(figure)
         for path in output_figures:
             if path.stem == name:

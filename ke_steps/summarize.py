@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``_identity``). Writes ten tables of ``_schemas``; those whose data the
+to is read from its path (``_identity``). Writes eleven tables of ``_schemas``; those whose data the
 study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -9,6 +9,8 @@ study lacks have no rows:
   ``layer 3`` for entropies and updates, with ``c4/`` before it on another corpus than the main one;
   ``paraphrase/semantic`` (or ``all``) for probes; a task, ``mean`` (P) or ``held_out`` for
   retention; a corpus for its median perplexity. Quantities: ``_quantities``.
+- runs: steps, first and last loss, and where a run diverged (``_divergence``). The summary and the
+  curves keep such runs; means over seeds, correlations, claims and figures leave them out.
 - correlations of entropy with learning over the stages; claims with their verdicts.
 - curves: K in nats (per-token log probability; mean over a passage's probes, then over passages).
 - distributions: 101 quantiles of mean |c| relative to the layer's mean; novelty: of perplexity.
@@ -35,6 +37,7 @@ from ke_steps._curves import curve_rows, distribution_rows, novelty_quantiles
 from ke_steps._duplicates import checkpoint_table
 from ke_steps._identity import corpus_of, identify
 from ke_steps._rankings import Array, ranking_table
+from ke_steps._runs import converged, run_table
 from ke_steps._summary_rows import Part, collect, summary_table
 from ke_steps.settings import ORIGINAL, SummarizeJob
 
@@ -65,6 +68,7 @@ def run(
     memories: list[Path],
     novelties: list[Path],
     output_summary: Path,
+    output_runs: Path,
     output_correlations: Path,
     output_claims: Path,
     output_curves: Path,
@@ -90,9 +94,12 @@ def run(
     }
     summary = summary_table(results, settings)
     _tables.write_table(output_summary, summary, _schemas.SUMMARY)
-    pairs = pd.DataFrame(correlations(summary, settings), columns=_schemas.CORRELATIONS.names)
+    runs = run_table(training)
+    _tables.write_table(output_runs, runs, _schemas.RUNS)
+    counted = converged(summary, runs)
+    pairs = pd.DataFrame(correlations(counted, settings), columns=_schemas.CORRELATIONS.names)
     _tables.write_table(output_correlations, pairs, _schemas.CORRELATIONS)
-    findings = pd.DataFrame(claims(summary, pairs, settings))
+    findings = pd.DataFrame(claims(counted, pairs, settings))
     _tables.write_table(output_claims, findings, _schemas.CLAIMS)
     _tables.write_table(output_checkpoints, checkpoint_table(manifests), _schemas.CHECKPOINTS)
 

@@ -23,6 +23,7 @@ import pandas as pd
 
 from ke_steps import _cli, _records, _schemas, _tables
 from ke_steps._errors import UserError
+from ke_steps._job_tables import job_frame, job_table, step_table
 from ke_steps._learning_tables import further_tables
 from ke_steps._memory_tables import checkpoint_table, memories_csv, memory_pages, ranking_table
 from ke_steps._recipe_tables import recipe_tables
@@ -30,11 +31,12 @@ from ke_steps._report_tables import (
     correlation_table,
     csv_uri,
     data_uri,
-    job_table,
     stage_table,
     variant_table,
 )
 from ke_steps._report_words import sentences
+from ke_steps._run_tables import run_table
+from ke_steps._runs import mark
 from ke_steps.settings import WriteReportJob
 
 MAX_SVG_BYTES = 1_000_000
@@ -73,6 +75,7 @@ def _embed(path: Path) -> str:
 def provenance_of(trace: _records.Trace) -> dict[str, Any]:
     """Return what the template says about how the numbers came to be."""
     records = trace.records
+    jobs = job_frame(records)
     checkpoints = {
         path: digest
         for record in records
@@ -83,13 +86,14 @@ def provenance_of(trace: _records.Trace) -> dict[str, Any]:
     return {
         "num_jobs": len(records),
         "num_left_out": trace.num_left_out,
-        "jobs": job_table(records),
+        "by_step": step_table(jobs),
+        "jobs": job_table(jobs),
         "checkpoints": checkpoints,
         "versions": _records.versions(records),
         "devices": _records.distinct(records, "device"),
         "hosts": _records.distinct(records, "host"),
-        "wall_seconds": sum(record["wall_seconds"] for record in records),
-        "peak_memory_mb": max((record["peak_memory_mb"] for record in records), default=0.0),
+        "wall_seconds": jobs["wall_seconds"].sum(),
+        "peak_memory_mb": jobs["peak_memory_mb"].max(),
     }
 
 
@@ -102,6 +106,7 @@ def complete_summary(summary: pd.DataFrame) -> str:
 def run(
     *,
     summary: Path,
+    runs: Path,
     correlations: Path,
     claims: Path,
     curves: Path,
@@ -115,16 +120,21 @@ def run(
     settings: WriteReportJob,
 ) -> None:
     """Write the report."""
-    measured = _tables.read_frame(summary, _schemas.SUMMARY)
+    every_run = _tables.read_frame(runs, _schemas.RUNS)
+    measured = mark(_tables.read_frame(summary, _schemas.SUMMARY), every_run)
     pairs = _tables.read_frame(correlations, _schemas.CORRELATIONS)
     findings = _tables.read_frame(claims, _schemas.CLAIMS)
-    sources = [summary, correlations, claims, curves, checkpoints, memories, rankings, *figures]
+    progress = mark(_tables.read_frame(curves, _schemas.CURVES), every_run)
+    sources = [
+        *(summary, runs, correlations, claims, curves, checkpoints, memories, rankings),
+        *figures,
+    ]
     places = _tables.read_frame(checkpoints, _schemas.CHECKPOINTS)
     described = _tables.read_frame(memories, _schemas.MEMORY_TABLE)
     tables = [
         stage_table(measured),
         variant_table(measured),
-        *recipe_tables(measured, _tables.read_frame(curves, _schemas.CURVES), settings.study),
+        *recipe_tables(measured, progress, settings.study),
         *further_tables(measured),
         correlation_table(pairs),
         ranking_table(
@@ -132,6 +142,7 @@ def run(
             settings.study["summarize"]["turnover_fraction"],
         ),
         checkpoint_table(places),
+        run_table(every_run, measured),
     ]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -139,7 +150,7 @@ def run(
     page = environment.from_string(template.read_text()).render(
         title=settings.title,
         description=settings.description,
-        sentences=sentences(measured, findings, places),
+        sentences=sentences(measured, findings, places, every_run),
         findings=findings.astype(object).where(findings.notna(), None).to_dict("records"),
         findings_csv=csv_uri(findings),
         figures=figures_of(figures, captions),

@@ -30,6 +30,7 @@ INPUTS = (
 )
 OUTPUTS = (
     "summary",
+    "runs",
     "correlations",
     "claims",
     "curves",
@@ -83,6 +84,10 @@ class SyntheticStudy:
     """Without other corpora and measures, memories, novelty, update maps and decay."""
     same_weights: dict[int, int] = field(default_factory=dict)
     """Steps whose weights are those of another step."""
+    diverged: dict[str, str] = field(default_factory=dict)
+    """How runs diverged, ``stopped`` or ``rising``, by ``model/step…/variant/recipe/seed…``."""
+    absent: tuple[str, ...] = ()
+    """Runs that were never made, likewise."""
 
     def build(self) -> dict[str, Path]:
         """Write every result and summarise it; return the tables by name."""
@@ -143,7 +148,9 @@ class SyntheticStudy:
         for recipe in self.recipes:
             for seed in self.seeds:
                 noise = generator.normal(scale=[0.05, 0.03, 0.01])
-                self._write_run(files, f"{place}/{recipe}/seed{seed}", age, accuracy, noise)
+                run = f"{place}/{recipe}/seed{seed}"
+                if run not in self.absent:
+                    self._write_run(files, run, age, accuracy, noise)
 
     def _write_entropies(self, files: dict[str, list[Path]], place: str, age: float) -> None:
         others = self.other_corpora if place.endswith("/original") else ()
@@ -166,10 +173,12 @@ class SyntheticStudy:
     ) -> None:
         ends = {"paraphrase": -4.5 - 0.1 * age + noise[0], "once": -8.6 - 0.1 * age + noise[1]}
         after = accuracy * (1 - 0.05 - 0.03 * age + noise[2])
+        if run in self.diverged:  # far off, so that a mean over it would show
+            ends, after = dict.fromkeys(ends, -30.0), 0.01
         tables = [
             ("knowledge", "evaluate_knowledge", invented.knowledge(-8.2, ends)),
             ("probe_scores", "inject_knowledge", invented.probe_scores(-8.2, ends)),
-            ("training", "inject_knowledge", invented.training()),
+            ("training", "inject_knowledge", invented.training(self.diverged.get(run))),
             ("retention", "evaluate_retention", invented.retention(after, 1.4 + 0.05 * age)),
         ]
         if not self.is_plain:

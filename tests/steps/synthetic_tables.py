@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ke_steps._metrics import acquisition
@@ -214,14 +216,19 @@ def probe_scores(before: float, ends: dict[str, float]) -> Rows:
     return rows
 
 
-def training() -> Rows:
-    return [
+def training(diverged: str | None = None) -> Rows:
+    """Sixty steps; ``stopped``: NaN at step 17, the last; ``rising``: the loss ends higher."""
+    slope = 0.03 if diverged == "rising" else -0.01
+    rows: Rows = [
         {
             "train_step": step,
-            "loss_nats": 3.0 - 0.01 * step,
+            "loss_nats": 3.0 + slope * step,
             "learning_rate": 1e-3,
             "gradient_norm": 1.0,
             "num_injected_sequences": 5 if step % 10 == 0 else 0,
         }
-        for step in range(1, 61)
+        for step in range(1, 18 if diverged == "stopped" else 61)
     ]
+    if diverged == "stopped":
+        rows[-1] |= {"loss_nats": math.nan, "gradient_norm": math.inf}
+    return rows

@@ -73,6 +73,7 @@ def read(study: SyntheticStudy, paths: dict[str, Path]) -> Tables:
     frames = {name: _tables.read_frame(paths[name], schema) for name, schema in INPUTS.items()}
     return Tables(
         **frames,
+        diverged_curves=frames["curves"].head(0),
         corpus=settings.corpus,
         variants=settings.variants,
         recipes=settings.recipes,
@@ -84,7 +85,9 @@ def draw(
 ) -> list[Path]:
     outputs = [folder / f"{figure}.{kind}" for figure in settings.figures for kind in formats]
     plot_figures.run(
-        **{name: paths[name] for name in INPUTS}, output_figures=outputs, settings=settings
+        **{name: paths[name] for name in (*INPUTS, "runs")},
+        output_figures=outputs,
+        settings=settings,
     )
     return outputs
 
@@ -340,7 +343,7 @@ def test_the_best_resuscitation_gains_most_over_the_original_at_the_tempered_sta
     nothing = {name: schema.empty_table().to_pandas() for name, schema in INPUTS.items()}
     settings = job(study, FIGURES)
     tables = Tables(
-        **(nothing | {"summary": summary}),
+        **(nothing | {"summary": summary, "diverged_curves": nothing["curves"]}),
         corpus=CORPUS, variants=settings.variants, recipes=settings.recipes,
     )  # fmt: skip
     assert _figures_resuscitation.best_resuscitation(tables, "m", "r") == "boost_p50_q2"
@@ -627,7 +630,7 @@ def test_every_figure_has_a_caption_that_docutils_reads() -> None:
 def test_outputs_that_disagree_with_the_settings_are_refused(built: Built, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="variants"):
         plot_figures.run(
-            **{name: built.paths[name] for name in INPUTS},
+            **{name: built.paths[name] for name in (*INPUTS, "runs")},
             output_figures=[tmp_path / "variants.svg"],
             settings=job(built.study, ["entropy_by_stage"]),
         )
