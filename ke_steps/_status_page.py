@@ -1,0 +1,92 @@
+"""A run's progress as a page that holds everything it shows and refreshes itself."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ke_steps._progress import Progress
+from ke_steps._progress_words import counted, duration, ending, left_words, own_progress
+
+REFRESH_SECONDS = 5
+NUM_RECENT = 10
+TOLD_BY_JOBS = "At least one job did not complete successfully."
+"""An error of Snakemake's that says nothing beside the jobs that failed."""
+
+
+def render(progress: Progress, template: str, now: float) -> str:
+    """Return the page, HTML; nothing in it but the template is taken for markup."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(**facts(progress, now))
+
+
+def facts(progress: Progress, now: float) -> dict[str, Any]:
+    """Return what the template shows, in words."""
+    is_running = progress.state == "running"
+    report = progress.results / "report.html" if progress.results else None
+    recent = list(progress.finished.values())[-NUM_RECENT:][::-1]
+    return {
+        "state": progress.state,
+        "refresh_seconds": REFRESH_SECONDS if is_running else None,
+        "results": str(progress.results or ""),
+        "as_of": time.strftime("%H:%M:%S on %-d %B %Y", time.localtime(now)),
+        "counted": counted(progress),
+        "left": left_words(progress, now) if is_running else ending(progress, now),
+        "percent": 100 * len(progress.finished) / max(1, progress.num_planned()),
+        "began": time.strftime("%H:%M:%S on %-d %B %Y", time.localtime(progress.began)),
+        "running": [
+            {
+                "name": job.name,
+                "words": own_progress(job, now),
+                "percent": 100 * bar.fraction if (bar := job.bar()) else None,
+            }
+            for job in progress.running.values()
+        ],
+        "failed": [
+            {
+                "name": failure.job.name,
+                "message": failure.message,
+                "reason": failure.reason,
+                "log": str(failure.log or ""),
+            }
+            for failure in progress.failed.values()
+        ],
+        "errors": [error for error in progress.errors if TOLD_BY_JOBS not in error],
+        "rules": _by_rule(progress),
+        "recent": [{"name": job.name, "took": duration(took)} for job, took in recent],
+        "report": report.name if report and report.is_file() else "",
+    }
+
+
+def _by_rule(progress: Progress) -> list[dict[str, Any]]:
+    waiting = progress.num_waiting()
+    done = [finished.job.rule for finished in progress.finished.values()]
+    running = [job.rule for job in progress.running.values()]
+    failed = [failure.job.rule for failure in progress.failed.values()]
+    return [
+        {
+            "rule": rule,
+            "done": done.count(rule),
+            "running": running.count(rule),
+            "failed": failed.count(rule),
+            "left": waiting[rule],
+        }
+        for rule in progress.planned
+    ]
+
+
+def write(path: Path, page: str) -> None:
+    """Put the page in place whole: whoever reads it meanwhile sees the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # a cluster's jobs make it later
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        beside.write_text(page)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
