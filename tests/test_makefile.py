@@ -26,7 +26,7 @@ def fake_python(path, fails_on):
 
 def test_help_lists_every_command():
     listed = make("help").stdout
-    for command in ("report", "smollm2", "test", "lint", "clean"):
+    for command in ("report", "why", "plan", "smollm2", "test", "kills", "lint", "clean"):
         assert f"make {command} " in listed
 
 

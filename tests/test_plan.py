@@ -10,7 +10,7 @@ import yaml
 
 from ke_steps._costs import Work
 from ke_steps._errors import UserError
-from ke_steps._pending import Pending, read_dry_run
+from ke_steps._pending import read_dry_run
 from ke_steps.plan import Utilisation, gpu_hours, main
 
 ROOT = Path(__file__).parent.parent
@@ -61,10 +61,10 @@ def test_gpu_hours_are_operations_over_what_the_gpu_does_of_them():
 
 
 def test_a_dry_run_is_read_job_by_job_without_the_target():
-    assert read_dry_run(DRY_RUN) == [
-        Pending("fetch_checkpoint", "not there yet"),
-        Pending("inject_knowledge", "settings or code changed"),
-        Pending("summarize", "forced execution"),
+    assert [(job.rule, job.reason) for job in read_dry_run(DRY_RUN)] == [
+        ("fetch_checkpoint", "not there yet"),
+        ("inject_knowledge", "settings changed"),
+        ("summarize", "unfinished, or of unknown origin"),
     ]
 
 
@@ -80,7 +80,7 @@ def test_what_is_no_dry_run_is_refused_in_its_own_words():
 def test_pending_jobs_are_counted_by_rule_and_reason(tmp_path, capsys):
     (tmp_path / "dry_run.txt").write_text(DRY_RUN)
     text = plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
-    assert re.search(r"inject_knowledge +settings or code changed +1", text)
+    assert re.search(r"inject_knowledge +settings changed +1", text)
     assert re.search(r"in all +3 *\n", text.partition("What a run would do now")[2])
 
 

@@ -40,12 +40,13 @@ def test_what_a_change_reruns_is_said_with_its_reason(project):
     assert done.returncode == 0, done.stdout + done.stderr
     project.study["knowledge"]["num_once_passages"] = 3
     dry = project.snakemake("--dry-run", "--quiet", "host")
-    pending = Counter(read_dry_run(dry.stdout + dry.stderr))
-    assert pending["prepare_knowledge", "settings or code changed"] == 1
+    jobs = read_dry_run(dry.stdout + dry.stderr)
+    pending = Counter((job.rule, job.reason) for job in jobs)
+    assert pending["prepare_knowledge", "settings changed"] == 1
     others = planned(project.study)
     del others["prepare_knowledge"]
     assert {(rule, "not there yet"): number for rule, number in others.items()} == {
-        job: number for job, number in pending.items() if job.rule != "prepare_knowledge"
+        job: number for job, number in pending.items() if job[0] != "prepare_knowledge"
     }
 
 

@@ -1,4 +1,4 @@
-"""The whole DAG in miniature, from an empty folder to the report; then, what a change reruns."""
+"""The whole DAG in miniature, from an empty folder to the report."""
 
 import json
 import shutil
@@ -10,13 +10,13 @@ from ke_steps._costs import costs_by_rule, jobs
 from ke_steps._jobs import figures
 from ke_steps._model_sizes import UNKNOWN
 from ke_steps.study import read_study
-from tests.workflow.project import Project
 
 RESULTS = "results/smoke"
 NUM_JOBS = {
     "train_tokenizer": 1,
     "prepare_corpus": 2,
     "prepare_knowledge": 1,
+    "encode_probes": 1,
     "schedule_injections": 4,
     "pretrain_nursery": 1,
     "extract_coefficients": 6,
@@ -38,23 +38,14 @@ NUM_JOBS = {
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The smoke study, run once."""
-    project = Project(tmp_path_factory.mktemp("smoke"))
-    run = project.snakemake()
-    assert run.returncode == 0, run.stdout + run.stderr
-    return project
+def finished(finished_smoke):
+    return finished_smoke
 
 
 @pytest.fixture
-def project(finished):
-    """The finished study, restored after the test."""
-    study = json.loads(json.dumps(finished.study))
-    sources = {p: p.read_text() for p in (finished.folder / "ke_steps").glob("*.py")}
-    yield finished
-    finished.study = study
-    for path, text in sources.items():
-        path.write_text(text)
+def clone(finished_smoke, tmp_path):
+    """The project without results."""
+    return finished_smoke.clone(tmp_path)
 
 
 def test_the_report_is_there_and_says_what_was_measured(finished):
@@ -95,16 +86,17 @@ def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
-def test_a_lost_result_comes_back_with_the_same_bytes(finished):
+def test_a_lost_result_comes_back_with_the_same_bytes(finished, tmp_path):
+    project = finished.copy(tmp_path)
     place = f"{RESULTS}/inject_knowledge/tiny/step8/boost/baseline/seed1"
-    folder = finished.folder / place
+    folder = project.folder / place
     files = ["model.safetensors", "training.parquet", "probe_scores.parquet", "manifest.json"]
     before = {name: (folder / name).read_bytes() for name in files}
     shutil.rmtree(folder)
-    run = finished.snakemake(f"{place}/manifest.json")
+    run = project.snakemake(f"{place}/manifest.json")
     assert run.returncode == 0, run.stdout + run.stderr
     assert {name: (folder / name).read_bytes() for name in files} == before
-    assert finished.pending() == {}
+    assert project.pending() == {}
 
 
 def test_the_plan_is_what_was_done(finished):
@@ -123,59 +115,18 @@ def test_the_plan_is_what_was_done(finished):
     assert costs["inject_knowledge"].training_tokens == trained
 
 
-AFTER_RUNS = {
-    "aggregate_updates": 6,
-    "evaluate_knowledge": 6,
-    "evaluate_retention_after_learning": 6,
-}
-TELL = {"summarize": 1, "plot_figures": 1, "write_report": 1}
-
-
-def test_touching_or_commenting_reruns_nothing(project):
-    for path in (project.folder / "ke_steps").glob("*.py"):
-        path.write_text(f"# a comment\n{path.read_text()}")
-    assert project.pending() == {}
-
-
-def test_a_changed_recipe_reruns_learning_only(project):
-    project.study["recipes"]["baseline"]["learning_rate"] = 2.0e-3
-    assert project.pending() == {"inject_knowledge": 6} | AFTER_RUNS | TELL
-
-
-def test_a_changed_step_module_reruns_its_rule_and_what_follows(project):
-    path = project.folder / "ke_steps/plot_figures.py"
-    path.write_text(path.read_text() + "\nCHANGED = True\n")
-    assert project.pending() == {"plot_figures": 1, "write_report": 1}
-
-
-def test_a_new_seed_adds_its_own_runs_only(project):
-    project.study["seeds"] = [0, 1, 2]
-    assert (
-        project.pending()
-        == {
-            "schedule_injections": 2,
-            "inject_knowledge": 4,
-            "aggregate_updates": 4,
-            "evaluate_knowledge": 4,
-            "fit_decay": 1,
-            "evaluate_retention_after_learning": 4,
-        }
-        | TELL
-    )
-
-
-def test_a_wrong_study_starts_nothing(project):
-    project.study["recipes"]["baseline"]["learning_rate"] = "fast"
-    del project.study["world"]
-    run = project.snakemake()
+def test_a_wrong_study_starts_nothing(clone):
+    clone.study["recipes"]["baseline"]["learning_rate"] = "fast"
+    del clone.study["world"]
+    run = clone.snakemake()
     assert run.returncode != 0
     assert "recipes.baseline.learning_rate: got 'fast'" in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
 
 
-def test_half_a_study_is_not_filled_up_from_the_default_one(project):
-    project.study = {"seeds": [0]}
-    run = project.snakemake("--dry-run")
+def test_half_a_study_is_not_filled_up_from_the_default_one(clone):
+    clone.study = {"seeds": [0]}
+    run = clone.snakemake("--dry-run")
     assert run.returncode != 0
     assert "models: missing; this key is required" in run.stdout + run.stderr
 
