@@ -16,7 +16,23 @@ include: "workflow/rules/learn.smk"
 include: "workflow/rules/report.smk"
 
 
+workflow.localrules(*STUDY.cluster.local_rules)
+
+
 rule all:
     default_target: True
     input:
         f"{RESULTS}/report.html",
+        rules.summarize.input,  # so that one that was removed is made again
+
+
+onstart:
+    _snakemake_memory.start(Path(RESULTS))
+
+
+onsuccess:
+    _snakemake_memory.remember(Path(RESULTS))
+
+
+onerror:
+    _snakemake_memory.remember(Path(RESULTS))

@@ -35,6 +35,7 @@ def contradictions(study: Study) -> Iterator[tuple[str, str]]:
     yield from _variant_faults(study)
     yield from _recipe_faults(study)
     yield from _injection_faults(study)
+    yield from _cluster_faults(study)
     for index, figure in enumerate(study.plot_figures.figures or []):
         if reason := missing(study, figure):
             yield f"plot_figures.figures[{index}]", f"{figure} cannot be drawn: {reason}"
@@ -163,6 +164,24 @@ def _injection_faults(study: Study) -> Iterator[tuple[str, str]]:
                 f"recipes.{name}.batch_size_sequences",
                 f"{recipe.batch_size_sequences} cannot hold an injection of {paraphrase + once}"
                 f" texts ({paraphrase} paraphrase + {once} once)",
+            )
+
+
+def _cluster_faults(study: Study) -> Iterator[tuple[str, str]]:
+    jobs = study.cluster.jobs
+    trainings = [
+        ("inject_knowledge", jobs.inject_knowledge, f"recipes.{name}", recipe.batch_size_sequences)
+        for name, recipe in study.recipes.items()
+    ]
+    if nursery := study.pretrain_nursery:
+        rule = "pretrain_nursery"
+        trainings.append((rule, jobs.pretrain_nursery, rule, nursery.batch_size_sequences))
+    for rule, request, section, batch in trainings:
+        if request.num_gpus and batch % request.num_gpus:
+            yield (
+                f"cluster.jobs.{rule}.num_gpus",
+                f"{request.num_gpus} GPUs cannot share the {batch} sequences of"
+                f" {section}.batch_size_sequences equally; choose a divisor",
             )
 
 

@@ -91,6 +91,8 @@ def jobs(study: Study, sizes: Sizes) -> Iterator[Job]:
     yield from _checkpoint_jobs(study, sizes)
     yield from _corpus_jobs(study)
     yield Job("prepare_knowledge")
+    for _ in dict.fromkeys(run.model for run in study.runs()):
+        yield Job("encode_probes")
     for _ in dict.fromkeys((run.recipe, run.seed) for run in study.runs()):
         yield Job("schedule_injections")
     for state in study.states():
@@ -167,19 +169,10 @@ def _preparation(study: Study, model: str, name: str) -> Job:
 
 
 def _state_jobs(study: Study, state: State, shape: ModelShape) -> Iterator[Job]:
-    extract = study.extract_coefficients
     if state.variant != ORIGINAL:
         yield Job(study.variants[state.variant].kind)
     for corpus in study.corpora_measured(state):
-        yield Job(
-            "extract_coefficients",
-            flops={
-                Work("forward", extract.precision): _workloads.extraction_flops(
-                    study, corpus, shape
-                )
-            },
-            disk_bytes=_coefficients_bytes(extract, shape),
-        )
+        yield from _extraction_jobs(study, corpus, shape)
         yield Job("aggregate_entropy")
     if state.variant == ORIGINAL and study.describe_memories:
         flops = _workloads.description_flops(study.describe_memories, shape)
@@ -189,6 +182,26 @@ def _state_jobs(study: Study, state: State, shape: ModelShape) -> Iterator[Job]:
         flops = _workloads.novelty_flops(study, study.evaluate_novelty, shape)
         yield Job("evaluate_novelty", flops={SCORING: flops})
     yield Job("evaluate_retention", flops={SCORING: _workloads.retention_flops(study, shape)})
+
+
+def _extraction_jobs(study: Study, corpus: str, shape: ModelShape) -> Iterator[Job]:
+    extract = study.extract_coefficients
+    flops = _workloads.extraction_flops(study, corpus, shape) / extract.num_shards
+    work = {Work("forward", extract.precision): flops}
+    written = _coefficients_bytes(extract, shape)
+    if extract.num_shards == 1:
+        yield Job("extract_coefficients", flops=work, disk_bytes=written)
+        return
+    for _ in range(extract.num_shards):
+        yield Job("extract_shard", flops=work, disk_bytes=_shard_bytes(extract, shape))
+    yield Job("merge_shards", disk_bytes=written)
+
+
+def _shard_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
+    """Columns of ``_schemas.SHARD_COEFFICIENTS``: all terms in fp64, by group of the shard."""
+    terms = 4 + extract.relu_gate + bool(extract.num_attribution_sequences)
+    groups = extract.num_groups // extract.num_shards * terms * 8
+    return shape.num_layers * shape.num_memories * (2 * 4 + 8 + groups)
 
 
 def _coefficients_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:

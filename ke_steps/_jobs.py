@@ -11,6 +11,7 @@ from ke_steps._corpus_presets import expand
 from ke_steps._figure_needs import available
 from ke_steps.settings import (
     AggregateUpdates,
+    EncodeProbes,
     FigureName,
     NurserySource,
     ScheduleInjections,
@@ -19,7 +20,7 @@ from ke_steps.settings import (
 )
 from ke_steps.study import Study
 
-NOT_FOR_JOBS = {"kind", "models", "steps", "variants", "other_corpora"}
+NOT_FOR_JOBS = {"kind", "models", "steps", "variants", "other_corpora", "num_shards"}
 """Keys that say which jobs there are; what a job computes does not depend on them."""
 
 
@@ -49,6 +50,15 @@ def _schedule(study: Study, wildcards: Wildcards) -> BaseModel:
 
 def _threads(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {"num_threads": study.num_threads}
+
+
+def _extraction(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return _threads(study, wildcards) | {"corpus": wildcards["corpus"]}
+
+
+def _shards(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    num_shards = study.extract_coefficients.num_shards
+    return _extraction(study, wildcards) | {"num_shards": num_shards}
 
 
 def _world(study: Study, *, needed: bool = True) -> dict[str, Any]:
@@ -91,12 +101,15 @@ def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
     "fetch_checkpoint": lambda study, w: study.models[w["model"]],
     "prepare_corpus": lambda study, w: study.corpora[w["corpus"]],
+    "extract_shard": lambda study, w: study.extract_coefficients,
+    "merge_shards": lambda study, w: study.extract_coefficients,
     "prepare_knowledge": lambda study, w: study.knowledge,
     "schedule_injections": _schedule,
     "inject_knowledge": lambda study, w: study.recipes[w["recipe"]],
     "resuscitate": lambda study, w: study.variants[w["variant"]],
     "temper_attention": lambda study, w: study.variants[w["variant"]],
     "aggregate_updates": lambda study, w: AggregateUpdates(),
+    "encode_probes": lambda study, w: EncodeProbes(),
 }
 """The part of the config that a step is about, where that is not the section of its name."""
 
@@ -109,13 +122,15 @@ EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
         study, needed=isinstance(study.knowledge.source, WorldKnowledge)
     ),
     "inject_knowledge": lambda study, w: _threads(study, w) | {"seed": int(w["seed"])},
-    "extract_coefficients": lambda study, w: _threads(study, w) | {"corpus": w["corpus"]},
+    "extract_coefficients": _extraction,
+    "extract_shard": lambda study, w: _shards(study, w) | {"shard": int(w["shard"])},
+    "merge_shards": _shards,
     "describe_memories": _threads,
     "evaluate_novelty": _threads,
     "evaluate_retention": _retention,
     "summarize": _summary,
     "plot_figures": _drawing,
-    "write_report": lambda study, w: {"study": study.model_dump(mode="json")},
+    "write_report": lambda study, w: {"study": study.model_dump(mode="json", exclude={"cluster"})},
 }
 """What a step must know beside that."""
 

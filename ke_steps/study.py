@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import yaml
 from pydantic import Field, ValidationError
 
 from ke_steps._contradictions import contradictions
@@ -18,6 +15,7 @@ from ke_steps._missing_files import missing_files
 from ke_steps.settings import (
     ORIGINAL,
     AggregateEntropy,
+    Cluster,
     Corpus,
     Count,
     DescribeMemories,
@@ -29,11 +27,11 @@ from ke_steps.settings import (
     Knowledge,
     Model,
     Name,
-    Natural,
     Nursery,
     PlotFigures,
     Recipe,
     ResultsPath,
+    Seed,
     Strict,
     Summarize,
     TrainTokenizer,
@@ -65,7 +63,7 @@ class Study(Strict):
     """What to measure, on what, and how often: one config file."""
 
     results_dir: ResultsPath = Field("results", description="where everything is written")
-    seeds: Annotated[list[Natural], Field(min_length=1)] = Field(
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
         [0], description="repeats of every learning run"
     )
     num_threads: Count = Field(1, description="CPU threads of a model job; they change rounding")
@@ -87,6 +85,7 @@ class Study(Strict):
     summarize: Summarize
     plot_figures: PlotFigures = PlotFigures()
     write_report: WriteReport
+    cluster: Cluster = Cluster()
 
     def states(self) -> list[State]:
         """Return every checkpoint as it is, then under each variant whose scope includes it."""
@@ -139,14 +138,10 @@ def read_study(config: Mapping[str, Any], *, need_files: bool = True) -> Study:
     return study
 
 
-def main(arguments: list[str]) -> None:
-    """Say where a study's report is, or print the schema of every study."""
-    if arguments == ["--schema"]:
-        print(json.dumps(Study.model_json_schema(), indent=1, sort_keys=True))
-        return
-    study = read_study(yaml.safe_load(Path(arguments[0]).read_text()))
-    print(f"Report: {Path(study.results_dir).resolve() / 'report.html'}")
+def main() -> None:
+    """Print the schema of every study."""
+    print(json.dumps(Study.model_json_schema(), indent=1, sort_keys=True))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

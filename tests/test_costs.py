@@ -208,6 +208,21 @@ def test_the_smoke_study_in_numbers():
     assert costs["extract_coefficients"].num_jobs == 2 * 2 + 2  # both corpora on the originals
 
 
+def test_shards_compute_what_one_job_does():
+    study = copy.deepcopy(SMOKE)
+    size = find_size(read_study(study), "tiny")
+    whole = costs_of(read_study(study), {"tiny": size})["extract_coefficients"]
+    study["extract_coefficients"]["num_shards"] = 2
+    costs = costs_of(read_study(study), {"tiny": size})
+    assert costs["extract_shard"].num_jobs == 2 * whole.num_jobs
+    assert costs["extract_shard"].flops == whole.flops
+    assert costs["merge_shards"].num_jobs == whole.num_jobs
+    assert costs["merge_shards"].disk_bytes == whole.disk_bytes
+    memories = size.shape.num_layers * size.shape.num_memories
+    of_memory = 2 * 4 + 8 + 2 * 6 * 8  # layer, memory and norm; two groups of six terms in fp64
+    assert costs["extract_shard"].disk_bytes == 2 * whole.num_jobs * memories * of_memory
+
+
 def test_a_model_of_unknown_size_has_jobs_and_tokens_but_no_arithmetic(tmp_path):
     study = study_of({"kind": "directory", "path": f"{tmp_path}/{{step}}"}, tmp_path)
     costs = costs_of(study, {"other": UNKNOWN})

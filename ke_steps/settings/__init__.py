@@ -21,8 +21,10 @@ from ke_steps.settings.checkpoints import (
     TrainTokenizer,
     TrainWorldTokenizer,
 )
+from ke_steps.settings.cluster import Cluster
 from ke_steps.settings.learning import (
     ORIGINAL,
+    EncodeProbes,
     EvaluateKnowledge,
     EvaluateRetention,
     EvaluateRetentionJob,
@@ -46,6 +48,7 @@ from ke_steps.settings.measures import (
     DescribeMemoriesJob,
     ExtractCoefficients,
     ExtractCoefficientsJob,
+    ExtractShardJob,
 )
 from ke_steps.settings.telling import (
     FigureName,
@@ -76,6 +79,8 @@ from ke_steps.settings.texts import (
     WorldText,
 )
 from ke_steps.settings.types import (
+    NAME_PATTERN,
+    RESULTS_PATTERN,
     Count,
     Fraction,
     InputPath,
@@ -85,19 +90,24 @@ from ke_steps.settings.types import (
     OpenFraction,
     Positive,
     ResultsPath,
+    Seed,
     Strict,
 )
 
 __all__ = [
+    "NAME_PATTERN",
     "ORIGINAL",
+    "RESULTS_PATTERN",
     "AggregateEntropy",
     "AggregateUpdates",
     "CheckpointSource",
+    "Cluster",
     "Corpus",
     "Count",
     "DescribeMemories",
     "DescribeMemoriesJob",
     "DirectorySource",
+    "EncodeProbes",
     "EvaluateKnowledge",
     "EvaluateNovelty",
     "EvaluateNoveltyJob",
@@ -105,6 +115,7 @@ __all__ = [
     "EvaluateRetentionJob",
     "ExtractCoefficients",
     "ExtractCoefficientsJob",
+    "ExtractShardJob",
     "FetchCheckpoint",
     "FetchedSource",
     "FictionalKnowledge",
@@ -140,6 +151,7 @@ __all__ = [
     "ResuscitateVariant",
     "ScheduleInjections",
     "Scope",
+    "Seed",
     "Strict",
     "Summarize",
     "SummarizeJob",

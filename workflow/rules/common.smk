@@ -7,7 +7,7 @@ from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
-from ke_steps import _jobs
+from ke_steps import _jobs, _requests, _snakemake_memory
 from ke_steps._errors import UserError
 from ke_steps._provenance import canonical_json, code_digest
 from ke_steps.settings import (
@@ -24,6 +24,10 @@ from ke_steps.study import read_study
 # tenfold. Tokenizers warn when a process forks after using their own threads.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A bar that is drawn ten times a second would fill the log of a job of days.
+os.environ.setdefault("TQDM_MININTERVAL", "1")
+# torchrun gives its processes 30 seconds after SIGTERM: too few to save a large model's state.
+os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")
 
 try:
     STUDY = read_study(config)
@@ -36,6 +40,11 @@ FETCHED = [m for m in STUDY.models if m not in NURSERIES]
 VARIANTS = [ORIGINAL, *STUDY.variants]
 MAIN_CORPUS = STUDY.extract_coefficients.corpus
 KINDS = {name: variant.kind for name, variant in STUDY.variants.items()}
+
+
+# For results copied in from elsewhere, once: the Snakemake in a cluster's job may see files late.
+if workflow.is_main_process:
+    _snakemake_memory.recall(Path(RESULTS))
 
 
 def one_of(names):
@@ -69,6 +78,26 @@ def logs(step, place):
     """Where a job's messages and its record (time, memory, hashes) go."""
     folder = f"{RESULTS}/logs/{step}/{place}".rstrip("/")
     return {"text": f"{folder}/log.txt", "record": f"{folder}/record.json"}
+
+
+def benchmark_of(step, place):
+    """Where Snakemake's own measure of a job goes, one JSON object per line, beside its log."""
+    return f"{RESULTS}/logs/{step}/{place}".rstrip("/") + "/benchmark.jsonl"
+
+
+def resources_for(rule_name):
+    """What a job of this rule asks of its machine; more memory and time at every new attempt."""
+    return _requests.resources(STUDY.cluster, rule_name)
+
+
+def group_of(rule_name):
+    """The jobs that a cluster gets as one; None: one by one. Without meaning on one machine."""
+    return _requests.group(STUDY.cluster, rule_name)
+
+
+def launcher(wildcards, resources):
+    """What starts the step: Python, or one Python per GPU. Being derived, it reruns nothing."""
+    return _requests.launcher(resources.get("gpu", 0), STUDY.cluster.sharding)
 
 
 def manifest_of(model, step):

@@ -1,44 +1,121 @@
 """How broadly a checkpoint uses its memory, and what its memories say."""
 
+COEFFICIENTS = f"{RESULTS}/extract_coefficients/{MEASUREMENT}/coefficients.parquet"
+TOKEN_ENTROPIES = f"{RESULTS}/extract_coefficients/{MEASUREMENT}/token_entropies.parquet"
+SHARD = f"{RESULTS}/extract_shard/{MEASUREMENT}/shard{{shard}}"
+NUM_SHARDS = STUDY.extract_coefficients.num_shards
 
-rule extract_coefficients:
-    input:
-        unpack(state),
-        sequences=sequences("{corpus}"),
-    output:
-        coefficients=f"{RESULTS}/extract_coefficients/{MEASUREMENT}/coefficients.parquet",
-        token_entropies=f"{RESULTS}/extract_coefficients/{MEASUREMENT}/token_entropies.parquet",
-    log:
-        **logs("extract_coefficients", MEASUREMENT),
-    threads: STUDY.num_threads
-    resources:
-        gpu=1,
-    params:
-        settings=settings_for("extract_coefficients"),
-        code=code_digest("extract_coefficients"),
-        intervention=intervention_option,
-    shell:
-        "python -m ke_steps.extract_coefficients --settings {params.settings:q}"
-        " --checkpoint {input.checkpoint:q} {params.intervention} --sequences {input.sequences:q}"
-        " --output {output.coefficients:q} --output-token-entropies {output.token_entropies:q}"
-        " --record {log.record:q} 2> {log.text:q}"
+
+def in_shards(pattern):
+    return [pattern.replace("{shard}", str(shard)) for shard in range(NUM_SHARDS)]
+
+
+if NUM_SHARDS == 1:
+
+    rule extract_coefficients:
+        input:
+            unpack(state),
+            sequences=sequences("{corpus}"),
+        output:
+            coefficients=COEFFICIENTS,
+            token_entropies=TOKEN_ENTROPIES,
+        log:
+            **logs("extract_coefficients", MEASUREMENT),
+        benchmark:
+            benchmark_of("extract_coefficients", MEASUREMENT)
+        group:
+            group_of("extract_coefficients")
+        threads: STUDY.num_threads
+        resources:
+            **resources_for("extract_coefficients"),
+        params:
+            settings=settings_for("extract_coefficients"),
+            code=code_digest("extract_coefficients"),
+            launch=launcher,
+            intervention=intervention_option,
+        shell:
+            "{params.launch} -m ke_steps.extract_coefficients --settings {params.settings:q}"
+            " --checkpoint {input.checkpoint:q} {params.intervention} --sequences {input.sequences:q}"
+            " --output {output.coefficients:q} --output-token-entropies {output.token_entropies:q}"
+            " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+
+else:
+
+    rule extract_shard:
+        input:
+            unpack(state),
+            sequences=sequences("{corpus}"),
+        output:
+            coefficients=f"{SHARD}/coefficients.parquet",
+            token_entropies=f"{SHARD}/token_entropies.parquet",
+        log:
+            **logs("extract_shard", f"{MEASUREMENT}/shard{{shard}}"),
+        benchmark:
+            benchmark_of("extract_shard", f"{MEASUREMENT}/shard{{shard}}")
+        wildcard_constraints:
+            shard=one_of(range(NUM_SHARDS)),
+        threads: STUDY.num_threads
+        resources:
+            **resources_for("extract_shard"),
+        params:
+            settings=settings_for("extract_shard"),
+            code=code_digest("extract_shard"),
+            launch=launcher,
+            intervention=intervention_option,
+        shell:
+            "{params.launch} -m ke_steps.extract_shard --settings {params.settings:q}"
+            " --checkpoint {input.checkpoint:q} {params.intervention} --sequences {input.sequences:q}"
+            " --output {output.coefficients:q} --output-token-entropies {output.token_entropies:q}"
+            " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+
+    rule merge_shards:
+        input:
+            coefficients=in_shards(rules.extract_shard.output.coefficients),
+            token_entropies=in_shards(rules.extract_shard.output.token_entropies),
+        output:
+            coefficients=COEFFICIENTS,
+            token_entropies=TOKEN_ENTROPIES,
+        # beside the files: a record of theirs that another rule left would be taken for this one's
+        log:
+            **logs("extract_coefficients", MEASUREMENT),
+        benchmark:
+            benchmark_of("extract_coefficients", MEASUREMENT)
+        resources:
+            **resources_for("merge_shards"),
+        params:
+            settings=settings_for("merge_shards"),
+            code=code_digest("merge_shards"),
+            launch=launcher,
+        shell:
+            "{params.launch} -m ke_steps.merge_shards --settings {params.settings:q}"
+            " --coefficients {input.coefficients:q} --token-entropies {input.token_entropies:q}"
+            " --output {output.coefficients:q} --output-token-entropies {output.token_entropies:q}"
+            " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
 
 
 rule aggregate_entropy:
     input:
-        coefficients=rules.extract_coefficients.output.coefficients,
-        token_entropies=rules.extract_coefficients.output.token_entropies,
+        coefficients=COEFFICIENTS,
+        token_entropies=TOKEN_ENTROPIES,
     output:
         f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/entropy.parquet",
     log:
         **logs("aggregate_entropy", MEASUREMENT),
+    benchmark:
+        benchmark_of("aggregate_entropy", MEASUREMENT)
+    group:
+        group_of("aggregate_entropy")
+    resources:
+        **resources_for("aggregate_entropy"),
     params:
         settings=settings_for("aggregate_entropy"),
         code=code_digest("aggregate_entropy"),
+        launch=launcher,
     shell:
-        "python -m ke_steps.aggregate_entropy --settings {params.settings:q}"
+        "{params.launch} -m ke_steps.aggregate_entropy --settings {params.settings:q}"
         " --coefficients {input.coefficients:q} --token-entropies {input.token_entropies:q}"
-        " --output {output:q} --record {log.record:q} 2> {log.text:q}"
+        " --output {output:q}"
+        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
 
 
 rule describe_memories:
@@ -49,16 +126,22 @@ rule describe_memories:
         f"{RESULTS}/describe_memories/{CHECKPOINT}/memories.parquet",
     log:
         **logs("describe_memories", CHECKPOINT),
+    benchmark:
+        benchmark_of("describe_memories", CHECKPOINT)
+    group:
+        group_of("describe_memories")
     threads: STUDY.num_threads
     resources:
-        gpu=1,
+        **resources_for("describe_memories"),
     params:
         settings=settings_for("describe_memories"),
         code=code_digest("describe_memories"),
+        launch=launcher,
     shell:
-        "python -m ke_steps.describe_memories --settings {params.settings:q}"
+        "{params.launch} -m ke_steps.describe_memories --settings {params.settings:q}"
         " --checkpoint {input.checkpoint:q} --coefficients {input.coefficients:q}"
-        " --output {output:q} --record {log.record:q} 2> {log.text:q}"
+        " --output {output:q}"
+        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
 
 
 rule evaluate_novelty:
@@ -70,14 +153,17 @@ rule evaluate_novelty:
         f"{RESULTS}/evaluate_novelty/{CHECKPOINT}/novelty.parquet",
     log:
         **logs("evaluate_novelty", CHECKPOINT),
+    benchmark:
+        benchmark_of("evaluate_novelty", CHECKPOINT)
     threads: STUDY.num_threads
     resources:
-        gpu=1,
+        **resources_for("evaluate_novelty"),
     params:
         settings=settings_for("evaluate_novelty"),
         code=code_digest("evaluate_novelty"),
+        launch=launcher,
     shell:
-        "python -m ke_steps.evaluate_novelty --settings {params.settings:q}"
+        "{params.launch} -m ke_steps.evaluate_novelty --settings {params.settings:q}"
         " --checkpoint {input.checkpoint:q} --sequences {input.sequences:q}"
         " --documents {input.documents:q} --output {output:q}"
-        " --record {log.record:q} 2> {log.text:q}"
+        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"

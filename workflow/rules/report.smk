@@ -39,6 +39,7 @@ rule summarize:
         },
     output:
         summary=f"{RESULTS}/summarize/summary.parquet",
+        runs=f"{RESULTS}/summarize/runs.parquet",
         correlations=f"{RESULTS}/summarize/correlations.parquet",
         claims=f"{RESULTS}/summarize/claims.parquet",
         curves=f"{RESULTS}/summarize/curves.parquet",
@@ -50,19 +51,25 @@ rule summarize:
         retained=f"{RESULTS}/summarize/retained.parquet",
     log:
         **logs("summarize", ""),
+    benchmark:
+        benchmark_of("summarize", "")
+    resources:
+        **resources_for("summarize"),
     params:
         settings=settings_for("summarize"),
         code=code_digest("summarize"),
+        launch=launcher,
         results=lambda wildcards: summarized_options(),
     shell:
-        "python -m ke_steps.summarize --settings {params.settings:q} {params.results}"
-        " --output-summary {output.summary:q} --output-correlations {output.correlations:q}"
+        "{params.launch} -m ke_steps.summarize --settings {params.settings:q} {params.results}"
+        " --output-summary {output.summary:q} --output-runs {output.runs:q}"
+        " --output-correlations {output.correlations:q}"
         " --output-claims {output.claims:q} --output-curves {output.curves:q}"
         " --output-distributions {output.distributions:q}"
         " --output-checkpoints {output.checkpoints:q} --output-memories {output.memories:q}"
         " --output-rankings {output.rankings:q} --output-novelty {output.novelty:q}"
         " --output-retained {output.retained:q}"
-        " --record {log.record:q} 2> {log.text:q}"
+        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
 
 
 FIGURES = _jobs.figures(STUDY)
@@ -71,6 +78,7 @@ FIGURES = _jobs.figures(STUDY)
 rule plot_figures:
     input:
         summary=rules.summarize.output.summary,
+        runs=rules.summarize.output.runs,
         correlations=rules.summarize.output.correlations,
         curves=rules.summarize.output.curves,
         distributions=rules.summarize.output.distributions,
@@ -94,20 +102,28 @@ rule plot_figures:
         ),
     log:
         **logs("plot_figures", ""),
+    benchmark:
+        benchmark_of("plot_figures", "")
+    resources:
+        **resources_for("plot_figures"),
     params:
         settings=settings_for("plot_figures"),
         code=code_digest("plot_figures"),
+        launch=launcher,
     shell:
-        "python -m ke_steps.plot_figures --settings {params.settings:q}"
-        " --summary {input.summary:q} --correlations {input.correlations:q}"
+        "{params.launch} -m ke_steps.plot_figures --settings {params.settings:q}"
+        " --summary {input.summary:q} --runs {input.runs:q}"
+        " --correlations {input.correlations:q}"
         " --curves {input.curves:q} --distributions {input.distributions:q}"
         " --rankings {input.rankings:q} --novelty {input.novelty:q} --retained {input.retained:q}"
-        " --output-figures {output:q} --record {log.record:q} 2> {log.text:q}"
+        " --output-figures {output:q}"
+        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
 
 
 rule write_report:
     input:
         summary=rules.summarize.output.summary,
+        runs=rules.summarize.output.runs,
         correlations=rules.summarize.output.correlations,
         claims=rules.summarize.output.claims,
         curves=rules.summarize.output.curves,
@@ -125,14 +141,20 @@ rule write_report:
         ),
     log:
         **logs("write_report", ""),
+    benchmark:
+        benchmark_of("write_report", "")
+    resources:
+        **resources_for("write_report"),
     params:
         settings=settings_for("write_report"),
         code=code_digest("write_report"),
+        launch=launcher,
     shell:
-        "python -m ke_steps.write_report --settings {params.settings:q}"
-        " --summary {input.summary:q} --correlations {input.correlations:q}"
+        "{params.launch} -m ke_steps.write_report --settings {params.settings:q}"
+        " --summary {input.summary:q} --runs {input.runs:q}"
+        " --correlations {input.correlations:q}"
         " --claims {input.claims:q} --curves {input.curves:q}"
         " --checkpoints {input.checkpoints:q} --memories {input.memories:q}"
         " --rankings {input.rankings:q} --figures {input.figures:q} --captions {input.captions:q}"
         " --template {input.template:q} --output {output:q}"
-        " --record {log.record:q} 2> {log.text:q}"
+        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"

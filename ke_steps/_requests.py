@@ -1,0 +1,126 @@
+"""What a job asks of its machine: GPUs, cores, memory and time; and how its processes start.
+
+The names are those that Snakemake's SLURM executor reads. To Snakemake a change of them is no
+reason to run a job again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from ke_steps.settings import Cluster
+
+MB_PER_GB = 1000
+
+
+class Request(NamedTuple):
+    """What a job asks for at its first attempt."""
+
+    num_gpus: int
+    memory_gb: float
+    runtime_minutes: int
+
+
+DEFAULTS = {
+    "fetch_checkpoint": Request(0, 16, 240),
+    "train_tokenizer": Request(0, 4, 60),
+    "prepare_corpus": Request(0, 8, 240),
+    "prepare_knowledge": Request(0, 2, 60),
+    "encode_probes": Request(0, 4, 60),
+    "schedule_injections": Request(0, 2, 60),
+    "pretrain_nursery": Request(1, 16, 480),
+    "extract_coefficients": Request(1, 32, 240),
+    "extract_shard": Request(1, 32, 240),
+    "merge_shards": Request(0, 16, 60),
+    "aggregate_entropy": Request(0, 2, 60),
+    "describe_memories": Request(1, 32, 120),
+    "evaluate_novelty": Request(1, 32, 120),
+    "resuscitate": Request(0, 2, 60),
+    "temper_attention": Request(0, 2, 60),
+    "inject_knowledge": Request(1, 48, 720),
+    "evaluate_knowledge": Request(0, 2, 60),
+    "fit_decay": Request(0, 2, 60),
+    "aggregate_updates": Request(0, 2, 60),
+    "evaluate_retention": Request(1, 32, 240),
+    "evaluate_retention_after_learning": Request(1, 32, 240),
+    "summarize": Request(0, 16, 240),
+    "plot_figures": Request(0, 8, 120),
+    "write_report": Request(0, 8, 120),
+}
+"""By rule: enough for a model of 1.5 billion parameters."""
+
+GROUPS = {
+    "prepare_knowledge": "knowledge",
+    "schedule_injections": "knowledge",
+    "extract_coefficients": "memories",
+    "describe_memories": "memories",
+    "resuscitate": "interventions_{model}_{step}",
+    "temper_attention": "interventions_{model}_{step}",
+    "aggregate_entropy": "tables",
+    "evaluate_knowledge": "tables",
+    "fit_decay": "tables",
+    "aggregate_updates": "tables",
+}
+"""Rules of short steps, whose jobs a cluster gets several at a time, as one job.
+
+A cluster's job starts when the inputs of all its steps are there, and when one step fails, all are
+done again. So nothing waits for the jobs of ``tables`` but the summary, whatever checkpoint they
+are of; and no training is among the groups. Nor is the summary: Snakemake would go through all of
+its inputs whenever one of them is there.
+"""
+
+SIDE_BY_SIDE = frozenset({"interventions_{model}_{step}", "tables"})
+"""Groups of steps that do not wait for each other; the profile limits how many run at a time."""
+
+
+def group(cluster: Cluster, rule: str) -> str | None:
+    """Return the group of a rule's jobs, if any: steps of a group need the same kind of machine."""
+    name = GROUPS.get(rule)
+    members = [member for member in GROUPS if GROUPS[member] == name]
+    num_gpus = {request(cluster, member).num_gpus for member in members}
+    return None if len(num_gpus) > 1 or set(members) & set(cluster.local_rules) else name
+
+
+def resources(cluster: Cluster, rule: str) -> dict[str, Any]:
+    """Return the resources of a rule; those that are functions take Snakemake's ``attempt``."""
+    asked = request(cluster, rule)
+    partition = cluster.gpu_partition if asked.num_gpus else cluster.cpu_partition
+    fixed = {
+        "gpu": asked.num_gpus or None,
+        "gpu_model": cluster.gpu_model if asked.num_gpus else None,
+        "cpus_per_task": _num_cpus(cluster, rule),
+        "slurm_partition": partition,
+        "slurm_account": cluster.account,
+        "side_by_side": 1 if group(cluster, rule) in SIDE_BY_SIDE else None,
+    }
+    return {name: value for name, value in fixed.items() if value is not None} | {
+        "mem_mb": _growing(round(asked.memory_gb * MB_PER_GB)),
+        "runtime": _growing(asked.runtime_minutes),
+    }
+
+
+def request(cluster: Cluster, rule: str) -> Request:
+    """Return what a rule's jobs ask for: its default, changed as the study says."""
+    said = getattr(cluster.jobs, rule).model_dump(exclude={"num_cpus"}, exclude_none=True)
+    return DEFAULTS[rule]._replace(**said)
+
+
+def _num_cpus(cluster: Cluster, rule: str) -> int | Callable[..., int] | None:
+    """Return what the study says; else the threads of all processes, or nothing if it is one."""
+    num_processes = request(cluster, rule).num_gpus
+    if (said := getattr(cluster.jobs, rule).num_cpus) or num_processes <= 1:
+        return int(said) if said else None
+    return lambda wildcards, threads: threads * num_processes
+
+
+def _growing(amount: int) -> Callable[..., int]:
+    return lambda wildcards, attempt: amount * attempt
+
+
+def launcher(num_gpus: int, sharding: Literal["ddp", "fsdp"]) -> str:
+    """Return the words before ``-m ke_steps.…``: Python, or what starts one Python per GPU."""
+    if num_gpus <= 1:
+        return "python"
+    torchrun = f"torchrun --standalone --nproc-per-node {num_gpus}"
+    return f"env KE_STEPS_SHARDING=fsdp {torchrun}" if sharding == "fsdp" else torchrun

@@ -1,0 +1,135 @@
+"""What jobs ask for: by default, changed by the study, and on another attempt."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ke_steps._jobs import EXTRAS, settings_for
+from ke_steps._requests import DEFAULTS, GROUPS, SIDE_BY_SIDE, group, launcher, resources
+from ke_steps.settings import Cluster
+from ke_steps.settings.cluster import Jobs
+from ke_steps.study import read_study
+
+ROOT = Path(__file__).parent.parent
+PROFILE = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+
+
+def rules():
+    """Return {rule: its text} of the workflow."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    blocks = re.split(r"^ *(?=(?:use )?rule \w)", text, flags=re.MULTILINE)[1:]
+    return {re.match(r"(?:use rule \w+ as|rule) (\w+)", block)[1]: block for block in blocks}
+
+
+def asked(rule, attempt=1, threads=1, **cluster):
+    """Return the resources of a rule as Snakemake would see them."""
+    known = {"wildcards": {}, "attempt": attempt, "threads": threads}
+    found = resources(Cluster.model_validate(cluster), rule)
+    return {
+        name: _evaluated(value, known) if callable(value) else value
+        for name, value in found.items()
+    }
+
+
+def _evaluated(function, known):
+    return function(**{name: known[name] for name in inspect.signature(function).parameters})
+
+
+def test_every_rule_of_the_workflow_has_its_request():
+    assert rules().keys() == set(DEFAULTS) == set(Jobs.model_fields)
+    for rule, text in rules().items():
+        assert f'**resources_for("{rule}")' in text, rule
+        assert "benchmark_of(" in text, rule
+        if "shell:" in text:
+            assert "{params.launch} -m ke_steps." in text, rule
+            assert "--time-limit-minutes {resources.runtime}" in text, rule
+        assert (f'group_of("{rule}")' in text) == (rule in GROUPS), rule
+
+
+def test_only_rules_that_can_use_a_gpu_may_ask_for_one():
+    with_gpu = {rule for rule in DEFAULTS if "gpu" in asked(rule, gpu_model="a100")}
+    assert with_gpu == {
+        rule
+        for rule, field in Jobs.model_fields.items()
+        if "num_gpus" in field.annotation.model_fields
+    }
+    for rule in DEFAULTS.keys() - with_gpu:
+        assert "gpu_model" not in asked(rule, gpu_model="a100"), rule
+
+
+def test_a_study_changes_single_keys_of_a_request():
+    jobs = {"inject_knowledge": {"num_gpus": 4, "runtime_minutes": 90}}
+    cluster = {"jobs": jobs, "gpu_partition": "long", "cpu_partition": "short", "account": "me"}
+    assert asked("inject_knowledge", threads=3, **cluster) == {
+        "gpu": 4,
+        "cpus_per_task": 12,
+        "slurm_partition": "long",
+        "slurm_account": "me",
+        "mem_mb": 48_000,
+        "runtime": 90,
+    }
+    assert asked("inject_knowledge", attempt=2, **cluster)["runtime"] == 180
+    assert asked("inject_knowledge", attempt=2, **cluster)["mem_mb"] == 96_000
+    assert asked("summarize", **cluster)["slurm_partition"] == "short"
+
+
+def test_cpus_are_the_threads_unless_said_otherwise():
+    assert "cpus_per_task" not in asked("inject_knowledge")
+    jobs = {"inject_knowledge": {"num_gpus": 2, "num_cpus": 7}}
+    assert asked("inject_knowledge", threads=3, jobs=jobs)["cpus_per_task"] == 7
+
+
+def test_a_model_rule_without_a_gpu_goes_to_the_other_partition():
+    cluster = {"gpu_partition": "g", "cpu_partition": "c", "gpu_model": "a100"}
+    cluster["jobs"] = {"describe_memories": {"num_gpus": 0}}
+    request = asked("describe_memories", **cluster)
+    assert request["slurm_partition"] == "c"
+    assert not {"gpu", "gpu_model"} & request.keys()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "name"),
+    [
+        ({}, "memories"),
+        ({"jobs": {"extract_coefficients": {"num_gpus": 2}}}, None),
+        ({"local_rules": ["describe_memories"]}, None),
+    ],
+)
+def test_steps_are_grouped_when_they_need_the_same_machine(cluster, name):
+    assert group(Cluster.model_validate(cluster), "extract_coefficients") == name
+
+
+def test_the_profile_bounds_the_groups_of_many_steps():
+    sized = dict(pair.split("=") for pair in PROFILE["group-components"])
+    assert sized.keys() == SIDE_BY_SIDE
+    assert PROFILE["set-resource-scopes"] == ["side_by_side=local"]
+    for rule, name in GROUPS.items():
+        assert asked(rule).get("side_by_side") == (1 if name in SIDE_BY_SIDE else None), rule
+        num_gpus = {DEFAULTS[each].num_gpus for each in GROUPS if GROUPS[each] == name}
+        assert len(num_gpus) == 1, name
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "sharding", "words"),
+    [
+        (0, "fsdp", "python"),
+        (1, "ddp", "python"),
+        (2, "ddp", "torchrun --standalone --nproc-per-node 2"),
+        (8, "fsdp", "env KE_STEPS_SHARDING=fsdp torchrun --standalone --nproc-per-node 8"),
+    ],
+)
+def test_several_gpus_get_a_process_each(num_gpus, sharding, words):
+    assert launcher(num_gpus, sharding) == words
+
+
+def test_no_job_depends_on_the_cluster():
+    config = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    other = config | {"cluster": {"account": "me", "jobs": {"summarize": {"memory_gb": 1}}}}
+    wildcards = {"model": "tiny", "step": "0", "recipe": "longer", "seed": "0", "shard": "0"}
+    wildcards |= {"corpus": "continual", "variant": "boost"}
+    for step in EXTRAS:
+        first, second = (settings_for(read_study(s), step, wildcards) for s in (config, other))
+        assert first == second, step
