@@ -130,10 +130,12 @@ def build_sequences(path, num_sequences=8, sequence_length_tokens=16, *, seed=0,
     return path
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Keep on one worker the tests of a file, which share its fixtures, and those of one study."""
+    of_study = {item.path for item in items if "finished_smoke" in item.fixturenames}
     for item in items:
-        group = "smoke" if "finished_smoke" in item.fixturenames else item.path.name
+        group = "smoke" if item.path in of_study else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
 
 
