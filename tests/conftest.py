@@ -130,13 +130,10 @@ def build_sequences(path, num_sequences=8, sequence_length_tokens=16, *, seed=0,
     return path
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_itemcollected(item):
     """Keep on one worker the tests of a file, which share its fixtures, and those of one study."""
-    of_study = {item.path for item in items if "finished_smoke" in item.fixturenames}
-    for item in items:
-        group = "smoke" if item.path in of_study else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+    shares_study = {"finished_smoke", "slurm"} & set(item.fixturenames)
+    item.add_marker(pytest.mark.xdist_group("smoke" if shares_study else item.path.name))
 
 
 @pytest.fixture(scope="session")
