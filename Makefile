@@ -44,7 +44,7 @@ smollm2: $(READY) ## the same study on a real model, SmolLM2-135M (inputs: see R
 	@$(MAKE) --no-print-directory report STUDY=config/smollm2.yaml
 
 test: $(READY) ## set up and run the tests
-	@pytest -n auto --maxprocesses 4 --dist loadgroup
+	@pytest -n auto --maxprocesses 4 --dist loadfile
 
 kills: $(READY) ## kill the smoke study 30 times, run it again, compare: docs/reliability.md (an hour)
 	@python -m tests.workflow.kills $(OPTIONS)

@@ -130,12 +130,6 @@ def build_sequences(path, num_sequences=8, sequence_length_tokens=16, *, seed=0,
     return path
 
 
-def pytest_itemcollected(item):
-    """Keep on one worker the tests of a file, which share its fixtures, and those of one study."""
-    shares_study = {"finished_smoke", "slurm"} & set(item.fixturenames)
-    item.add_marker(pytest.mark.xdist_group("smoke" if shares_study else item.path.name))
-
-
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """Return the manifest of a two-layer random OLMo checkpoint with a tokenizer."""
