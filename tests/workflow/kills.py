@@ -149,7 +149,9 @@ def rewind(project, until_unix_seconds):
         if record["started_unix_seconds"] + record["wall_seconds"] <= until_unix_seconds:
             num_kept += 1
             continue
-        shutil.rmtree(path.parent)
+        for beside in path.parent.iterdir():
+            if beside.is_file():  # folders are of other jobs
+                beside.unlink()
         for output in (project.folder / name for name in record["outputs"]):
             if output.name == "manifest.json":  # a checkpoint: its weights go with it
                 shutil.rmtree(output.parent, ignore_errors=True)
