@@ -285,7 +285,11 @@ REFUSED = [
     ("a.jsonl", b'{"text": " "}', "line 1: 'text' is empty"),
     ("a.jsonl.gz", b'{"text": "x"}', "a.jsonl.gz: damaged"),
     ("a.jsonl.gz", gzip.compress(b"", mtime=0), "a.jsonl.gz: no text in it"),
-    ("a.jsonl.gz", gzip.compress(b'{"text": "abcdefgh"}' * 99, mtime=0)[:30], "a.jsonl.gz: damaged"),
+    (
+        "a.jsonl.gz",
+        gzip.compress(b'{"text": "abcdefgh"}' * 99, mtime=0)[:30],
+        "a.jsonl.gz: damaged",
+    ),
     ("a.parquet", b"PAR1", "a.parquet: damaged"),
     ("a.txt", b"short", "the text has 0 sequences, too few for skip_sequences 1 + num_sequences 3"),
 ]
