@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from ke_steps import _checkpoints, _manifests, _models, _schemas, _tables, _tokenizers
 
 torch.set_num_threads(1)
+# A shell has commands in the background ignore SIGINT, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 VOCAB_SIZE = 320
 HIDDEN_SIZE = 32

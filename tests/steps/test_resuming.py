@@ -186,15 +186,6 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(files, undisturbed
     assert inject(unfinished, files) == undisturbed
 
 
-@pytest.fixture
-def heard_ctrl_c():
-    """Hear SIGINT, which a shell has commands in the background ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heard_ctrl_c")
 @pytest.mark.parametrize(("num_ranks", "ending"), [(1, [143, 130]), (2, [130])])
 def test_a_second_signal_ends_at_once_unless_it_is_an_echo(num_ranks, ending, monkeypatch):
     ended, now = [], [100.0]
