@@ -7,13 +7,16 @@ while it computes, embeddings, last norm and head while the model does.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
@@ -26,6 +29,9 @@ from ke_steps import _ranks
 from ke_steps._families import find_family
 
 Result = TypeVar("Result")
+
+WEIGHTS, MOMENTS = "model.", "optimizer."
+"""How a part names what is of the model, and what of the optimiser's state."""
 
 
 def is_asked_for() -> bool:
@@ -75,28 +81,40 @@ def whole(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> PreTr
 
 def save_part(model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
     """Write this rank's part of the weights and of the optimiser's state."""
-    state = {"model": dict(model.named_parameters()), "optimizer": optimizer.state_dict()}
-    torch.save(tree_map_only(DTensor, DTensor.to_local, state), _part(folder))
+    state = optimizer.state_dict()
+    tensors = {f"{WEIGHTS}{name}": parameter for name, parameter in model.named_parameters()}
+    for number, values in state["state"].items():
+        tensors |= {f"{MOMENTS}{number}.{key}": value for key, value in values.items()}
+    local = tree_map_only(DTensor, DTensor.to_local, tensors)
+    save_file(
+        {name: tensor.detach().cpu().clone() for name, tensor in local.items()},
+        _part(folder),
+        metadata={"param_groups": json.dumps(state["param_groups"])},
+    )
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Read this rank's part of the weights that ``save_part`` wrote, in place."""
-    parts = _read_part(folder)["model"]
-    with torch.no_grad():
+    with torch.no_grad(), safe_open(_part(folder), framework="pt") as parts:
         for name, parameter in model.named_parameters():
-            cast(DTensor, parameter).to_local().copy_(parts[name])
+            cast(DTensor, parameter).to_local().copy_(parts.get_tensor(f"{WEIGHTS}{name}"))
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     """Read this rank's part of the optimiser's state that ``save_part`` wrote, in place."""
-    state = _read_part(folder)["optimizer"]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for number, parameter in enumerate(parameters):
-        state["state"][number] = {
-            key: _like(parameter, value) if key.startswith("exp_avg") else value
-            for key, value in state["state"][number].items()
-        }
-    optimizer.load_state_dict(state)
+    state: dict[int, dict[str, Tensor]] = {}
+    with safe_open(_part(folder), framework="pt") as parts:
+        groups = json.loads(parts.metadata()["param_groups"])
+        for name in parts.keys():  # noqa: SIM118 # is no mapping
+            if name.startswith(MOMENTS):
+                number, _, key = name.removeprefix(MOMENTS).partition(".")
+                value = parts.get_tensor(name)
+                is_sharded = key.startswith("exp_avg")
+                state.setdefault(int(number), {})[key] = (
+                    _like(parameters[int(number)], value) if is_sharded else value
+                )
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _like(parameter: DTensor, part: Tensor) -> Tensor:
@@ -112,9 +130,4 @@ def _like(parameter: DTensor, part: Tensor) -> Tensor:
 
 
 def _part(folder: Path) -> Path:
-    return folder / f"part_{_ranks.rank()}_of_{_ranks.num_ranks()}.pt"
-
-
-def _read_part(folder: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(_part(folder), map_location="cpu", weights_only=True)
-    return state
+    return folder / f"part_{_ranks.rank()}_of_{_ranks.num_ranks()}.safetensors"

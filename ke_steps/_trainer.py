@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import nested_gather
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ke_steps import _sharding
+from ke_steps import _sharding, _tables
 from ke_steps._tokenizers import Tokenizer
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-5
+SCHEDULER = "scheduler.json"
 IGNORED_LABEL = -100
 """The label that transformers' loss leaves out."""
 
@@ -35,7 +37,11 @@ class DivergedError(Exception):
 
 
 class StudyTrainer(Trainer):
-    """Stops at what is not finite, counts no operations, pickles nothing, saves sharded models."""
+    """Stops at what is not finite, counts no operations, saves sharded models.
+
+    The optimiser of a model that is not sharded, and random states, are saved in Trainer's own
+    format, which it reads with ``weights_only``, after ``_resuming`` has compared their hashes.
+    """
 
     def __init__(self, model: PreTrainedModel, **keywords: Any) -> None:
         num_threads = torch.get_num_threads()
@@ -84,7 +90,7 @@ class StudyTrainer(Trainer):
         folder.mkdir(parents=True, exist_ok=True)
         _sharding.save_part(self.model, self.optimizer, folder)
         if self.args.should_save:
-            torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
+            _tables.write_json(folder / SCHEDULER, self.lr_scheduler.state_dict())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self._is_sharded:
@@ -97,8 +103,8 @@ class StudyTrainer(Trainer):
             super()._load_optimizer_and_scheduler(checkpoint)
             return
         _sharding.load_optimizer(self.optimizer, Path(checkpoint))
-        path = Path(checkpoint) / "scheduler.pt"
-        self.lr_scheduler.load_state_dict(torch.load(path, weights_only=True))
+        state = json.loads((Path(checkpoint) / SCHEDULER).read_text())
+        self.lr_scheduler.load_state_dict(state)
 
 
 class OneDeviceArguments(TrainingArguments):
