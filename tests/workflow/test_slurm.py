@@ -32,6 +32,9 @@ SAME_AS_LOCAL = [
     "evaluate_novelty/tiny/step8/novelty.parquet",
 ]
 
+# asked for before the smoke study that results are compared with: without a SLURM nothing is run
+pytestmark = pytest.mark.usefixtures("slurm")
+
 
 def in_short(smoke):
     """Return a study with every rule of the smoke study, fewer runs, and small requests."""
@@ -114,7 +117,7 @@ class SlurmStudy:
         return [job for job in self.jobs.values() if re.match(f"{name}(_|$)", job["Comment"])]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def slurm():
     if partitions() >= PARTITIONS:
         return
@@ -128,7 +131,7 @@ def slurm():
 
 
 @pytest.fixture(scope="module")
-def killed(slurm, tmp_path_factory):
+def killed(tmp_path_factory):
     """A study whose training runs on; all else that belongs to its run was killed with SIGKILL."""
     study = SlurmStudy(tmp_path_factory.mktemp("slurm"))
     run = study.start()
