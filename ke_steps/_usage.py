@@ -62,8 +62,9 @@ def _watch_gpus(usage: Usage, is_over: Event) -> None:
     while not is_over.wait(SECONDS_BETWEEN_SAMPLES):
         try:
             usage.sample_gpus()
-        except Exception:
-            return  # the driver does not tell: what is known remains, and the job goes on
+        except Exception as error:  # the driver's errors have no class in common
+            print(f"GPU utilisation is not sampled any more: {error}", file=sys.stderr)
+            return
 
 
 def _devices() -> range:

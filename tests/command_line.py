@@ -5,6 +5,17 @@ import json
 
 from ke_steps import _cli
 
+EXTRACTION = {
+    "corpus": "c",
+    "num_sequences": 8,
+    "batch_size_sequences": 4,
+    "precision": "fp32",
+    "active_threshold": 0.1,
+    "num_groups": 2,
+    "num_threads": 1,
+}
+"""Settings of ``extract_coefficients`` for eight sequences of a tiny model."""
+
 
 def arguments(settings, **paths):
     """Return a command line; a list of paths is one option of several values."""

@@ -8,7 +8,7 @@ import pytest
 
 from ke_steps import _interventions
 from tests import conftest
-from tests.command_line import arguments, call, tree
+from tests.command_line import EXTRACTION, arguments, call, tree
 
 WORLD = {"seed": 0, "num_people": 50, "num_continual_entities": 20, "num_questions": 10}
 KNOWLEDGE = {
@@ -24,15 +24,6 @@ SCHEDULE = {
     "injection_interval_steps": 4,
     "batch_size_sequences": 8,
     "seed": 0,
-}
-EXTRACTION = {
-    "corpus": "c",
-    "num_sequences": 8,
-    "batch_size_sequences": 4,
-    "precision": "fp32",
-    "active_threshold": 0.1,
-    "num_groups": 2,
-    "num_threads": 1,
 }
 PLACES = range(20)
 

@@ -55,13 +55,15 @@ def test_a_job_on_a_gpu_says_how_much_and_how_busily_it_used_it(cuda):
     assert set(gpu.asked) == {1}  # not the GPU that it holds nothing of
 
 
-def test_a_driver_that_does_not_tell_fails_no_job(cuda):
-    gpu = cuda([])
-    with _usage.watching() as usage:
-        assert gpu.sampled.wait(timeout=30)
+def test_a_driver_that_does_not_tell_fails_no_job_and_is_named(cuda, capsys):
+    cuda([])
+    usage = _usage.Usage()
+    _usage._watch_gpus(usage, threading.Event())
     found = usage.summary()
     assert found["mean_gpu_utilisation"] is None
     assert found["peak_gpu_memory_mb"] == 300
+    said = "GPU utilisation is not sampled any more: the driver is gone\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_gpu_that_was_not_used_is_not_counted(cuda):

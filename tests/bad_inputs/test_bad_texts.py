@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import conftest
-from tests.command_line import call, tree
+from tests.command_line import EXTRACTION, call, tree
 
 POEM = b'{"text": "Mara Velin was born in Orsk."}\n'
 
@@ -224,18 +224,9 @@ def test_a_bad_table_is_refused_in_one_line(tmp_path, what):
 
 
 def extract(folder, sequences, **changes):
-    settings = {
-        "corpus": "c",
-        "num_sequences": 8,
-        "batch_size_sequences": 4,
-        "precision": "fp32",
-        "active_threshold": 0.1,
-        "num_groups": 2,
-        "num_threads": 1,
-    }
     return call(
         "extract_coefficients",
-        settings | changes,
+        EXTRACTION | changes,
         checkpoint=conftest.build_checkpoint(folder / "model"),
         sequences=sequences,
         output=folder / "results/coefficients.parquet",
