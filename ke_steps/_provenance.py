@@ -13,26 +13,33 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).parent
-PLUMBING = frozenset(
-    {"settings", "_cli", "_endings", "_errors", "_integrity", "_provenance", "_usage", "study"}
+HOUSE = "ke_steps"
+ROOT = Path(__file__).parents[1]
+"""The folder that the package lies in."""
+
+PLUMBING = (
+    *(f"{HOUSE}.{name}" for name in ("settings", "study", "_cli", "_endings", "_errors")),
+    *(f"{HOUSE}.{name}" for name in ("_integrity", "_provenance", "_usage")),
 )
-"""Modules left out of a digest: a step depends on them only through the settings it is given."""
+"""Modules and rooms left out: a step depends on them only through the settings it is given."""
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "pandas", "pyarrow", "numpy")
 
 _current: ContextVar[dict[str, Any] | None] = ContextVar("current_provenance", default=None)
 
 
-def code_digest(module: str) -> str:
+def code_digest(step: str) -> str:
     """Return 16 hex digits over the syntax trees of a step and of every ke_steps module it imports.
 
     Docstrings, comments and formatting do not count, so that only a change of meaning reruns.
+
+    Raises:
+        ValueError: an import of this package's cannot be followed to a file.
     """
     digest = hashlib.sha256()
-    for name in sorted(_reachable(module)):
-        digest.update(name.encode())
-        digest.update(ast.dump(_stripped_tree(name)).encode())
+    for module in sorted(_reachable(f"{HOUSE}.{step}")):
+        digest.update(module.encode())
+        digest.update(ast.dump(_stripped_tree(module)).encode())
     return digest.hexdigest()[:16]
 
 
@@ -43,8 +50,16 @@ def _reachable(module: str) -> set[str]:
         name = pending.pop()
         if name not in seen:
             seen.add(name)
-            pending.extend(_imports(name) - PLUMBING - seen)
+            pending.extend(other for other in _imports(name) if not _is_plumbing(other))
     return seen
+
+
+def _is_plumbing(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in PLUMBING)
+
+
+def _file(module: str) -> Path:
+    return ROOT / f"{module.replace('.', '/')}.py"
 
 
 class _WithoutDocstrings(ast.NodeTransformer):
@@ -55,25 +70,34 @@ class _WithoutDocstrings(ast.NodeTransformer):
 
 @cache
 def _stripped_tree(module: str) -> ast.AST:
-    tree: ast.AST = _WithoutDocstrings().visit(ast.parse((PACKAGE / f"{module}.py").read_text()))
+    tree: ast.AST = _WithoutDocstrings().visit(ast.parse(_file(module).read_text()))
     return tree
 
 
 @cache
 def _imports(module: str) -> frozenset[str]:
+    """Return the modules of this package that a module imports; one that is no file is refused.
+
+    Passed over, it would drop out of every digest, and a change of it would rerun nothing.
+    """
     names: set[str] = set()
     for node in ast.walk(_stripped_tree(module)):
-        if isinstance(node, ast.ImportFrom) and node.module == "ke_steps":
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ke_steps."):
-            names.add((node.module or "").split(".")[1])
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{module}: a relative import cannot be followed")
+            names.update(_source(node.module or "", alias.name) for alias in node.names)
         elif isinstance(node, ast.Import):
-            names.update(
-                alias.name.split(".")[1]
-                for alias in node.names
-                if alias.name.startswith("ke_steps.")
-            )
-    return frozenset(name for name in names if (PACKAGE / f"{name}.py").is_file())
+            names.update(alias.name for alias in node.names)
+    ours = {name for name in names if name.split(".")[0] == HOUSE}
+    unread = [name for name in ours if not _is_plumbing(name) and not _file(name).is_file()]
+    if unread:
+        raise ValueError(f"{module}: imports {min(unread)}, which is no file")
+    return frozenset(ours)
+
+
+def _source(module: str, name: str) -> str:
+    """Return what ``from module import name`` reads: the module, or ``name`` where it is one."""
+    return f"{module}.{name}" if _file(f"{module}.{name}").is_file() else module
 
 
 def hash_file(path: Path) -> str:
