@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ke_steps import _manifests, _provenance, _tokenizers
 from ke_steps._errors import UserError
-from ke_steps._json_files import NOT_JSON
-from ke_steps._tables import write_json
+from ke_steps._job_files import NOT_JSON, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

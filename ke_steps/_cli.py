@@ -27,8 +27,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ke_steps import _endings, _integrity, _provenance, _tables, _usage
+from ke_steps import _endings, _integrity, _provenance, _usage
 from ke_steps._errors import UserError
+from ke_steps._job_files import hash_file, write_json
 
 
 def main(run: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
@@ -104,9 +105,9 @@ def _run(
             run(**keywords)
         provenance = _provenance.current()
     if record is not None and is_first:
-        hashes = {str(path): _provenance.hash_file(path) for path in outputs.values()}
+        hashes = {str(path): hash_file(path) for path in outputs.values()}
         job = {"outputs": hashes, "host": platform.node()}
-        _tables.write_json(record, provenance | usage.summary() | job)
+        write_json(record, provenance | usage.summary() | job)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ke_steps import _schemas
 from ke_steps._identity import identify
-from ke_steps._provenance import canonical_json
+from ke_steps._job_files import canonical_json
 
 PLACES = ("repo", "path")
 """Keys of a manifest's source that say where the weights are from; a nursery's have none."""

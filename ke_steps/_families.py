@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ke_steps._errors import UserError
-from ke_steps._json_files import read_object
+from ke_steps._job_files import read_object
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from ke_steps._errors import UserError
-from ke_steps._json_files import read_json
+from ke_steps._job_files import read_json
 from ke_steps._passages import Passage, Probe
 
 PREFIXES = {"memorization": "mem", "semantic": "gen", "compositional": "hard_gen"}

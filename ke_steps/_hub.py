@@ -23,10 +23,10 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # is documented
 from huggingface_hub.utils.sha import git_hash
 
-from ke_steps import _provenance
 from ke_steps._errors import UserError
 from ke_steps._hub_calls import call_hub
 from ke_steps._hub_refs import Ref, choose_ref
+from ke_steps._job_files import hash_file
 from ke_steps._weight_files import choose_weights
 
 NUM_DOWNLOADS = 4
@@ -76,7 +76,7 @@ class Blob:
         if not path.is_file() or path.stat().st_size != self.size_bytes:
             return False
         if self.is_lfs:
-            return _provenance.hash_file(path) == self.content_hash
+            return hash_file(path) == self.content_hash
         return git_hash(path.read_bytes()) == self.content_hash
 
 

@@ -17,8 +17,9 @@ import safetensors
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from ke_steps import _provenance, _tables
+from ke_steps import _provenance
 from ke_steps._errors import UserError
+from ke_steps._job_files import canonical_json, replacing
 
 Target = Literal["up_rows", "key_rows", "query_rows"]
 
@@ -32,8 +33,8 @@ class Intervention(NamedTuple):
 
 def write_intervention(path: Path, target: Target, factors: NDArray[Any] | float) -> None:
     """Write an intervention's factors as fp32, with provenance as metadata."""
-    metadata = {"ke_steps": _provenance.canonical_json(_provenance.current())}
-    with _tables.replacing(path) as beside:
+    metadata = {"ke_steps": canonical_json(_provenance.current())}
+    with replacing(path) as beside:
         save_file({target: np.asarray(factors, dtype=np.float32)}, beside, metadata)
 
 

@@ -10,9 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ke_steps import _provenance
 from ke_steps._errors import UserError
-from ke_steps._json_files import read_object
+from ke_steps._job_files import hash_file, read_object
 
 NAME = "manifest.json"
 
@@ -20,8 +19,7 @@ NAME = "manifest.json"
 def describe_files(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Return {name: {size_bytes, sha256}} for a manifest."""
     return {
-        path.name: {"size_bytes": path.stat().st_size, "sha256": _provenance.hash_file(path)}
-        for path in paths
+        path.name: {"size_bytes": path.stat().st_size, "sha256": hash_file(path)} for path in paths
     }
 
 
@@ -100,4 +98,4 @@ def _remedy(path: Path) -> str:
 @cache
 def _hash_once(path: Path, size_bytes: int, modified_ns: int) -> str:
     """Hash a file that has not changed since; a job may load the same weights twice."""
-    return _provenance.hash_file(path)
+    return hash_file(path)

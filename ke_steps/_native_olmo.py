@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import OlmoConfig
 
 from ke_steps._errors import UserError
-from ke_steps._json_files import NOT_JSON, read_object
+from ke_steps._job_files import NOT_JSON, read_object
 from ke_steps._weight_files import WEIGHTS
 
 TOP_NAMES = {

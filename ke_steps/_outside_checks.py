@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ke_steps import _checkpoints, _models, _tokenizers
 from ke_steps._errors import UserError
-from ke_steps._json_files import read_object
+from ke_steps._job_files import read_object
 from ke_steps._weight_files import INDEX, WEIGHTS, choose_weights
 
 PLAIN = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})

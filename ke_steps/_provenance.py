@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,13 +12,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ke_steps._job_files import hash_file
+
 HOUSE = "ke_steps"
 ROOT = Path(__file__).parents[1]
 """The folder that the package lies in."""
 
-PLUMBING = (
-    *(f"{HOUSE}.{name}" for name in ("settings", "study", "_cli", "_endings", "_errors")),
-    *(f"{HOUSE}.{name}" for name in ("_integrity", "_provenance", "_usage")),
+PLUMBING = tuple(
+    f"{HOUSE}.{name}"
+    for name in (
+        "settings",
+        "_cli",
+        "_endings",
+        "_errors",
+        "_integrity",
+        "_job_files",
+        "_provenance",
+        "_usage",
+        "study",
+    )
 )
 """Modules and rooms left out: a step depends on them only through the settings it is given."""
 
@@ -100,12 +111,6 @@ def _source(module: str, name: str) -> str:
     return f"{module}.{name}" if _file(f"{module}.{name}").is_file() else module
 
 
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def versions() -> dict[str, str]:
     """Return the versions of the packages that can move a number."""
     return {name: metadata.version(name) for name in PACKAGES}
@@ -139,8 +144,3 @@ def note(key: str, value: str) -> None:
 def current() -> dict[str, Any]:
     """Return the running job's provenance; empty outside a job, as in a unit test."""
     return _current.get() or {}
-
-
-def canonical_json(value: Any) -> str:
-    """Return JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

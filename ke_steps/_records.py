@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ke_steps._errors import UserError
 from ke_steps._identity import corpus_of, identify, shard_of
-from ke_steps._provenance import hash_file
+from ke_steps._job_files import hash_file
 
 Record = dict[str, Any]
 

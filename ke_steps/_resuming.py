@@ -20,8 +20,9 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ke_steps import _provenance, _ranks, _sharding, _tables
+from ke_steps import _provenance, _ranks, _sharding
 from ke_steps._errors import Stopped, UserError
+from ke_steps._job_files import canonical_json, hash_file, write_json
 from ke_steps._stop_signals import StopRequest
 from ke_steps._training_log import Watcher
 
@@ -61,7 +62,7 @@ class Unfinished:
         if _ranks.is_first():
             state = self.state_of(step)
             self._watcher.save(state)
-            _tables.write_json(state / STATE, {"job": _job(), "files": _hashes(state)})
+            write_json(state / STATE, {"job": _job(), "files": _hashes(state)})
             self._remove_states_but(step)
         _ranks.wait()
 
@@ -91,7 +92,7 @@ class Unfinished:
             found.pop(STATE)
         except (OSError, ValueError, TypeError, KeyError) as error:
             return f"{path} is not readable ({error})"
-        now = json.loads(_provenance.canonical_json(_job()))
+        now = json.loads(canonical_json(_job()))
         changed = [key for key in sorted(now) if job.get(key) != now[key]]
         if changed:
             return f"{path} is of another job: {', '.join(changed)} differ"
@@ -123,7 +124,7 @@ def _job() -> dict[str, Any]:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {path.name: _provenance.hash_file(path) for path in sorted(folder.iterdir())}
+    return {path.name: hash_file(path) for path in sorted(folder.iterdir())}
 
 
 class Saver(TrainerCallback):

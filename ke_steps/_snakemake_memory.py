@@ -21,7 +21,7 @@ from urllib.parse import quote
 from snakemake.persistence import MetadataRecord
 from snakemake.persistence.file import FilePersistence
 
-from ke_steps._provenance import hash_file
+from ke_steps._job_files import hash_file
 
 FILE = "metadata.json"
 KNOWN = Path(".snakemake/known_results")

@@ -1,11 +1,8 @@
-"""Tables and JSON files, read with one line for a damaged one and written whole or not at all."""
+"""Tables, read with one line for a damaged one and written whole or not at all."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +12,7 @@ import pyarrow.parquet as pq
 
 from ke_steps import _provenance
 from ke_steps._errors import UserError
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` that takes its place when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield beside
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+from ke_steps._job_files import canonical_json, replacing
 
 
 def write_table(
@@ -56,7 +42,7 @@ def write_batches(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Sche
 
 
 def _stamp() -> dict[bytes, bytes]:
-    return {b"ke_steps": _provenance.canonical_json(_provenance.current()).encode()}
+    return {b"ke_steps": canonical_json(_provenance.current()).encode()}
 
 
 def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
@@ -85,9 +71,3 @@ def _difference(found: pa.Schema, expected: pa.Schema) -> str:
 def read_frame(path: Path, schema: pa.Schema | None = None) -> pd.DataFrame:
     """Read a table as a data frame."""
     return read_table(path, schema).to_pandas()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all, keys sorted."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from ke_steps._documents import TextDocument
 from ke_steps._errors import UserError
-from ke_steps._json_files import NOT_JSON
+from ke_steps._job_files import NOT_JSON
 
 Reader = Callable[[Path, str], Iterator[tuple[int, str]]]
 """Yields the line where a document begins, and its text."""

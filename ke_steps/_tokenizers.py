@@ -9,7 +9,7 @@ import tokenizers
 
 from ke_steps import _manifests
 from ke_steps._errors import UserError
-from ke_steps._json_files import read_object
+from ke_steps._job_files import read_object
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 

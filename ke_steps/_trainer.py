@@ -16,7 +16,8 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import nested_gather
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ke_steps import _sharding, _tables
+from ke_steps import _sharding
+from ke_steps._job_files import write_json
 from ke_steps._tokenizers import Tokenizer
 
 BETAS = (0.9, 0.95)
@@ -90,7 +91,7 @@ class StudyTrainer(Trainer):
         folder.mkdir(parents=True, exist_ok=True)
         _sharding.save_part(self.model, self.optimizer, folder)
         if self.args.should_save:
-            _tables.write_json(folder / SCHEDULER, self.lr_scheduler.state_dict())
+            write_json(folder / SCHEDULER, self.lr_scheduler.state_dict())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self._is_sharded:

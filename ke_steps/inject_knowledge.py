@@ -44,7 +44,6 @@ from ke_steps import (
     _injection,
     _models,
     _probes,
-    _provenance,
     _ranks,
     _schemas,
     _sharding,
@@ -55,6 +54,7 @@ from ke_steps import (
 )
 from ke_steps._errors import UserError
 from ke_steps._injection import Moment
+from ke_steps._job_files import hash_file
 from ke_steps._resuming import Unfinished
 from ke_steps._training_log import Watcher
 from ke_steps._training_plan import Optimisation, TrainingSequences, read_corpus
@@ -203,10 +203,8 @@ def _source(
         "kind": "inject_knowledge",
         "recipe": settings.model_dump(mode="json", exclude={"seed"}),
         "seed": settings.seed,
-        "checkpoint_sha256": _provenance.hash_file(checkpoint),
-        "intervention_sha256": None
-        if intervention is None
-        else _provenance.hash_file(intervention),
+        "checkpoint_sha256": hash_file(checkpoint),
+        "intervention_sha256": None if intervention is None else hash_file(intervention),
     }
 
 

@@ -35,6 +35,7 @@ from ke_steps import (
 )
 from ke_steps._errors import UserError
 from ke_steps._figure_data import Tables
+from ke_steps._job_files import replacing
 from ke_steps._runs import converged, diverged
 from ke_steps.settings import FigureName, PlotFiguresJob
 
@@ -109,7 +110,7 @@ def run(
         _style.settle(figure)
         for path in output_figures:
             if path.stem == name:
-                with _tables.replacing(path) as beside:
+                with replacing(path) as beside:
                     _style.save(figure, beside, path.suffix[1:])
 
 

@@ -38,6 +38,7 @@ from ke_steps import (
 )
 from ke_steps._documents import Document, TextDocument, tokenise
 from ke_steps._errors import UserError
+from ke_steps._job_files import hash_file
 from ke_steps._tokenizers import Tokenizer, load_tokenizer
 from ke_steps.settings import (
     HubDatasetText,
@@ -92,7 +93,7 @@ def _local_documents(source: LocalText) -> Iterator[TextDocument]:
     paths = [Path(path) for path in source.paths]
     texts = _text_files.read_documents(paths, source.text_field)
     for path in paths:
-        _provenance.note(f"sha256 of {path}", _provenance.hash_file(path))
+        _provenance.note(f"sha256 of {path}", hash_file(path))
     return texts
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from ke_steps import _cli, _provenance, _schemas, _tables
 from ke_steps._errors import UserError
 from ke_steps._fictional_knowledge import read_passages
+from ke_steps._job_files import hash_file
 from ke_steps._passages import Passage
 from ke_steps._world_knowledge import knowledge_passages
 from ke_steps.settings import FictionalKnowledge, PrepareKnowledge
@@ -41,7 +42,7 @@ def passages_by_condition(settings: PrepareKnowledge) -> list[tuple[str, Passage
             *read_passages(once_path, num_once, "knowledge.num_once_passages"),
         ]
         for path in (paraphrase_path, once_path):
-            _provenance.note(f"sha256 of {path}", _provenance.hash_file(path))
+            _provenance.note(f"sha256 of {path}", hash_file(path))
     elif settings.world is None:
         raise UserError("world: missing, but knowledge.source.kind is 'world'")
     else:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ke_steps import _cli, _manifests, _provenance, _tables, _world
+from ke_steps import _cli, _manifests, _provenance, _world
 from ke_steps._errors import UserError
+from ke_steps._job_files import replacing, write_json
 from ke_steps.settings import TrainWorldTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
@@ -65,9 +66,9 @@ def run(*, output: Path, settings: TrainWorldTokenizer) -> None:
 def _write_directory(manifest: Path, tokenizer: Tokenizer, vocab_size: int) -> None:
     manifest.unlink(missing_ok=True)
     files = [manifest.with_name("tokenizer.json"), manifest.with_name("tokenizer_config.json")]
-    with _tables.replacing(files[0]) as beside:
+    with replacing(files[0]) as beside:
         tokenizer.save(str(beside))
-    _tables.write_json(
+    write_json(
         files[1],
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -77,7 +78,7 @@ def _write_directory(manifest: Path, tokenizer: Tokenizer, vocab_size: int) -> N
             "clean_up_tokenization_spaces": False,
         },
     )
-    _tables.write_json(
+    write_json(
         manifest,
         {
             "kind": "tokenizer",

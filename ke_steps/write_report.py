@@ -23,6 +23,7 @@ import pandas as pd
 
 from ke_steps import _cli, _records, _schemas, _tables
 from ke_steps._errors import UserError
+from ke_steps._job_files import replacing
 from ke_steps._job_tables import job_frame, job_table, step_table
 from ke_steps._learning_tables import further_tables
 from ke_steps._memory_tables import checkpoint_table, memories_csv, memory_pages, ranking_table
@@ -161,7 +162,7 @@ def run(
         provenance=provenance_of(_records.trace(summary.parent.parent / "logs", sources)),
         study=json.dumps(settings.study, indent=2, ensure_ascii=False),
     )
-    with _tables.replacing(output) as beside:
+    with replacing(output) as beside:
         beside.write_text(page)
 
 

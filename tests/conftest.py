@@ -12,6 +12,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ke_steps import _checkpoints, _manifests, _models, _schemas, _tables, _tokenizers
+from ke_steps._job_files import write_json
 
 torch.set_num_threads(1)
 # A shell has commands in the background ignore SIGINT, and so would all that the tests start.
@@ -145,7 +146,7 @@ def tokenizer_manifest(tmp_path_factory):
     directory = build_tokenizer(tmp_path_factory.mktemp("tokenizers") / "tiny")
     manifest = directory / "manifest.json"
     files = _manifests.describe_files(directory / name for name in _tokenizers.FILES)
-    _tables.write_json(manifest, {"kind": "tokenizer", "files": files})
+    write_json(manifest, {"kind": "tokenizer", "files": files})
     return manifest
 
 

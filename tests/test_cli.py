@@ -8,6 +8,7 @@ import pytest
 
 from ke_steps import _cli, _provenance, _ranks, _statistics
 from ke_steps._errors import UserError
+from ke_steps._job_files import hash_file
 from ke_steps.settings import Resuscitate
 
 SETTINGS = json.dumps({"quantile": 0.5, "boost": 2.0, "max_multiplier": None})
@@ -51,9 +52,9 @@ def test_run_is_called_and_recorded(tmp_path, source):
     job = json.loads(record.read_text())
     assert job["step"] == "_statistics"
     assert job["settings"] == json.loads(SETTINGS) | {"rows": "up"}
-    assert job["inputs"]["source"] == _provenance.hash_file(source)
+    assert job["inputs"]["source"] == hash_file(source)
     assert set(job["inputs"]) == {"source", "many[0]", "many[1]"}
-    assert job["outputs"] == {str(output): _provenance.hash_file(output)}
+    assert job["outputs"] == {str(output): hash_file(output)}
     assert job["device"] == "cpu"
     assert job["wall_seconds"] >= 0
     assert job["peak_memory_mb"] > 1

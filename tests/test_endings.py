@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ke_steps import _endings, _interventions, _tables
+from ke_steps import _endings, _interventions, _job_files, _tables
 from ke_steps._endings import Job
 from tests import conftest
 
@@ -38,10 +38,11 @@ def run_hanging(folder, body):
     code = f"""
 import os, signal, time
 from pathlib import Path
-from ke_steps import _endings, _tables
+from ke_steps import _endings
+from ke_steps._job_files import replacing
 _endings.SECONDS_PER_MINUTE = 2.0
 with _endings.in_one_line(_endings.Job("inject_knowledge", "{{}}", Path("o"), 1)):
-    with _tables.replacing(Path("output")) as beside:
+    with replacing(Path("output")) as beside:
         beside.write_text("half")
         {body}
 """
@@ -150,7 +151,7 @@ def write_table(folder):
 
 
 def write_json(folder):
-    _tables.write_json(folder / "t.json", "x" * 10**6)
+    _job_files.write_json(folder / "t.json", "x" * 10**6)
 
 
 def write_intervention(folder):
@@ -206,14 +207,14 @@ def test_a_read_only_folder_is_one_line(tmp_path, monkeypatch):
 
         monkeypatch.setattr(Path, "write_text", refuse)
         with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
-            _tables.write_json(tmp_path / "a.json", 1)
+            _job_files.write_json(tmp_path / "a.json", 1)
         reason = os.strerror(number)
         assert f"cannot use {tmp_path / 'a.json'} ({reason}): let this user" in str(end.value)
 
 
 def test_a_read_only_disk_is_one_line():
     with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
-        _tables.write_json(Path("/proc/sys/a.json"), 1)
+        _job_files.write_json(Path("/proc/sys/a.json"), 1)
     assert "/proc/sys/" in str(end.value)
 
 

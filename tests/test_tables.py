@@ -8,6 +8,7 @@ import pytest
 
 from ke_steps import _provenance, _schemas, _tables
 from ke_steps._errors import UserError
+from ke_steps._job_files import hash_file, replacing
 
 ROWS = [
     {"passage_id": 0, "condition": "once", "text_index": 0, "text": "a"},
@@ -31,7 +32,7 @@ def test_provenance_is_in_the_metadata(tmp_path):
         _tables.write_table(tmp_path / "t", ROWS, _schemas.PASSAGES)
     stamp = json.loads(pq.read_schema(tmp_path / "t").metadata[b"ke_steps"])
     assert stamp["settings"] == {"p": 0.5}
-    assert stamp["inputs"] == {"input": _provenance.hash_file(tmp_path / "input")}
+    assert stamp["inputs"] == {"input": hash_file(tmp_path / "input")}
     assert stamp["code"] == _provenance.code_digest("_tables")
     assert stamp["versions"]["torch"].startswith("2.13.0")
 
@@ -41,7 +42,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
     path.write_text("old")
 
     def fail():
-        with _tables.replacing(path) as beside:
+        with replacing(path) as beside:
             beside.write_text("half")
             raise RuntimeError
 

@@ -10,6 +10,7 @@ import numpy as np
 import synthetic_tables as invented
 
 from ke_steps import _schemas, _tables, summarize
+from ke_steps._job_files import write_json
 from ke_steps.settings import SummarizeJob
 
 CORPUS = "pretraining"
@@ -131,7 +132,7 @@ class SyntheticStudy:
             "source": {"kind": "directory", "path": f"/models/{model}_{step}"},
             "tensors": {"w": {"dtype": "F32", "shape": [2, 3], "sha256": weights}},
         }
-        _tables.write_json(manifest, content)
+        write_json(manifest, content)
         files["manifests"].append(manifest)
         if not self.is_plain:
             path = f"describe_memories/{model}/step{step}/memories.parquet"

@@ -6,6 +6,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ke_steps import _manifests, _probes, _schemas, _tables, _tokenizers
+from ke_steps._job_files import write_json
 from tests import conftest
 from tests.command_line import call
 
@@ -64,7 +65,7 @@ def merging_tokenizer(directory):
     manifest = directory / "manifest.json"
     files = [directory / name for name in _tokenizers.FILES]
     content = {"kind": "tokenizer", "files": _manifests.describe_files(files)}
-    _tables.write_json(manifest, content)
+    write_json(manifest, content)
     return manifest
 
 

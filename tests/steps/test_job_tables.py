@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ke_steps import _job_tables, _records, _tables
+from ke_steps import _job_tables, _records
+from ke_steps._job_files import hash_file, write_json
 
 # --- Which jobs, and of what --------------------------------------------------------------------
 
@@ -17,11 +18,11 @@ def test_records_are_traced_backwards_by_content(tmp_path: Path) -> None:
         path.write_text(output)
         job = {
             "step": step,
-            "inputs": {name: _records.hash_file(path.parent / name) for name in inputs},
-            "outputs": {str(path): _records.hash_file(path)},
+            "inputs": {name: hash_file(path.parent / name) for name in inputs},
+            "outputs": {str(path): hash_file(path)},
             "started_unix_seconds": started,
         }
-        _tables.write_json(tmp_path / "logs" / f"{step}.json", job)
+        write_json(tmp_path / "logs" / f"{step}.json", job)
 
     record("first", [], "a", 1)
     record("second", ["a"], "b", 2)
@@ -91,11 +92,11 @@ def test_totals_by_step_come_in_the_order_of_their_start() -> None:
 def test_records_are_read_with_what_lies_beside_them(tmp_path: Path) -> None:
     output = tmp_path / "out"
     output.write_text("x")
-    record = job_record("draw") | {"outputs": {str(output): _records.hash_file(output)}}
+    record = job_record("draw") | {"outputs": {str(output): hash_file(output)}}
     folders = [tmp_path / "logs" / name for name in ("measured", "torn", "alone")]
     for number, folder in enumerate(folders):
         own = record | {"started_unix_seconds": number, "inputs": {}}
-        _tables.write_json(folder / "record.json", own)
+        write_json(folder / "record.json", own)
     (folders[0] / "benchmark.jsonl").write_text('{"max_rss": 1}\n{"max_rss": 7.5}\n')
     (folders[1] / "benchmark.jsonl").write_text('{"max_rss": 1')
     (tmp_path / "logs" / "killed").mkdir()

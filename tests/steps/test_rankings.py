@@ -11,6 +11,7 @@ from synthetic_study import SyntheticStudy
 
 from ke_steps import _schemas, _tables
 from ke_steps._duplicates import checkpoint_table, weights_sha256
+from ke_steps._job_files import write_json
 from ke_steps._rankings import change, pairs, ranking_table
 
 
@@ -114,7 +115,7 @@ def test_a_checkpoint_says_where_it_is_from(
         "source": source,
         "tensors": {},
     }
-    _tables.write_json(manifest, content)
+    write_json(manifest, content)
     (row,) = checkpoint_table([manifest]).to_dict("records")
     assert (row["model"], row["step"], row["source"]) == ("m", 7, source["kind"])
     assert row["place"] == place

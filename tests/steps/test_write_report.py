@@ -28,6 +28,7 @@ from ke_steps import (
     write_report,
 )
 from ke_steps._errors import UserError
+from ke_steps._job_files import write_json
 from ke_steps.settings import WriteReportJob
 
 REPORT = Path(write_report.__file__).parents[1] / "workflow" / "report"
@@ -114,7 +115,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     _cli.main(plot_figures.run, [*arguments, "--output-figures", *map(str, figures)])
     stale = json.loads((root / "logs" / "plot_figures" / "record.json").read_text())
     stale["outputs"] = {str(figures[0]): "0" * 64}
-    _tables.write_json(root / "logs" / "old" / "record.json", stale)
+    write_json(root / "logs" / "old" / "record.json", stale)
     return {"root": root, "tables": tables, "figures": figures}
 
 

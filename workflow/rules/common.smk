@@ -9,7 +9,8 @@ from snakemake.exceptions import WorkflowError
 
 from ke_steps import _jobs, _requests, _snakemake_memory
 from ke_steps._errors import UserError
-from ke_steps._provenance import canonical_json, code_digest
+from ke_steps._job_files import canonical_json
+from ke_steps._provenance import code_digest
 from ke_steps.settings import (
     ORIGINAL,
     FictionalKnowledge,
