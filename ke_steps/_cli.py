@@ -27,9 +27,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ke_steps import _endings, _integrity, _provenance, _usage
+from ke_steps import _endings, _provenance, _usage
 from ke_steps._errors import UserError
 from ke_steps._job_files import hash_file, write_json
+from ke_steps._job_records import refuse_changed
 
 
 def main(run: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
@@ -100,7 +101,7 @@ def _run(
     is_first = os.environ.get("RANK", "0") == "0"
     settings = keywords["settings"].model_dump(mode="json")
     with _usage.watching() as usage, _provenance.recording(step, settings, inputs):
-        _integrity.refuse_changed(inputs, _provenance.current()["inputs"], record)
+        refuse_changed(inputs, _provenance.current()["inputs"], record)
         with _whole_or_none(outputs.values(), record) if is_first else nullcontext():
             run(**keywords)
         provenance = _provenance.current()

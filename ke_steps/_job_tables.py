@@ -1,13 +1,22 @@
-"""What the jobs of a report took of their machines: totals by step, and job by job."""
+"""Which jobs led to a report, on what machine, in what time: totals by step, and job by job.
+
+Records are traced backwards by content: a job led to the report when its output, still on disk as
+recorded, is an input of the report or of a job that led to it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
-from ke_steps._records import Record, subject
+from ke_steps._errors import UserError
+from ke_steps._identity import corpus_of, identify, shard_of
+from ke_steps._job_files import hash_file
+from ke_steps._job_records import Record, logs_of, read_measured, records_in
 from ke_steps._report_tables import Heading, Table, short_table
 
 MEASURES = (
@@ -26,6 +35,48 @@ BY_STEP = Heading(
 JOBS = Heading("jobs", "Jobs", "In the order of their start.")
 
 
+class Trace(NamedTuple):
+    """The records that led to a report, in the order of their start, and how many did not."""
+
+    records: list[Record]
+    num_left_out: int
+
+
+def trace_jobs(results: Path, inputs: Iterable[Path]) -> Trace:
+    """Return the records of a results folder that led to the files ``inputs``."""
+    every = [read_measured(path) for path in sorted(records_in(logs_of(results)))]
+    current = [record for record in every if _is_current(record)]
+    wanted = {hash_file(path) for path in inputs}
+    led: list[Record] = []
+    while found := [r for r in current if wanted & set(r["outputs"].values())]:
+        current = [r for r in current if not wanted & set(r["outputs"].values())]
+        led.extend(found)
+        wanted.update(digest for record in found for digest in record["inputs"].values())
+    led.sort(key=lambda record: record["started_unix_seconds"])
+    return Trace(led, len(every) - len(led))
+
+
+def _is_current(record: Record) -> bool:
+    if "outputs" not in record:
+        return False
+    files = {Path(path): digest for path, digest in record["outputs"].items()}
+    return all(path.is_file() and hash_file(path) == digest for path, digest in files.items())
+
+
+def distinct(records: Iterable[Record], key: str) -> list[str]:
+    """Return the different values of a field, sorted; records without it are passed over."""
+    return sorted({str(record[key]) for record in records if key in record})
+
+
+def versions(records: Iterable[Record]) -> dict[str, str]:
+    """Return package versions; where jobs differ, every version that was used."""
+    used: dict[str, set[str]] = {}
+    for record in records:
+        for package, version in record["versions"].items():
+            used.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(found)) for package, found in sorted(used.items())}
+
+
 def job_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Return a row per job: step, subject, the measures (NaN where unknown), device, code."""
     names = ["step", "subject", *MEASURES, "device", "code"]
@@ -40,6 +91,25 @@ def job_frame(records: Iterable[Record]) -> pd.DataFrame:
         for record in records
     ]
     return pd.DataFrame(rows, columns=names)
+
+
+def subject(record: Record) -> str:
+    """Return what a job was about: the wildcards of its first output, or that file's name."""
+    first = Path(min(record["outputs"]))
+    try:
+        model, step, variant, recipe, seed = identify(first)
+    except UserError:
+        return "/".join(first.parts[-2:])
+    run = "" if recipe is None else f" · {recipe} · seed {seed}"
+    shard = "" if shard_of(first) is None else f" · shard {shard_of(first)}"
+    return f"{model} · step {step:,} · {variant}{run}{_corpus(first)}{shard}"
+
+
+def _corpus(path: Path) -> str:
+    try:
+        return f" · {corpus_of(path)}"
+    except UserError:
+        return ""
 
 
 def usage(record: Record) -> dict[str, float]:

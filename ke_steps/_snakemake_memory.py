@@ -21,7 +21,8 @@ from urllib.parse import quote
 from snakemake.persistence import MetadataRecord
 from snakemake.persistence.file import FilePersistence
 
-from ke_steps._job_files import hash_file
+from ke_steps._job_files import hash_file, replacing
+from ke_steps._job_records import logs_of, read_record, records_in
 
 FILE = "metadata.json"
 KNOWN = Path(".snakemake/known_results")
@@ -58,7 +59,7 @@ def recall(results_dir: Path) -> None:
     known = _known_file(results_dir)
     if known.is_file() and known.read_text() == memory["id"]:
         return
-    if not (results_dir / "logs").is_dir():
+    if not logs_of(results_dir).is_dir():
         return
     persistence = FilePersistence(nolock=True)
     before, now = memory["results_dir"], str(results_dir)
@@ -102,12 +103,8 @@ def _moved(path: str, before: str, now: str) -> str:
 def _recorded_outputs(results_dir: Path) -> dict[str, str]:
     """Return the sha256 of every output that a job's record names, by where it lies now."""
     outputs = {}
-    for record in (results_dir / "logs").rglob("record.json"):
-        try:
-            recorded = json.loads(record.read_text())["outputs"]
-        except json.JSONDecodeError:  # its job was killed while writing it
-            continue
-        for path, sha256 in recorded.items():
+    for record in records_in(logs_of(results_dir)):
+        for path, sha256 in read_record(record).get("outputs", {}).items():
             here = _find(Path(path), results_dir)
             if here is not None:
                 outputs[str(here)] = sha256
@@ -131,10 +128,8 @@ def _read(results_dir: Path) -> Memory:
 
 
 def _write(results_dir: Path, memory: Memory) -> None:
-    results_dir.mkdir(parents=True, exist_ok=True)
-    beside = results_dir / f".{FILE}.{os.getpid()}.partial"
-    beside.write_text(json.dumps(memory | {"results_dir": str(results_dir)}) + "\n")
-    beside.replace(results_dir / FILE)
+    with replacing(results_dir / FILE) as beside:
+        beside.write_text(json.dumps(memory | {"results_dir": str(results_dir)}) + "\n")
 
 
 def _known_file(results_dir: Path) -> Path:

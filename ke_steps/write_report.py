@@ -21,10 +21,18 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from ke_steps import _cli, _records, _schemas, _tables
+from ke_steps import _cli, _schemas, _tables
 from ke_steps._errors import UserError
 from ke_steps._job_files import replacing
-from ke_steps._job_tables import job_frame, job_table, step_table
+from ke_steps._job_tables import (
+    Trace,
+    distinct,
+    job_frame,
+    job_table,
+    step_table,
+    trace_jobs,
+    versions,
+)
 from ke_steps._learning_tables import further_tables
 from ke_steps._memory_tables import checkpoint_table, memories_csv, memory_pages, ranking_table
 from ke_steps._recipe_tables import recipe_tables
@@ -73,7 +81,7 @@ def _embed(path: Path) -> str:
     return data_uri(path.read_bytes(), MEDIA_TYPES[path.suffix])
 
 
-def provenance_of(trace: _records.Trace) -> dict[str, Any]:
+def provenance_of(trace: Trace) -> dict[str, Any]:
     """Return what the template says about how the numbers came to be."""
     records = trace.records
     jobs = job_frame(records)
@@ -90,9 +98,9 @@ def provenance_of(trace: _records.Trace) -> dict[str, Any]:
         "by_step": step_table(jobs),
         "jobs": job_table(jobs),
         "checkpoints": checkpoints,
-        "versions": _records.versions(records),
-        "devices": _records.distinct(records, "device"),
-        "hosts": _records.distinct(records, "host"),
+        "versions": versions(records),
+        "devices": distinct(records, "device"),
+        "hosts": distinct(records, "host"),
         "wall_seconds": jobs["wall_seconds"].sum(),
         "peak_memory_mb": jobs["peak_memory_mb"].max(),
     }
@@ -159,7 +167,7 @@ def run(
         memories=memory_pages(described),
         memories_csv=memories_csv(described),
         complete_summary=complete_summary(measured),
-        provenance=provenance_of(_records.trace(summary.parent.parent / "logs", sources)),
+        provenance=provenance_of(trace_jobs(summary.parent.parent, sources)),
         study=json.dumps(settings.study, indent=2, ensure_ascii=False),
     )
     with replacing(output) as beside:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ke_steps import _job_tables, _records
+from ke_steps import _job_tables
 from ke_steps._job_files import hash_file, write_json
 
 # --- Which jobs, and of what --------------------------------------------------------------------
@@ -22,29 +22,29 @@ def test_records_are_traced_backwards_by_content(tmp_path: Path) -> None:
             "outputs": {str(path): hash_file(path)},
             "started_unix_seconds": started,
         }
-        write_json(tmp_path / "logs" / f"{step}.json", job)
+        write_json(tmp_path / "logs" / step / "record.json", job)
 
     record("first", [], "a", 1)
     record("second", ["a"], "b", 2)
     record("elsewhere", [], "z", 3)
-    trace = _records.trace(tmp_path / "logs", [tmp_path / "m" / "step1" / "original" / "b"])
+    trace = _job_tables.trace_jobs(tmp_path, [tmp_path / "m" / "step1" / "original" / "b"])
     assert [job["step"] for job in trace.records] == ["first", "second"]
     assert trace.num_left_out == 1
-    assert _records.subject(trace.records[0]) == "m · step 1 · original"
+    assert _job_tables.subject(trace.records[0]) == "m · step 1 · original"
 
 
 def test_a_job_on_a_corpus_names_it() -> None:
     path = "results/extract_coefficients/m/step1/original/c4/coefficients.parquet"
-    assert _records.subject({"outputs": {path: ""}}) == "m · step 1 · original · c4"
+    assert _job_tables.subject({"outputs": {path: ""}}) == "m · step 1 · original · c4"
 
 
 def test_a_shard_is_told_from_names_that_look_like_one() -> None:
     place = "results/extract_shard/m/step1/original/c4/shard2/coefficients.parquet"
-    assert _records.subject({"outputs": {place: ""}}) == "m · step 1 · original · c4 · shard 2"
+    assert _job_tables.subject({"outputs": {place: ""}}) == "m · step 1 · original · c4 · shard 2"
     place = "results/extract_coefficients/m/step1/original/shard2/coefficients.parquet"
-    assert _records.subject({"outputs": {place: ""}}) == "m · step 1 · original · shard2"
+    assert _job_tables.subject({"outputs": {place: ""}}) == "m · step 1 · original · shard2"
     place = "results/evaluate_retention/m/step1/shard2/retention.parquet"
-    assert _records.subject({"outputs": {place: ""}}) == "m · step 1 · shard2"
+    assert _job_tables.subject({"outputs": {place: ""}}) == "m · step 1 · shard2"
 
 
 # --- What the jobs used -------------------------------------------------------------------------
@@ -101,6 +101,6 @@ def test_records_are_read_with_what_lies_beside_them(tmp_path: Path) -> None:
     (folders[1] / "benchmark.jsonl").write_text('{"max_rss": 1')
     (tmp_path / "logs" / "killed").mkdir()
     (tmp_path / "logs" / "killed" / "record.json").write_text('{"step": "dr')
-    trace = _records.trace(tmp_path / "logs", [output])
+    trace = _job_tables.trace_jobs(tmp_path, [output])
     assert [r.get("benchmark") for r in trace.records] == [{"max_rss": 7.5}, {}, None]
     assert trace.num_left_out == 1

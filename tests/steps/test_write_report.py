@@ -20,7 +20,6 @@ from synthetic_study import CORPUS, SyntheticStudy
 from ke_steps import (
     _cli,
     _memory_tables,
-    _records,
     _report_tables,
     _schemas,
     _tables,
@@ -29,6 +28,7 @@ from ke_steps import (
 )
 from ke_steps._errors import UserError
 from ke_steps._job_files import write_json
+from ke_steps._job_tables import trace_jobs
 from ke_steps.settings import WriteReportJob
 
 REPORT = Path(write_report.__file__).parents[1] / "workflow" / "report"
@@ -199,8 +199,7 @@ def test_words_of_the_config_are_escaped(study: dict[str, Any]) -> None:
 
 
 def test_provenance_keeps_the_jobs_that_led_here(study: dict[str, Any]) -> None:
-    logs = study["root"] / "logs"
-    trace = _records.trace(logs, study["figures"])
+    trace = trace_jobs(study["root"], study["figures"])
     assert [record["step"] for record in trace.records] == ["plot_figures"]
     assert trace.num_left_out == 1
     words = "".join(Page(report(study)).text)

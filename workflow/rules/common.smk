@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 from ke_steps import _jobs, _requests, _snakemake_memory
 from ke_steps._errors import UserError
 from ke_steps._job_files import canonical_json
+from ke_steps._job_records import files_of
 from ke_steps._provenance import code_digest
 from ke_steps.settings import (
     ORIGINAL,
@@ -77,13 +78,13 @@ def settings_for(step):
 
 def logs(step, place):
     """Where a job's messages and its record (time, memory, hashes) go."""
-    folder = f"{RESULTS}/logs/{step}/{place}".rstrip("/")
-    return {"text": f"{folder}/log.txt", "record": f"{folder}/record.json"}
+    files = files_of(Path(RESULTS), step, place)
+    return {"text": str(files.log), "record": str(files.record)}
 
 
 def benchmark_of(step, place):
     """Where Snakemake's own measure of a job goes, one JSON object per line, beside its log."""
-    return f"{RESULTS}/logs/{step}/{place}".rstrip("/") + "/benchmark.jsonl"
+    return str(files_of(Path(RESULTS), step, place).benchmark)
 
 
 def resources_for(rule_name):
