@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ke_steps._errors import UserError
 
-LOGS = "logs"
+LOGS, LOG, RECORD, BENCHMARK = "logs", "log.txt", "record.json", "benchmark.jsonl"
 
 Record = dict[str, Any]
 
@@ -40,7 +40,7 @@ def files_of(results: Path, rule: str, place: str) -> JobFiles:
 
 def files_in(folder: Path) -> JobFiles:
     """Return the files of the job that has this folder."""
-    return JobFiles(folder / "log.txt", folder / "record.json", folder / "benchmark.jsonl")
+    return JobFiles(folder / LOG, folder / RECORD, folder / BENCHMARK)
 
 
 def logs_of(results: Path) -> Path:
@@ -64,7 +64,7 @@ def results_of(path: Path, rule: str = "") -> Path | None:
 
 def records_in(folder: Path) -> Iterator[Path]:
     """Yield the records in a folder of jobs, such as that of all or of one rule."""
-    return folder.rglob(files_in(folder).record.name)
+    return folder.rglob(RECORD)
 
 
 def read_record(path: Path) -> Record:

@@ -1,8 +1,7 @@
 """A run for the tests of progress, told by events without Snakemake."""
 
-from ke_steps import _progress_words
-from ke_steps._progress import Progress
-from ke_steps._time_left import time_left
+from snakemake_logger_plugin_study.progress import Progress
+from snakemake_logger_plugin_study.words import line, time_left
 
 SECONDS = 1_000.0
 """When the run began, by its own clock."""
@@ -36,4 +35,4 @@ class Run:
         return time_left(self.progress, SECONDS + at)
 
     def line(self, at):
-        return _progress_words.line(self.progress, SECONDS + at)
+        return line(self.progress, SECONDS + at)

@@ -3,9 +3,16 @@
 import json
 
 import pytest
+from snakemake_logger_plugin_study.job_logs import TAIL_BYTES, last_lines, read_bar
+from snakemake_logger_plugin_study.progress import name_of
+from snakemake_logger_plugin_study.words import (
+    counted,
+    duration,
+    ending,
+    failure_words,
+    own_progress,
+)
 
-from ke_steps import _job_logs, _progress_words
-from ke_steps._progress import name_of
 from tests.progress_run import SECONDS, Run
 
 
@@ -31,23 +38,23 @@ def run(tmp_path):
 )  # fmt: skip
 def test_the_last_bar_of_a_log_is_read(tmp_path, text, expected):
     (tmp_path / "log.txt").write_text(text)
-    assert _job_logs.read_bar(tmp_path / "log.txt") == expected
+    assert read_bar(tmp_path / "log.txt") == expected
 
 
 def test_a_long_log_is_read_from_its_end_only(tmp_path):
     log = tmp_path / "log.txt"
     bars = [f"\rx: {n // 100:3d}%|█| {n}/10000 [00:01<00:{n % 60:02d}]" for n in range(10_000)]
     log.write_text("".join(bars) + "\n")
-    assert log.stat().st_size > 10 * _job_logs.TAIL_BYTES
-    assert _job_logs.read_bar(log) == ("x", 0.99, 9_999 % 60)
-    assert _job_logs.last_lines(log, 5) == [bars[-1].strip("\r")]
+    assert log.stat().st_size > 10 * TAIL_BYTES
+    assert read_bar(log) == ("x", 0.99, 9_999 % 60)
+    assert last_lines(log, 5) == [bars[-1].strip("\r")]
 
 
 def test_a_log_that_is_missing_or_no_text_says_nothing(tmp_path):
     (tmp_path / "log.txt").write_bytes(b"\xff\xfe\x00")
-    assert _job_logs.read_bar(tmp_path / "log.txt") is None
-    assert _job_logs.read_bar(tmp_path / "none") is None
-    assert _job_logs.last_lines(tmp_path / "none", 3) == []
+    assert read_bar(tmp_path / "log.txt") is None
+    assert read_bar(tmp_path / "none") is None
+    assert last_lines(tmp_path / "none", 3) == []
 
 
 # --- Counting -----------------------------------------------------------------------------------
@@ -59,7 +66,7 @@ def test_jobs_are_counted_without_the_target(run):
     assert run.finish(1, 10).seconds == 10
     run.start(2, 10)
     assert run.progress.num_waiting() == {"train": 8, "draw": 1}
-    assert _progress_words.counted(run.progress) == "1 of 11 jobs (9 %)"
+    assert counted(run.progress) == "1 of 11 jobs (9 %)"
     assert run.finish(0, 10) is None
     assert run.finish(77, 10) is None
 
@@ -86,11 +93,11 @@ def test_a_failure_is_the_last_line_of_whoever_spoke(run):
     run.write(2, "training: 5%|█| 5/100 [00:01<00:19, 5it/s]")
     killed = run.progress.fail(2, [str(run.log_of(2))], "SLURM status is: 'TIMEOUT'")
     assert "5/100" in killed.message
-    assert "SLURM status is: 'TIMEOUT'" in _progress_words.failure_words(killed)
+    assert "SLURM status is: 'TIMEOUT'" in failure_words(killed)
     run.start(3, 0)
     silent = run.progress.fail(3, [str(run.log_of(3))])
     assert silent.message == "it left no message in its log"
-    assert _progress_words.failure_words(silent).startswith("failed: train seed 3: it left")
+    assert failure_words(silent).startswith("failed: train seed 3: it left")
 
 
 def test_of_a_group_only_the_step_that_failed_has_failed(run):
@@ -123,11 +130,11 @@ def test_what_an_earlier_attempt_left_in_the_log_is_not_of_this_one(run):
     (job,) = run.progress.running.values()
     assert job.is_silent()
     assert job.bar() is None
-    assert _progress_words.own_progress(job, SECONDS + 70) == "queued or starting for 1 min 10 s"
+    assert own_progress(job, SECONDS + 70) == "queued or starting for 1 min 10 s"
     run.write(1, "")
-    assert _progress_words.own_progress(job, SECONDS + 70) == "for 1 min 10 s"
+    assert own_progress(job, SECONDS + 70) == "for 1 min 10 s"
     run.write(1, "training: 5%|█| 5/100 [00:01<00:19, 5it/s]")
-    assert _progress_words.own_progress(job, SECONDS + 70) == "training 5 %, 0:19 left"
+    assert own_progress(job, SECONDS + 70) == "training 5 %, 0:19 left"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +150,7 @@ def test_how_a_run_ended_follows_from_its_jobs(run, finished, failed, state):
             run.progress.fail(number, [])
     run.progress.end()
     assert run.progress.state == state
-    words = _progress_words.ending(run.progress, SECONDS + 100)
+    words = ending(run.progress, SECONDS + 100)
     assert words.startswith(state)
     assert "1 min 40 s" in words
 
@@ -223,7 +230,7 @@ def test_the_longest_running_job_bounds_the_end(run):
     ],
 )  # fmt: skip
 def test_a_duration_has_two_units(seconds, words):
-    assert _progress_words.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def test_the_line_says_what_is_done_what_is_left_and_what_runs(run):

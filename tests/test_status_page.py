@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from snakemake_logger_plugin_study.page import render, write
 
-from ke_steps import _status_page
 from tests.progress_run import SECONDS, Run
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +42,7 @@ class Page(HTMLParser):
 
 
 def page(run, at):
-    return _status_page.render(run.progress, TEMPLATE, SECONDS + at)
+    return render(run.progress, TEMPLATE, SECONDS + at)
 
 
 def test_the_page_of_a_run_shows_it_and_refreshes_itself(run):
@@ -96,6 +96,6 @@ def test_the_page_shows_what_failed_and_escapes_it(run):
 def test_the_page_is_replaced_whole(tmp_path):
     path = tmp_path / "results" / "status.html"
     for text in ("one", "two"):
-        _status_page.write(path, text)
+        write(path, text)
         assert path.read_text() == text
     assert list(path.parent.iterdir()) == [path]

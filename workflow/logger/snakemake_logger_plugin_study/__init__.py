@@ -1,8 +1,8 @@
 """Snakemake's logger for studies: progress in lines, with the time that is left, and as a page.
 
-Switched on by ``--logger study`` with this folder's parent and the project on PYTHONPATH. Only
-translates: what is told, and in which words, is in ``ke_steps``. Everything that Snakemake says
-itself and that is not about a single job appears as without this logger.
+Switched on by ``--logger study`` with this folder's parent and the project on PYTHONPATH. This file
+only translates: what is told is in ``progress``, how it is said in ``words``. Everything that
+Snakemake says itself and that is not about a single job appears as without this logger.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultForma
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from ke_steps import _progress_words, _status_page
-from ke_steps._progress import Failure, Progress
+from snakemake_logger_plugin_study.page import render, write
+from snakemake_logger_plugin_study.progress import Failure, Progress
+from snakemake_logger_plugin_study.words import ending, failure_words, line
 
 SECONDS_BETWEEN_PAGES = 3.0
 SECONDS_BETWEEN_LINES = 30.0
@@ -109,14 +110,14 @@ class LogHandler(LogHandlerBase):
     def _tell(self) -> None:
         """Say how far the run is. It goes through Snakemake's logger, so that its log has it."""
         self._told = time.monotonic()
-        logger.info(_progress_words.line(self._progress, time.time()))
+        logger.info(line(self._progress, time.time()))
 
     def _tell_failures(self, failures: list[Failure]) -> None:
         for failure in failures:
-            logger.error(_progress_words.failure_words(failure))
+            logger.error(failure_words(failure))
 
     def _tell_ending(self) -> None:
-        words = _progress_words.ending(self._progress, time.time())
+        words = ending(self._progress, time.time())
         if self._page() is not None:
             words += f" · {self._page()}"
         logger.info(words)  # for Snakemake's log: what it hands to this logger now comes too late
@@ -141,8 +142,8 @@ class LogHandler(LogHandlerBase):
         if path is None:
             return
         try:
-            page = _status_page.render(self._progress, TEMPLATE.read_text(), time.time())
-            _status_page.write(path, page)
+            page = render(self._progress, TEMPLATE.read_text(), time.time())
+            write(path, page)
         except OSError as error:  # the run matters more than its page, and it may be tried again
             if not self._is_warned:
                 logger.warning(f"the page of the run's progress could not be written: {error}")

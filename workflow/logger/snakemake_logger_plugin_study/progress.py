@@ -6,7 +6,6 @@ Told by events, in whatever way they come: ``plan``, ``start``, ``finish``, ``fa
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ke_steps._job_logs import Bar, Mark, last_lines, mark, read_bar
+from ke_steps._job_records import (
+    LOG,
+    RECORD,
+    files_in,
+    logs_of,
+    read_record,
+    records_in,
+    results_of,
+)
+from snakemake_logger_plugin_study.job_logs import Bar, Mark, last_lines, mark, read_bar
 
 NOT_A_JOB = "all"
 """The target rule: it runs nothing."""
@@ -28,7 +36,7 @@ TAIL_LINES = 20
 State = Literal["running", "finished", "failed", "stopped"]
 
 
-class Job(NamedTuple):
+class StartedJob(NamedTuple):
     """A job that was started."""
 
     number: int
@@ -50,7 +58,7 @@ class Job(NamedTuple):
 
     def is_recorded(self) -> bool:
         """Tell whether its step has come to its end, where it writes its record."""
-        found = None if self.log is None else mark(self.log.with_name("record.json"))
+        found = None if self.log is None else mark(files_in(self.log.parent).record)
         return found is not None and found.num_bytes > 0  # Snakemake makes empty ones itself
 
     def bar(self) -> Bar | None:
@@ -63,7 +71,7 @@ class Job(NamedTuple):
 class Finished(NamedTuple):
     """A job that is done, and how long it took from its submission on."""
 
-    job: Job
+    job: StartedJob
     seconds: float
 
 
@@ -76,7 +84,7 @@ class Failure(NamedTuple):
         reason: what whoever ran it says beside them, such as a cluster; may be empty.
     """
 
-    job: Job
+    job: StartedJob
     message: str
     lines: list[str]
     log: Path | None
@@ -89,7 +97,7 @@ class Progress:
 
     began: float
     planned: Counter[str] = field(default_factory=Counter)
-    running: dict[int, Job] = field(default_factory=dict)
+    running: dict[int, StartedJob] = field(default_factory=dict)
     finished: dict[int, Finished] = field(default_factory=dict)
     failed: dict[int, Failure] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
@@ -110,13 +118,14 @@ class Progress:
         """Note that a job begins, for the first time or again."""
         if rule == NOT_A_JOB:
             return
-        texts = [Path(log) for log in logs if log.endswith(".txt")]
-        log = texts[0] if texts else None
+        paths = [Path(log) for log in logs]
+        log = next((path for path in paths if path.name == LOG), None)
         if log is not None and self.results is None:
-            self._find_results(log, rule)
+            self.results = results_of(log, rule)
+            self.earlier_seconds = _earlier_seconds(self.results) if self.results else {}
         old = mark(log) if log else None
         self.failed.pop(number, None)
-        self.running[number] = Job(number, rule, name_of(rule, wildcards), log, now, old)
+        self.running[number] = StartedJob(number, rule, name_of(rule, wildcards), log, now, old)
         self.num_at_once = len(self.running)
 
     def finish(self, number: int, now: float) -> Finished | None:
@@ -135,8 +144,9 @@ class Progress:
         job = self.running.pop(number, None)
         if job is None:
             return None
-        others = [Path(log) for log in logs if not log.endswith(".json")]
-        speaking = [log for log in others if log != job.log or not job.is_silent()]
+        paths = [Path(log) for log in logs]
+        texts = [path for path in paths if path.name != RECORD]
+        speaking = [path for path in texts if path != job.log or not job.is_silent()]
         said = [(log, lines) for log in speaking if (lines := last_lines(log, TAIL_LINES))]
         log, lines = said[0] if said else (job.log, [])
         message = lines[-1].strip() if lines else reason or "it left no message in its log"
@@ -183,13 +193,6 @@ class Progress:
         begun.update(failure.job.rule for failure in self.failed.values())
         return self.planned - begun
 
-    def _find_results(self, log: Path, rule: str) -> None:
-        """Read off ``<results>/logs/<step>/…`` where the results are, and how long jobs took."""
-        for folder in log.parents:
-            if folder.parent.name == "logs" and rule.startswith(folder.name):
-                self.results = folder.parent.parent
-                self.earlier_seconds = _earlier_seconds(folder.parent)
-
 
 def name_of(rule: str, wildcards: Mapping[str, str]) -> str:
     """Return a job's name: its rule and wildcards, numbers with what they count."""
@@ -199,10 +202,10 @@ def name_of(rule: str, wildcards: Mapping[str, str]) -> str:
     return " ".join([rule, *words])
 
 
-def _earlier_seconds(logs: Path) -> dict[str, float]:
+def _earlier_seconds(results: Path) -> dict[str, float]:
     means = {}
-    for folder in logs.glob("*/"):
-        times = [_wall_seconds(path) for path in islice(folder.rglob("record.json"), MAX_EARLIER)]
+    for folder in logs_of(results).glob("*/"):
+        times = [_wall_seconds(path) for path in islice(records_in(folder), MAX_EARLIER)]
         if known := [seconds for seconds in times if seconds is not None]:
             means[folder.name] = statistics.fmean(known)
     return means
@@ -210,6 +213,6 @@ def _earlier_seconds(logs: Path) -> dict[str, float]:
 
 def _wall_seconds(record: Path) -> float | None:
     try:
-        return float(json.loads(record.read_text())["wall_seconds"])
+        return float(read_record(record)["wall_seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

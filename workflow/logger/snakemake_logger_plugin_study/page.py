@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from ke_steps._progress import Progress
-from ke_steps._progress_words import counted, duration, ending, left_words, own_progress
+from ke_steps._job_files import replacing
+from snakemake_logger_plugin_study.progress import Progress
+from snakemake_logger_plugin_study.words import (
+    counted,
+    duration,
+    ending,
+    left_words,
+    own_progress,
+)
 
 REFRESH_SECONDS = 5
 NUM_RECENT = 10
@@ -83,10 +89,5 @@ def _by_rule(progress: Progress) -> list[dict[str, Any]]:
 
 def write(path: Path, page: str) -> None:
     """Put the page in place whole: whoever reads it meanwhile sees the one before."""
-    path.parent.mkdir(parents=True, exist_ok=True)  # a cluster's jobs make it later
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as beside:
         beside.write_text(page)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
