@@ -41,7 +41,9 @@ def main(run: Callable[..., None], arguments: Sequence[str] | None = None) -> No
     parsed = vars(_parser(step, run, hints).parse_args(arguments))
     record, minutes = parsed.pop("record"), parsed.pop("time_limit_minutes")
     outputs = _flatten({name: value for name, value in parsed.items() if _is_output(name)})
-    job = _endings.Job(step, parsed["settings"], next(iter(outputs.values()), Path()), minutes)
+    job = _endings.RunningStep(
+        step, parsed["settings"], next(iter(outputs.values()), Path()), minutes
+    )
     with _endings.in_one_line(job):
         parsed["settings"] = _read_settings(hints["settings"], parsed["settings"])
         places = getattr(parsed["settings"], "places", {})

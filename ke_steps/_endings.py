@@ -46,12 +46,12 @@ _CPU_MEMORY = re.compile(r"DefaultCPUAllocator: .*memory")
 
 
 @dataclass
-class Job:
-    """The running job, as far as its ending must speak of it."""
+class RunningStep:
+    """The running step, as far as its ending must speak of it."""
 
-    step: str
+    name: str
     settings: str
-    """JSON as the job received it, to tell which setting to change."""
+    """JSON as the step received it, to tell which setting to change."""
 
     output: Path
     """The first one, for errors that name no file."""
@@ -61,30 +61,30 @@ class Job:
 
 
 @contextmanager
-def in_one_line(job: Job) -> Iterator[None]:
+def in_one_line(step: RunningStep) -> Iterator[None]:
     """Run a step; what it cannot help ends the process with one line."""
     try:
-        with _stopping_at_signals(job), _watching(job):
+        with _stopping_at_signals(step), _watching(step):
             yield
     except Stopped as stop:
-        if job.has_timed_out:
-            _end(job, f"{_too_long(job)}; {stop.message}", TIMED_OUT)
-        _end(job, stop.message, stop.status)
+        if step.has_timed_out:
+            _end(step, f"{_too_long(step)}; {stop.message}", TIMED_OUT)
+        _end(step, stop.message, stop.status)
     except Exception as error:
-        line = explain(error, job)
+        line = explain_failure(error, step)
         if line is None:
             raise
-        _end(job, line, 1)
+        _end(step, line, 1)
 
 
-def _end(job: Job, line: str, status: int) -> NoReturn:
+def _end(step: RunningStep, line: str, status: int) -> NoReturn:
     rank = int(os.environ.get("RANK", "0"))
     if rank:
         if status != 1:
             sys.exit(status)  # a signal reaches all ranks
         time.sleep(SECONDS_BEFORE_OTHER_RANKS_SPEAK)
         line = f"rank {rank}: {line}"
-    line = f"{job.step}: {line}"
+    line = f"{step.name}: {line}"
     if status == 1:
         sys.exit(line)
     print(line, file=sys.stderr)
@@ -92,7 +92,7 @@ def _end(job: Job, line: str, status: int) -> NoReturn:
 
 
 @contextmanager
-def _stopping_at_signals(job: Job) -> Iterator[None]:
+def _stopping_at_signals(step: RunningStep) -> Iterator[None]:
     """Turn the first SIGTERM or SIGINT into ``Stopped``, so that what is half-written is removed.
 
     Further ones do not disturb that; when it takes too long, the process ends all the same.
@@ -103,7 +103,7 @@ def _stopping_at_signals(job: Job) -> Iterator[None]:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
         message = f"stopped by {signal.Signals(number).name}"
-        timers.append(_end_hard_after(MIN_GRACE_SECONDS, f"{job.step}: {message}", 128 + number))
+        timers.append(_end_hard_after(MIN_GRACE_SECONDS, f"{step.name}: {message}", 128 + number))
         raise Stopped(message, 128 + number)
 
     if threading.current_thread() is not threading.main_thread():
@@ -132,22 +132,22 @@ def _end_hard_after(seconds: float, line: str, status: int) -> threading.Timer:
 
 
 @contextmanager
-def _watching(job: Job) -> Iterator[None]:
+def _watching(step: RunningStep) -> Iterator[None]:
     """End the process at its time limit, wherever it hangs; the log shows where that was."""
-    if job.time_limit_minutes is None:
+    if step.time_limit_minutes is None:
         yield
         return
-    limit = job.time_limit_minutes * SECONDS_PER_MINUTE
+    limit = step.time_limit_minutes * SECONDS_PER_MINUTE
     grace = min(max(limit / 20, MIN_GRACE_SECONDS), MAX_GRACE_SECONDS, limit / 2)
 
     def ask() -> None:
-        job.has_timed_out = True
+        step.has_timed_out = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     soft = threading.Timer(limit - grace, ask)
     soft.daemon = True
     soft.start()
-    hard = _end_hard_after(limit, f"{job.step}: {_too_long(job)}", TIMED_OUT)
+    hard = _end_hard_after(limit, f"{step.name}: {_too_long(step)}", TIMED_OUT)
     # needs no interpreter: for a library that holds its lock and never returns
     faulthandler.dump_traceback_later(limit + grace, exit=True, file=STANDARD_ERROR)
     try:
@@ -158,25 +158,25 @@ def _watching(job: Job) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _too_long(job: Job) -> str:
+def _too_long(step: RunningStep) -> str:
     return (
-        f"no end within {job.time_limit_minutes} minutes: raise cluster.jobs.{job.step}"
+        f"no end within {step.time_limit_minutes} minutes: raise cluster.jobs.{step.name}"
         ".runtime_minutes if it needs longer"
     )
 
 
-def explain(error: Exception, job: Job) -> str | None:
+def explain_failure(error: Exception, step: RunningStep) -> str | None:
     """Return one line on what went wrong and its remedy; None for a bug."""
     if isinstance(error, UserError):
         return str(error)
     failure = _system_failure(error)
     if failure is not None:
-        return _explain_file(failure, job.output)
+        return _explain_file(failure, step.output)
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or _GPU_MEMORY.search(text):
-        return f"out of GPU memory: {_remedy_of_memory(job)}"
+        return f"out of GPU memory: {_remedy_of_memory(step)}"
     if isinstance(error, MemoryError) or _CPU_MEMORY.search(text):
-        return f"out of memory: raise cluster.jobs.{job.step}.memory_gb, or run fewer jobs at once"
+        return f"out of memory: raise cluster.jobs.{step.name}.memory_gb, or run fewer jobs at once"
     return None
 
 
@@ -212,9 +212,9 @@ def _target(path: Path) -> Path:
     return path.with_name(partial["name"]) if partial else path
 
 
-def _remedy_of_memory(job: Job) -> str:
-    settings = json.loads(job.settings)
-    section = "extract_coefficients" if job.step == "extract_shard" else job.step
+def _remedy_of_memory(step: RunningStep) -> str:
+    settings = json.loads(step.settings)
+    section = "extract_coefficients" if step.name == "extract_shard" else step.name
     for key, where in {
         "micro_batch_size_sequences": "the recipe's ",
         "batch_size_sequences": f"{section}.",

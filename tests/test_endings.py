@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from ke_steps import _endings, _interventions, _job_files, _tables
-from ke_steps._endings import Job
+from ke_steps._endings import RunningStep
 from tests import conftest
 
-JOB = Job(
+STEP = RunningStep(
     "extract_coefficients", json.dumps({"batch_size_sequences": 8}), Path("results/c.parquet")
 )
 ENDLESS_CORPUS = {
@@ -41,7 +41,7 @@ from pathlib import Path
 from ke_steps import _endings
 from ke_steps._job_files import replacing
 _endings.SECONDS_PER_MINUTE = 2.0
-with _endings.in_one_line(_endings.Job("inject_knowledge", "{{}}", Path("o"), 1)):
+with _endings.in_one_line(_endings.RunningStep("inject_knowledge", "{{}}", Path("o"), 1)):
     with replacing(Path("output")) as beside:
         beside.write_text("half")
         {body}
@@ -178,7 +178,7 @@ def full_disk(tmp_path):
 
 @pytest.mark.parametrize("write", [write_table, write_json, write_intervention, write_checkpoint])
 def test_a_full_disk_is_one_line_and_leaves_nothing(full_disk, write):
-    with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
+    with pytest.raises(SystemExit) as end, _endings.in_one_line(STEP):
         write(full_disk)
     assert str(end.value).startswith("extract_coefficients: disk full: cannot write ")
     assert str(end.value).endswith("): free space and run again")
@@ -187,13 +187,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(full_disk, write):
 
 
 def test_a_full_disk_under_torchs_own_files_is_one_line(full_disk):
-    with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
+    with pytest.raises(SystemExit) as end, _endings.in_one_line(STEP):
         save_state(full_disk)
     assert "disk full: cannot write results/c.parquet" in str(end.value)
 
 
 def test_a_device_without_space_is_one_line():
-    with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
+    with pytest.raises(SystemExit) as end, _endings.in_one_line(STEP):
         Path("/dev/full").write_text("x")
     assert "disk full: cannot write results/c.parquet (No space left on device)" in str(end.value)
 
@@ -206,27 +206,27 @@ def test_a_read_only_folder_is_one_line(tmp_path, monkeypatch):
             raise OSError(number, os.strerror(number), str(path))
 
         monkeypatch.setattr(Path, "write_text", refuse)
-        with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
+        with pytest.raises(SystemExit) as end, _endings.in_one_line(STEP):
             _job_files.write_json(tmp_path / "a.json", 1)
         reason = os.strerror(number)
         assert f"cannot use {tmp_path / 'a.json'} ({reason}): let this user" in str(end.value)
 
 
 def test_a_read_only_disk_is_one_line():
-    with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
+    with pytest.raises(SystemExit) as end, _endings.in_one_line(STEP):
         _job_files.write_json(Path("/proc/sys/a.json"), 1)
     assert "/proc/sys/" in str(end.value)
 
 
 def test_a_file_that_vanishes_is_one_line(tmp_path):
-    with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
+    with pytest.raises(SystemExit) as end, _endings.in_one_line(STEP):
         (tmp_path / "gone").read_text()
     assert f"{tmp_path}/gone: No such file or directory" in str(end.value)
 
 
 @pytest.mark.parametrize("allocate", [lambda: np.empty(2**55), lambda: torch.empty(2**50)])
 def test_too_little_memory_is_one_line(allocate):
-    with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
+    with pytest.raises(SystemExit) as end, _endings.in_one_line(STEP):
         allocate()
     assert "out of memory: raise cluster.jobs.extract_coefficients.memory_gb" in str(end.value)
 
@@ -244,28 +244,30 @@ def test_too_little_memory_is_one_line(allocate):
 )
 def test_too_little_gpu_memory_is_one_line(settings, remedy):
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    line = _endings.explain(error, Job("extract_coefficients", json.dumps(settings), Path("o")))
+    line = _endings.explain_failure(
+        error, RunningStep("extract_coefficients", json.dumps(settings), Path("o"))
+    )
     assert line.startswith("out of GPU memory: ")
     assert remedy in line
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), ValueError("y"), OSError("no number")])
 def test_a_bug_keeps_its_traceback(error):
-    with pytest.raises(type(error)), _endings.in_one_line(JOB):
+    with pytest.raises(type(error)), _endings.in_one_line(STEP):
         raise error
 
 
 def test_a_rank_speaks_after_the_first_with_its_number(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(_endings, "SECONDS_BEFORE_OTHER_RANKS_SPEAK", 0.0)
-    with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
+    with pytest.raises(SystemExit) as end, _endings.in_one_line(STEP):
         np.empty(2**55)
     assert str(end.value).startswith("extract_coefficients: rank 1: out of memory")
 
 
 def test_a_stopped_rank_is_silent_but_for_the_first(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(SystemExit) as end, _endings.in_one_line(JOB):
+    with pytest.raises(SystemExit) as end, _endings.in_one_line(STEP):
         signal.raise_signal(signal.SIGTERM)
     assert end.value.code == 143
     assert capsys.readouterr().err == ""
