@@ -160,6 +160,13 @@ def test_a_job_is_named_by_its_wildcards():
     assert name_of("learn", wildcards) == "learn tiny step 1,200 boost seed 1"
 
 
+@pytest.mark.parametrize("place", ["results/logs/train/logs/seed1", "logs/a/logs/train/seed1"])
+def test_the_results_are_found_whatever_else_is_called_logs(run, place):
+    log = run.folder / place / "log.txt"
+    run.progress.start(1, "train_all", {}, [str(log)], SECONDS)
+    assert run.progress.results == run.folder / place.partition("/logs/train/")[0]
+
+
 # --- Time left ----------------------------------------------------------------------------------
 
 
