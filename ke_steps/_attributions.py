@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from ke_steps import _models, _shares
+from ke_steps import _models
 from ke_steps._feed_forward import Coefficients, feed_forward
-from ke_steps._instances import Instances
+from ke_steps._instances import WHOLE, Instances, Shard, batch_places, own_share
 from ke_steps._moments import GroupMeans
-from ke_steps._shares import WHOLE, Shard
 
 CHUNK_POSITIONS = 1024
 """Logits held at a time are (positions, vocabulary) in fp32, twice for their gradient."""
@@ -48,8 +47,8 @@ def measure_attributions(
         detached = observed._replace(values=observed.values.detach())
         observed.values.register_hook(lambda gradient: means.add(detached, gradient))
 
-    batches = _shares.batches(len(instances), batch_size_sequences)
-    share = _shares.share(batches, num_groups, shard)
+    batches = batch_places(len(instances), batch_size_sequences)
+    share = own_share(batches, num_groups, shard)
     model.requires_grad_(False)
     model.enable_input_require_grads()  # the embeddings are where the graph begins
     try:

@@ -1,6 +1,7 @@
 """What an extraction does with a checkpoint: load it, run it over the corpus, sum up.
 
-Several processes may share the work (see ``_shares``): what is returned is the same on all ranks.
+Several processes may share the work (see ``_instances``): what is returned is the same on all
+ranks.
 """
 
 from __future__ import annotations
@@ -14,16 +15,23 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from ke_steps import _models, _ranks, _sequences, _shares
+from ke_steps import _models, _ranks, _sequences
 from ke_steps._attention_entropy import AttentionEntropies
 from ke_steps._attributions import measure_attributions
 from ke_steps._errors import UserError
 from ke_steps._feed_forward import Coefficients, FeedForward, feed_forward
-from ke_steps._instances import Instances, count_tokens, gather_instances
+from ke_steps._instances import (
+    WHOLE,
+    Instances,
+    Shard,
+    batch_places,
+    count_tokens,
+    gather_instances,
+    own_share,
+)
 from ke_steps._measured_tables import Array, Measures
 from ke_steps._moments import GroupMeans, coefficient_terms
 from ke_steps._next_token_entropy import mean_next_token_entropies
-from ke_steps._shares import WHOLE, Shard
 from ke_steps._tokenizers import load_tokenizer
 from ke_steps.settings import ExtractCoefficientsJob
 
@@ -115,8 +123,8 @@ def measure_in_one_pass(
         means.add(observed, *([] if observed.relu is None else [observed.relu]))
 
     ends = settings.num_attention_sequences, settings.num_next_token_sequences
-    batches = _shares.batches(len(instances), settings.batch_size_sequences, *ends)
-    share = _shares.share(batches, settings.num_groups, shard)
+    batches = batch_places(len(instances), settings.batch_size_sequences, *ends)
+    share = own_share(batches, settings.num_groups, shard)
     attention = AttentionEntropies(model, ends[0])
     next_token = torch.zeros(ends[1], dtype=torch.float64, device=model.device)
     with layers.observing(observe, with_relu=with_relu):

@@ -25,9 +25,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ke_steps import _cli, _ranks
+from ke_steps._instances import Shard
 from ke_steps._measuring import measure
 from ke_steps._shard_tables import write_shard
-from ke_steps._shares import Shard
 from ke_steps.settings import ExtractShardJob
 
 

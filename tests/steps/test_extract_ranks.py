@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ke_steps import _cli, _shares, extract_coefficients
+from ke_steps import _cli, _instances, extract_coefficients
 from tests import conftest
 from tests.steps.test_extract_coefficients import EVERYTHING, job, padded
 
@@ -88,5 +88,5 @@ def test_two_ranks_equal_one(tmp_path, family, changes):
 
 
 def test_the_cases_have_more_and_fewer_batches_than_ranks():
-    assert _shares.batches(8, 3, 8, 8) == [range(3), range(3, 6), range(6, 8)]
-    assert _shares.batches(8, 8, 8, 8) == [range(8)]
+    assert _instances.batch_places(8, 3, 8, 8) == [range(3), range(3, 6), range(6, 8)]
+    assert _instances.batch_places(8, 8, 8, 8) == [range(8)]

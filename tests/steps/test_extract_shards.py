@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from ke_steps import _cli, _ranks, _shares, _tables, extract_coefficients, extract_shard
+from ke_steps import _cli, _instances, _ranks, _tables, extract_coefficients, extract_shard
 from ke_steps import merge_shards as merging
-from ke_steps._shares import Shard
+from ke_steps._instances import Shard
 from ke_steps.settings import ExtractShardJob
 from tests import conftest
 from tests.steps.test_extract_coefficients import EVERYTHING, job, padded
@@ -162,9 +162,9 @@ def test_a_shard_beyond_the_last_is_refused():
 @pytest.mark.parametrize("size", [1, 3, 8, 100])
 @pytest.mark.parametrize("boundaries", [(), (16, 24), (4,)])
 def test_shards_have_whole_batches_and_whole_groups(num_shards, size, boundaries):
-    every = _shares.batches(64, size, *boundaries)
+    every = _instances.batch_places(64, size, *boundaries)
     assert [place for batch in every for place in batch] == list(range(64))
-    shares = [_shares.share(every, 8, Shard(n, num_shards)) for n in range(num_shards)]
+    shares = [_instances.own_share(every, 8, Shard(n, num_shards)) for n in range(num_shards)]
     assert [batch for share in shares for batch in share.batches] == every
     end = 0
     for share in shares:
@@ -182,11 +182,11 @@ def test_shards_have_whole_batches_and_whole_groups(num_shards, size, boundaries
 @pytest.mark.parametrize("num_ranks", [2, 3, 7])
 def test_ranks_have_runs_of_batches_or_nothing(monkeypatch, num_ranks):
     monkeypatch.setattr(_ranks, "num_ranks", lambda: num_ranks)
-    every = _shares.batches(64, 13)
+    every = _instances.batch_places(64, 13)
     shares = []
     for rank in range(num_ranks):
         monkeypatch.setattr(_ranks, "rank", lambda rank=rank: rank)
-        shares.append(_shares.share(every, 8))
+        shares.append(_instances.own_share(every, 8))
     assert [batch for share in shares for batch in share.batches] == every
     assert all(share.groups == slice(0, 8) for share in shares)
     numbers = [len(share.batches) for share in shares]
