@@ -44,6 +44,11 @@ class Family:
     default_softcapping: float | None = None
     """Cap on the attention scores where ``config.json`` does not say."""
 
+    @property
+    def attention(self) -> str:
+        """The module that the query projection is in."""
+        return self.queries.rpartition(".")[0]
+
 
 _EXPERTS = ("mlp.experts",)
 _FAMILIES = {

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from ke_steps import _models, _ranks, _sequences
-from ke_steps._attention_entropy import AttentionEntropies
 from ke_steps._attributions import measure_attributions
 from ke_steps._errors import UserError
 from ke_steps._feed_forward import Coefficients, FeedForward, feed_forward
@@ -31,7 +30,7 @@ from ke_steps._instances import (
 )
 from ke_steps._measured_tables import Array, Measures
 from ke_steps._moments import GroupMeans, coefficient_terms
-from ke_steps._next_token_entropy import mean_next_token_entropies
+from ke_steps._token_entropies import AttentionEntropies, mean_next_token_entropies
 from ke_steps._tokenizers import load_tokenizer
 from ke_steps.settings import ExtractCoefficientsJob
 

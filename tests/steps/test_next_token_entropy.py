@@ -6,7 +6,7 @@ import scipy.special
 import scipy.stats
 import torch
 
-from ke_steps import _next_token_entropy, _schemas, _softmax_entropy, _tables
+from ke_steps import _schemas, _tables, _token_entropies
 from tests import conftest
 from tests.steps.test_attention_entropy import LargestTensor
 from tests.steps.test_extract_coefficients import extract, padded
@@ -30,15 +30,15 @@ def brute_force(model, input_ids, lengths):
 def chunked(model, input_ids, lengths):
     with torch.inference_mode():
         hidden = model.base_model(torch.tensor(input_ids).long()).last_hidden_state
-        return _next_token_entropy.mean_next_token_entropies(model, hidden, lengths).numpy()
+        return _token_entropies.mean_next_token_entropies(model, hidden, lengths).numpy()
 
 
 @pytest.mark.parametrize("family", ["olmo", "gpt_neox", "gemma2", "mixtral"])
 @pytest.mark.parametrize("chunk", [(1024, 8192), (7, 100), (1, 33)])
 def test_equals_brute_force(monkeypatch, family, chunk):
     positions, tokens = chunk
-    monkeypatch.setattr(_next_token_entropy, "CHUNK_POSITIONS", positions)
-    monkeypatch.setattr(_next_token_entropy, "CHUNK_TOKENS", tokens)
+    monkeypatch.setattr(_token_entropies, "CHUNK_POSITIONS", positions)
+    monkeypatch.setattr(_token_entropies, "CHUNK_TOKENS", tokens)
     overrides = {"final_logit_softcapping": 2.0} if family == "gemma2" else {}
     model = conftest.build_model(family, **overrides)
     input_ids = padded(LENGTHS)
@@ -49,19 +49,19 @@ def test_equals_brute_force(monkeypatch, family, chunk):
 
 def test_no_more_than_a_chunk_is_in_memory(monkeypatch):
     """Whole logits would be 32 positions × 320 tokens = 10,240; the unembedding's part is 1,600."""
-    monkeypatch.setattr(_next_token_entropy, "CHUNK_POSITIONS", 8)
-    monkeypatch.setattr(_next_token_entropy, "CHUNK_TOKENS", 50)
+    monkeypatch.setattr(_token_entropies, "CHUNK_POSITIONS", 8)
+    monkeypatch.setattr(_token_entropies, "CHUNK_TOKENS", 50)
     model = conftest.build_model("olmo")
     hidden = torch.randn(2, 16, conftest.HIDDEN_SIZE)
     with torch.inference_mode(), LargestTensor() as largest:
-        _next_token_entropy.mean_next_token_entropies(model, hidden, [16, 16])
+        _token_entropies.mean_next_token_entropies(model, hidden, [16, 16])
     assert largest.num_elements <= 50 * conftest.HIDDEN_SIZE
 
 
 @pytest.mark.parametrize("scale", [0.1, 10.0, 1e4])
 def test_softmax_entropy_equals_scipy(scale):
     scores = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)) * scale
-    log_normalizer, entropy = _softmax_entropy.softmax_entropy(scores)
+    log_normalizer, entropy = _token_entropies.softmax_entropy(scores)
     exact = scores.double().numpy()
     np.testing.assert_allclose(log_normalizer, scipy.special.logsumexp(exact, axis=-1), rtol=1e-6)
     p = scipy.special.softmax(exact, axis=-1)
@@ -70,10 +70,10 @@ def test_softmax_entropy_equals_scipy(scale):
 
 def test_parts_join_to_the_whole():
     scores = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)) * 10
-    parts = [_softmax_entropy.softmax_entropy(part) for part in scores.split(17, dim=1)]
+    parts = [_token_entropies.softmax_entropy(part) for part in scores.split(17, dim=1)]
     log_normalizers, entropies = (torch.stack(values) for values in zip(*parts, strict=True))
-    _, whole = _softmax_entropy.softmax_entropy(scores)
-    joined = _softmax_entropy.joined_entropy(log_normalizers, entropies)
+    _, whole = _token_entropies.softmax_entropy(scores)
+    joined = _token_entropies.joined_entropy(log_normalizers, entropies)
     torch.testing.assert_close(joined, whole, rtol=1e-5, atol=1e-6)
 
 
