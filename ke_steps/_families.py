@@ -7,7 +7,7 @@ A family's feed-forward layer has one of four forms, told by ``form``:
 - ``ungated``: c = act(up(x));
 - ``experts``: a mixture of fused gated layers, each token's weighted by its router.
 
-This module reads ``config.json`` and imports neither torch nor transformers.
+This module reads ``config.json``; only where transformers is to read it, that is imported.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ke_steps._errors import UserError
 from ke_steps._job_files import read_object
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,24 @@ def read_family(path: Path) -> tuple[Family, dict[str, Any]]:
             " model in fp32, fp16 or bf16, or as GGUF"
         )
     return family, config
+
+
+def read_model_config(directory: Path) -> PreTrainedConfig:
+    """Read a checkpoint's ``config.json``; only known architectures, never remote code.
+
+    Raises:
+        UserError: unreadable, or of an unknown architecture.
+    """
+    # takes seconds, which a study that is read or refused need not spend
+    from transformers import AutoConfig
+
+    path = directory / "config.json"
+    read_family(path)
+    try:
+        return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a foreign value leads to in the library's own code
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a readable model config ({reason}); get it again") from error
 
 
 def is_native_olmo(directory: Path) -> bool:

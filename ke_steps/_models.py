@@ -9,18 +9,12 @@ import torch
 import transformers
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from ke_steps import _manifests, _provenance, _ranks
-from ke_steps._errors import UserError
-from ke_steps._families import read_family
-from ke_steps._feed_forward import feed_forward
-from ke_steps._interventions import Intervention, read_intervention
-from ke_steps._queries import scale_queries
-
-# What transformers warns about here (default token ids, its own loading bars) concerns generation.
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
+from ke_steps._families import read_model_config
+from ke_steps._intervening import intervene
+from ke_steps._interventions import read_intervention
 
 
 def choose_device() -> torch.device:
@@ -30,8 +24,18 @@ def choose_device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def silence_transformers() -> None:
+    """Keep transformers' warnings and bars off stderr.
+
+    What it warns about here (default token ids, its own loading bars) concerns generation.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
 def prepare_torch(num_threads: int, seed: int | None = None) -> torch.device:
     """Make torch deterministic, seed it, meet the job's other ranks; note and return the device."""
+    silence_transformers()
     # cuBLAS reads this once, when the first GPU operation creates its handle
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -45,21 +49,6 @@ def prepare_torch(num_threads: int, seed: int | None = None) -> torch.device:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     _provenance.note("device", name)
     return device
-
-
-def read_config(directory: Path) -> PreTrainedConfig:
-    """Read a checkpoint's ``config.json``; only known architectures, never remote code.
-
-    Raises:
-        UserError: unreadable, or of an unknown architecture.
-    """
-    path = directory / "config.json"
-    read_family(path)
-    try:
-        return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever a foreign value leads to in the library's own code
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a readable model config ({reason}); get it again") from error
 
 
 def load_model(
@@ -84,7 +73,7 @@ def load_model(
     if _ranks.is_first():
         _manifests.verify_weights(checkpoint)
     directory = checkpoint.parent
-    config = read_config(directory)
+    config = read_model_config(directory)
     model = AutoModelForCausalLM.from_pretrained(
         directory,
         config=config,
@@ -108,40 +97,6 @@ def attention_implementation(config: PreTrainedConfig) -> str:
     Gemma 2 caps its attention scores, which torch's scaled-dot-product attention cannot.
     """
     return "eager" if config.model_type == "gemma2" else "sdpa"
-
-
-def intervene(model: PreTrainedModel, intervention: Intervention, *, where: str) -> None:
-    """Scale rows of a model's parameters, in place.
-
-    ``up_rows`` scale the coefficients of a gated model by the same factors, for the same input.
-    ``key_rows`` do not: in an ungated model c = act(k · x + b), so that the activation bends the
-    factor on k and b.
-
-    Raises:
-        UserError: the factors are not for such a model.
-    """
-    target, factors = intervention
-    layers = feed_forward(model)
-    expected = () if target == "query_rows" else (layers.num_layers, layers.num_memories)
-    if factors.shape != expected:
-        raise UserError(f"{where}: {target} is {factors.shape}, expected {expected}")
-    if target == "query_rows":
-        scale_queries(model, float(factors), where=where)
-        return
-    if layers.is_gated and target == "key_rows":
-        raise UserError(
-            f"{where}: {type(model).__name__} has gated feed-forward layers, whose coefficients"
-            " scale exactly with the rows of the up projection: use up_rows (resuscitate with"
-            " rows: up), key_rows are for ungated layers, where the scale is not linear"
-        )
-    if not layers.is_gated and target == "up_rows":
-        raise UserError(
-            f"{where}: {type(model).__name__} has ungated feed-forward layers, whose coefficients"
-            " are not linear in a row of the up projection: up_rows do not apply; key_rows"
-            " (resuscitate with rows: key) do, through the activation"
-        )
-    for layer, row_factors in enumerate(torch.from_numpy(factors)):
-        layers.up_rows(layer).scale(row_factors)
 
 
 def unembedding(model: PreTrainedModel) -> Tensor:

@@ -48,7 +48,7 @@ SUPPORTED = {
 """What ``OlmoForCausalLM`` computes; with another value the same weights mean another model."""
 
 
-def read_config(directory: Path) -> OlmoConfig:
+def read_native_config(directory: Path) -> OlmoConfig:
     """Translate a native checkpoint's config.
 
     Raises:
@@ -106,7 +106,7 @@ def convert(weights: Sequence[Path], config: OlmoConfig, directory: Path) -> Non
 
     Args:
         weights: the native safetensors files, whole.
-        config: of ``read_config``.
+        config: of ``read_native_config``.
         directory: where to write; what is missing there shows when the model is loaded.
 
     Raises:

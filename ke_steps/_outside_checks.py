@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from ke_steps import _checkpoints, _models, _tokenizers
+from ke_steps import _checkpoints, _tokenizers
 from ke_steps._errors import UserError
+from ke_steps._families import read_model_config
 from ke_steps._job_files import read_object
 from ke_steps._weight_files import INDEX, WEIGHTS, choose_weights
 
@@ -76,7 +77,7 @@ def load_shapes(directory: Path) -> PreTrainedModel:
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             directory,
-            config=_models.read_config(directory),
+            config=read_model_config(directory),
             dtype="auto",
             device_map="meta",
             local_files_only=True,

@@ -50,6 +50,7 @@ from ke_steps.settings import FetchCheckpoint
 
 def run(*, output: Path, settings: FetchCheckpoint) -> None:
     """Take a checkpoint from the hub, a local directory or a GGUF file."""
+    _models.silence_transformers()
     source = settings.source
     if source.kind == "hub":
         snapshot = _hub.fetch_snapshot(source.repo, source.revision, settings.step)
@@ -80,7 +81,7 @@ def fetch_directory(source: Path, directory: Path) -> PreTrainedModel:
     weights = _outside_checks.find_weights(source)
     if _families.is_native_olmo(source):
         return convert_directory(source, weights, directory)
-    _outside_checks.check_tokenizer(source, _models.read_config(source).vocab_size)
+    _outside_checks.check_tokenizer(source, _families.read_model_config(source).vocab_size)
     model = _outside_checks.load_shapes(source)
     _outside_checks.refuse_broken_values(weights)
     copy_files(source, directory, ("config.json", "generation_config.json", INDEX))
@@ -91,7 +92,7 @@ def fetch_directory(source: Path, directory: Path) -> PreTrainedModel:
 
 def convert_directory(source: Path, weights: Sequence[Path], directory: Path) -> PreTrainedModel:
     """Convert a checkpoint in OLMo's own naming, in the weights' own dtype; return its shapes."""
-    config = _native_olmo.read_config(source)
+    config = _native_olmo.read_native_config(source)
     _outside_checks.check_tokenizer(source, config.vocab_size)
     _native_olmo.convert(weights, config, directory)
     copy_files(source, directory, ())

@@ -53,6 +53,7 @@ from ke_steps import (
     _updates,
 )
 from ke_steps._errors import UserError
+from ke_steps._families import read_model_config
 from ke_steps._injection import Moment
 from ke_steps._job_files import hash_file
 from ke_steps._resuming import Unfinished
@@ -175,7 +176,7 @@ def _items(
     settings: InjectKnowledge,
 ) -> TrainingSequences:
     """Return the sequences of the run, refused when too few or too long for the model."""
-    config = _models.read_config(checkpoint.parent)
+    config = read_model_config(checkpoint.parent)
     optimisation = _optimisation(settings)
     tokens = read_corpus(
         sequences, optimisation, vocab_size=config.vocab_size, corpus=settings.corpus

@@ -7,6 +7,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from ke_steps import _checkpoints, _models, fetch_checkpoint
@@ -83,6 +84,14 @@ def test_shards(tmp_path):
     shards[0].unlink()
     with pytest.raises(UserError, match=f"names {shards[0].name}, which is missing"):
         fetch(source, tmp_path / "again" / "manifest.json")
+
+
+def test_transformers_keeps_quiet(tmp_path, source, capfd):
+    transformers.logging.set_verbosity_info()
+    transformers.logging.enable_progress_bar()
+    capfd.readouterr()
+    fetch(source, tmp_path / "out" / "manifest.json")
+    assert capfd.readouterr().err == ""
 
 
 def test_equal_weights_have_equal_hashes(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ke_steps import _checkpoints, _models
+from ke_steps import _checkpoints, _families, _models
 from ke_steps._errors import UserError
 from ke_steps._feed_forward import feed_forward
 from tests import conftest
@@ -190,7 +190,7 @@ def test_foreign_configs_are_refused(tmp_path, checkpoint, change, message):
     config = json.loads((checkpoint.parent / "config.json").read_text()) | change
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=message):
-        _models.read_config(tmp_path)
+        _families.read_model_config(tmp_path)
 
 
 def test_unknown_model_class_is_refused():
