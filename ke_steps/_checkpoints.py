@@ -1,7 +1,7 @@
 """Checkpoint directories: safetensors, config and tokenizer, and the manifest, written last.
 
 A checkpoint is named by its ``manifest.json``: where that is, all it lists is beside it, whole.
-This module imports neither torch nor transformers, but where a model is saved.
+This module imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def save_checkpoint(
     *,
     step: int,
     source: Mapping[str, Any],
+    sizes: Mapping[str, Any],
 ) -> None:
     """Write a model's weights as safetensors, its config, its tokenizer's files and the manifest.
 
@@ -39,14 +40,13 @@ def save_checkpoint(
         manifest: ``<directory>/manifest.json``; older weights in that directory are replaced.
         step: training steps done.
         source: how the weights came about, as JSON values.
+        sizes: the model's architecture and sizes, of ``_feed_forward.describe_model``.
     """
-    from ke_steps._feed_forward import describe
-
     with replacing(manifest) as directory:
         save_weights(model, directory)
         for name in _tokenizers.FILES:
             shutil.copyfile(tokenizer_directory / name, directory / name)
-        write_manifest(manifest, step=step, source=source, sizes=describe(model))
+        write_manifest(manifest, step=step, source=source, sizes=sizes)
 
 
 def save_weights(model: PreTrainedModel, directory: Path) -> None:
@@ -86,7 +86,7 @@ def write_manifest(
         manifest: beside the checkpoint's other files.
         step: training steps done.
         source: where the weights are from, as JSON values.
-        sizes: the model's architecture and sizes, of ``_feed_forward.describe``.
+        sizes: the model's architecture and sizes, of ``_feed_forward.describe_model``.
     """
     files = sorted(
         path for path in manifest.parent.iterdir() if path.suffix in {".json", ".safetensors"}

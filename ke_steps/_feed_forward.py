@@ -221,7 +221,7 @@ def feed_forward(model: PreTrainedModel) -> FeedForward:
     return FeedForward(layers, is_gated=family.form != "ungated")
 
 
-def describe(model: PreTrainedModel) -> dict[str, Any]:
+def describe_model(model: PreTrainedModel) -> dict[str, Any]:
     """Return a model's architecture and sizes, as a checkpoint's manifest states them."""
     layers = feed_forward(model)
     return {

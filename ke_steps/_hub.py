@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock
 from huggingface_hub import HfApi, constants, hf_hub_url, is_offline_mode
@@ -27,7 +28,6 @@ from ke_steps._errors import UserError
 from ke_steps._hub_calls import call_hub
 from ke_steps._hub_refs import Ref, choose_ref
 from ke_steps._job_files import hash_file
-from ke_steps._weight_files import choose_weights
 
 NUM_DOWNLOADS = 4
 """Files that are fetched side by side."""
@@ -39,6 +39,13 @@ DESCRIPTIONS = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
+
+
+class Choose(Protocol):
+    """Tells which of a commit's files hold the weights."""
+
+    def __call__(self, names: Iterable[str], /, *, where: str) -> list[str]:
+        """Return the files to fetch; ``where`` is what the commit is called in an error."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +87,17 @@ class Blob:
         return git_hash(path.read_bytes()) == self.content_hash
 
 
-def fetch_snapshot(repo: str, revision: str, step: int) -> Snapshot:
+def fetch_snapshot(repo: str, revision: str, step: int, *, choose: Choose) -> Snapshot:
     """Return a checkpoint's files in the cache, after fetching those that are not there.
 
     Args:
         repo: ``owner/name`` of a model.
         revision: pattern of a branch or tag (see ``_hub_refs.choose_ref``).
         step: what ``{step}`` in the pattern stands for.
+        choose: which files hold the weights; not asked when offline.
 
     Raises:
-        UserError: no such ref, no safetensors, no access, no connection, too little disk, or
+        UserError: no such ref, no files to choose, no access, no connection, too little disk, or
             contents that differ from what the hub states.
     """
     if is_offline_mode():
@@ -103,7 +111,8 @@ def fetch_snapshot(repo: str, revision: str, step: int) -> Snapshot:
     commit = resolved.resolved
     tree = call_hub(repo, lambda: list(api.list_repo_tree(repo, revision=commit)))
     files = [entry for entry in tree if isinstance(entry, RepoFile)]
-    blobs = choose_blobs(files, repo, where=f"{repo}@{ref.name}")
+    weights = choose((file.path for file in files), where=f"{repo}@{ref.name}")
+    blobs = choose_blobs(files, repo, {*weights, *DESCRIPTIONS})
     check_disk(sum(blob.missing_bytes for blob in blobs), what=f"{repo}@{ref.name}")
     with ThreadPoolExecutor(NUM_DOWNLOADS) as pool:
         list(pool.map(partial(ensure_blob, repo, commit), blobs))
@@ -130,9 +139,8 @@ def find_snapshot(repo: str, revision: str, step: int) -> Snapshot:
     return Snapshot(directory, ref)
 
 
-def choose_blobs(files: Sequence[RepoFile], repo: str, *, where: str) -> list[Blob]:
-    """Return the safetensors files and the JSON and YAML that a checkpoint needs."""
-    weights = choose_weights((file.path for file in files), where=where)
+def choose_blobs(files: Sequence[RepoFile], repo: str, names: Collection[str]) -> list[Blob]:
+    """Return the files of these names, of those that there are."""
     blobs = _repo_folder(repo) / "blobs"
     return [
         Blob(
@@ -143,7 +151,7 @@ def choose_blobs(files: Sequence[RepoFile], repo: str, *, where: str) -> list[Bl
             path=blobs / (file.lfs.sha256 if file.lfs else file.blob_id),
         )
         for file in files
-        if file.path in {*weights, *DESCRIPTIONS}
+        if file.path in names
     ]
 
 

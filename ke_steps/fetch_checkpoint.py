@@ -43,8 +43,8 @@ from ke_steps import (
     _tokenizers,
 )
 from ke_steps._errors import UserError
-from ke_steps._feed_forward import describe, feed_forward
-from ke_steps._weight_files import INDEX
+from ke_steps._feed_forward import describe_model, feed_forward
+from ke_steps._weight_files import INDEX, choose_weights
 from ke_steps.settings import FetchCheckpoint
 
 
@@ -53,7 +53,9 @@ def run(*, output: Path, settings: FetchCheckpoint) -> None:
     _models.silence_transformers()
     source = settings.source
     if source.kind == "hub":
-        snapshot = _hub.fetch_snapshot(source.repo, source.revision, settings.step)
+        snapshot = _hub.fetch_snapshot(
+            source.repo, source.revision, settings.step, choose=choose_weights
+        )
         path = snapshot.directory
         place = {"revision": snapshot.ref.name, "commit": snapshot.ref.commit}
     else:
@@ -66,7 +68,7 @@ def run(*, output: Path, settings: FetchCheckpoint) -> None:
             output,
             step=settings.step,
             source=source.model_dump() | place,
-            sizes=describe(model),
+            sizes=describe_model(model),
         )
 
 

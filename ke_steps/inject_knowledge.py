@@ -115,6 +115,7 @@ def run(
         step=_checkpoints.read_manifest(checkpoint)["step"],
         source=_source(checkpoint, intervention, settings)
         | {"diverged_at_step": trained.diverged_at_step},
+        sizes=_feed_forward.describe_model(trained.model),
     )
     unfinished.remove()
 

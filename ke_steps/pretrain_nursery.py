@@ -38,6 +38,7 @@ from ke_steps import (
     _training,
 )
 from ke_steps._errors import UserError
+from ke_steps._feed_forward import describe_model
 from ke_steps._resuming import FOLDER, Unfinished
 from ke_steps._tokenizers import Tokenizer
 from ke_steps._training_log import Watcher
@@ -145,6 +146,7 @@ class _Keeper(Watcher):
                 self._kept(step),
                 step=step,
                 source={"kind": "nursery", "seed": self._settings.seed},
+                sizes=describe_model(whole),
             )
 
     def diverged(self, model: PreTrainedModel, step: int) -> None:

@@ -12,6 +12,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ke_steps import _checkpoints, _manifests, _models, _schemas, _tables, _tokenizers
+from ke_steps._feed_forward import describe_model
 from ke_steps._job_files import write_json
 
 torch.set_num_threads(1)
@@ -112,7 +113,12 @@ def build_checkpoint(directory, family="olmo", *, model=None, step=0, seed=0, **
     tokenizer_directory = build_tokenizer(directory.with_name(directory.name + "_tokenizer"))
     manifest = directory / "manifest.json"
     _checkpoints.save_checkpoint(
-        model, tokenizer_directory, manifest, step=step, source={"kind": "random", "seed": seed}
+        model,
+        tokenizer_directory,
+        manifest,
+        step=step,
+        source={"kind": "random", "seed": seed},
+        sizes=describe_model(model),
     )
     return manifest
 

@@ -18,6 +18,7 @@ from ke_steps import (
     evaluate_retention,
 )
 from ke_steps._errors import UserError
+from ke_steps._feed_forward import describe_model
 from ke_steps._scoring import Span
 from ke_steps._tokenizers import load_tokenizer
 from ke_steps.settings import EvaluateRetentionJob, World
@@ -212,6 +213,7 @@ def test_losses_that_are_no_numbers_are_refused_but_from_a_diverged_run(diverged
         manifest,
         step=0,
         source={"kind": "inject_knowledge", "diverged_at_step": diverged_at_step},
+        sizes=describe_model(model),
     )
     paths = {"output": tmp_path / "retention", "output_items": tmp_path / "items"}
 

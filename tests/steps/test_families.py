@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ke_steps._feed_forward import describe, feed_forward
+from ke_steps._feed_forward import describe_model, feed_forward
 from tests import conftest
 
 UNGATED = ["gpt_neox", "gpt2"]
@@ -199,7 +199,7 @@ def test_up_rows_scale_the_coefficients(family):
 @each_family
 def test_sizes_are_described(family):
     model = conftest.build_model(family)
-    described = describe(model)
+    described = describe_model(model)
     assert described == {
         "architecture": type(model).__name__,
         "num_layers": L,

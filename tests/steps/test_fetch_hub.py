@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import huggingface_hub
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from ke_steps import _checkpoints, _hub, _hub_calls, _models, fetch_checkpoint
 from ke_steps._errors import UserError
 from ke_steps._hub_refs import Ref, choose_ref, nearest_refs
+from ke_steps._weight_files import choose_weights
 from ke_steps.settings import FetchCheckpoint
 from tests import conftest
 from tests.hub_server import HubServer, read_files
@@ -121,7 +123,7 @@ def test_a_native_checkpoint_comes_with_its_yaml(hub):
     files = hub.repos[REPO]["native-unsharded"] = {
         WEIGHTS: b"weights", "config.yaml": b"model: {}", "tokenizer.json": b"{}", "train.pt": b"x"
     }  # fmt: skip
-    snapshot = _hub.fetch_snapshot(REPO, "native-*", 10)
+    snapshot = _hub.fetch_snapshot(REPO, "native-*", 10, choose=choose_weights)
     assert read_files(snapshot.directory) == {
         name: content for name, content in files.items() if name != "train.pt"
     }
@@ -276,7 +278,7 @@ def test_a_damaged_cache_is_repaired(hub, tmp_path):
 @pytest.mark.parametrize("where", ["/refs", "/revision/", "/tree/", "/cdn/", "/resolve/"])
 def test_what_passes_is_repeated(hub, status, where):
     hub.fail(where, status=status, times=2, headers={"Retry-After": "0"})
-    snapshot = _hub.fetch_snapshot(REPO, "step{step}-*", 10)
+    snapshot = _hub.fetch_snapshot(REPO, "step{step}-*", 10, choose=choose_weights)
     files = read_files(snapshot.directory)
     assert files[WEIGHTS] == hub.repos[REPO]["step10-tokens1B"][WEIGHTS]
     assert len(hub.find(where)) > 2
@@ -334,7 +336,7 @@ def test_waits_grow_and_heed_the_hub(hub, monkeypatch):
     hub.fail("/refs", status=503)
     hub.fail("/refs", status=429, headers={"Retry-After": "77"})
     hub.fail("/refs", status=429, headers={"Retry-After": "999999"})
-    _hub.fetch_snapshot(REPO, "step{step}-*", 10)
+    _hub.fetch_snapshot(REPO, "step{step}-*", 10, choose=choose_weights)
     assert waits == [2, 77, _hub_calls.MAX_WAIT_SECONDS]
 
 
@@ -369,7 +371,8 @@ def test_a_cache_that_cannot_be_made_is_refused(hub, tmp_path, monkeypatch):
 
 def test_two_at_once_download_once(hub, tmp_path):
     with ThreadPoolExecutor(2) as pool:
-        futures = [pool.submit(_hub.fetch_snapshot, REPO, "step{step}-*", 10) for _ in range(2)]
+        fetching = partial(_hub.fetch_snapshot, REPO, "step{step}-*", 10, choose=choose_weights)
+        futures = [pool.submit(fetching) for _ in range(2)]
     assert futures[0].result() == futures[1].result()
     assert len(hub.find("/cdn/", method="GET")) == 1
 
@@ -428,8 +431,9 @@ def test_a_moved_branch_is_a_new_commit(hub, tmp_path):
 
 FETCH = """
 import sys
-from ke_steps import _hub
-snapshot = _hub.fetch_snapshot(sys.argv[1], "step{step}-*", 20)
+from ke_steps import _hub, _weight_files
+choose = _weight_files.choose_weights
+snapshot = _hub.fetch_snapshot(sys.argv[1], "step{step}-*", 20, choose=choose)
 print(snapshot.directory, snapshot.ref.name)
 """
 
