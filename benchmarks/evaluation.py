@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from benchmarks._comparison import Measurement, interleave, olmo_config, random_model, ratio
-from ke_steps import _models, _tasks
+from ke_steps import _models, _tasks, evaluate_retention
 from ke_steps._scoring import Span
 from ke_steps._tokenizers import Tokenizer
 from ke_steps.settings import Task
@@ -99,7 +99,7 @@ def learn_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
 def tokenised_tasks(tokenizer: Tokenizer, num_items_per_task: int) -> list[list[_tasks.Item]]:
     """Return the first items of each task."""
     return [
-        _tasks.load_items(
+        evaluate_retention.load_task_items(
             task,
             tokenizer,
             world=None,

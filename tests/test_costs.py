@@ -12,7 +12,7 @@ import yaml
 from tokenizers import Tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
-from ke_steps import _costs, _model_sizes, _tasks, _tokenizers
+from ke_steps import _costs, _model_sizes, _tokenizers, evaluate_retention
 from ke_steps._costs import Work
 from ke_steps._known_models import KNOWN_CONFIGS
 from ke_steps._model_shapes import shape_of_config
@@ -130,7 +130,7 @@ def olmo_tokenizer():
 
 @pytest.mark.parametrize("task", ["openbook_qa", "winogrande"])
 def test_tasks_have_the_sizes_that_the_package_gives_them(task, olmo_tokenizer):
-    items = _tasks.load_items(
+    items = evaluate_retention.load_task_items(
         task, olmo_tokenizer, world=None, max_length_tokens=2048, num_items=None
     )
     spans = [span for item in items for span in item.choices]

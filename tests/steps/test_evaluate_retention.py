@@ -21,6 +21,7 @@ from ke_steps._errors import UserError
 from ke_steps._feed_forward import describe_model
 from ke_steps._scoring import Span
 from ke_steps._tokenizers import load_tokenizer
+from ke_steps.evaluate_retention import load_task_items
 from ke_steps.settings import EvaluateRetentionJob, World
 from tests.conftest import (
     NUM_LAYERS,
@@ -83,7 +84,7 @@ def package_accuracy(model, dataset, num_items):
 @pytest.mark.parametrize("task", PAPER_TASKS)
 def test_predictions_and_accuracy_are_the_packages(task, tokenizer, model):
     num_items = 8
-    items = _tasks.load_items(
+    items = load_task_items(
         task, tokenizer, world=None, max_length_tokens=MAX_LENGTH, num_items=num_items
     )
     assert len(items) == num_items
@@ -98,15 +99,15 @@ def test_predictions_and_accuracy_are_the_packages(task, tokenizer, model):
 
 def test_long_contexts_lose_their_beginning(tokenizer):
     limits = {"world": None, "num_items": 5}
-    whole = _tasks.load_items("sciq", tokenizer, max_length_tokens=MAX_LENGTH, **limits)
-    short = _tasks.load_items("sciq", tokenizer, max_length_tokens=60, **limits)
+    whole = load_task_items("sciq", tokenizer, max_length_tokens=MAX_LENGTH, **limits)
+    short = load_task_items("sciq", tokenizer, max_length_tokens=60, **limits)
     for item, cut in zip(whole, short, strict=True):
         for span, cut_span in zip(item.choices, cut.choices, strict=True):
             assert len(cut_span.token_ids) <= 61
             assert span.token_ids[-len(cut_span.token_ids) :] == cut_span.token_ids
             assert span.token_ids[span.start :] == cut_span.token_ids[cut_span.start :]
     with pytest.raises(UserError, match="more than fit the model's context of 4"):
-        _tasks.load_items("piqa", tokenizer, max_length_tokens=4, **limits)
+        load_task_items("piqa", tokenizer, max_length_tokens=4, **limits)
 
 
 def test_package_tokenizer_keeps_ours(tokenizer):
@@ -127,9 +128,7 @@ def test_recall_items_ask_the_worlds_questions(tokenizer):
         for span, choice in zip(item.choices, question.choices, strict=True):
             assert tokenizer.backend.decode(list(span.token_ids)) == f"{question.prompt} {choice}"
     with pytest.raises(UserError, match="section world"):
-        _tasks.load_items(
-            "world_recall", tokenizer, world=None, max_length_tokens=9, num_items=None
-        )
+        load_task_items("world_recall", tokenizer, world=None, max_length_tokens=9, num_items=None)
 
 
 def test_a_model_that_knows_one_choice_picks_it(model):
