@@ -26,10 +26,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ke_steps import _cli, _metrics, _schemas, _statistics, _tables
+from ke_steps._conditions import CONDITIONS
 from ke_steps._errors import UserError
 from ke_steps.settings import EvaluateKnowledge
 
-CONDITIONS = ("paraphrase", "once", "all")
 KINDS = ("memorization", "semantic", "compositional", "all")
 
 

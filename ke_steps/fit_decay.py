@@ -30,8 +30,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ke_steps import _cli, _decay, _decay_fits, _schemas, _statistics, _tables
-from ke_steps.evaluate_knowledge import CONDITIONS
+from ke_steps import _cli, _decay, _schemas, _statistics, _tables
+from ke_steps._conditions import CONDITIONS
 from ke_steps.settings import FitDecay
 
 Array = NDArray[np.float64]
@@ -58,14 +58,14 @@ def run(
             for frame in (gains, retained)
         )
         if len(of_gains):
-            decay, curve = describe(of_gains, of_retained, settings)
+            decay, curve = condition_rows(of_gains, of_retained, settings)
             decay_rows += [{"condition": condition} | row for row in decay]
             retained_rows += [{"condition": condition} | row for row in curve]
     _tables.write_table(output, decay_rows, _schemas.DECAY)
     _tables.write_table(output_retained, retained_rows, _schemas.RETAINED)
 
 
-def describe(
+def condition_rows(
     gains: pd.DataFrame, retained: pd.DataFrame, settings: FitDecay
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the rows of one condition for both tables, from the frames of ``_decay.measure``."""
@@ -79,15 +79,15 @@ def describe(
     # the estimate rides along as row 0, so that it and its replicates go through the same code
     weights = np.vstack([np.full(num_passages, 1 / num_passages), drawn])
 
-    means, totals = _decay_fits.weighted_curves(curves.to_numpy(), weights)
+    means, totals = _decay.weighted_curves(curves.to_numpy(), weights)
     times = curves.columns.to_numpy(dtype=np.float64)
     later = times > 0
     fits = (times[later], means[:, later], totals[:, later])
-    power_law, power_law_r_squared = _decay_fits.fit_power_law(*fits)
-    exponential, exponential_r_squared = _decay_fits.fit_exponential(*fits)
+    power_law, power_law_r_squared = _decay.fit_power_law(*fits)
+    exponential, exponential_r_squared = _decay.fit_exponential(*fits)
     quantities = {
-        "effectivity": _decay_fits.weighted_curves(effectivity.to_numpy(), weights)[0][:, 0],
-        "retainability": _decay_fits.weighted_curves(left.to_numpy(), weights)[0][:, 0],
+        "effectivity": _decay.weighted_curves(effectivity.to_numpy(), weights)[0][:, 0],
+        "retainability": _decay.weighted_curves(left.to_numpy(), weights)[0][:, 0],
         "power_law_decay": power_law,
         "power_law_r_squared": power_law_r_squared,
         "exponential_decay_per_step": exponential,

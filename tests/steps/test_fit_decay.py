@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ke_steps import _decay, _decay_fits, _schemas, _tables, fit_decay
+from ke_steps import _decay, _schemas, _tables, fit_decay
 from ke_steps._errors import UserError
 from ke_steps.settings import FitDecay
 
@@ -208,9 +208,9 @@ def test_fits_weigh_each_time_by_its_passages():
     values = 1 - 0.1 * np.log(times) + 0.05 * generator.normal(size=(7, 5))
     values[generator.random((7, 5)) < 0.4] = np.nan
     weights = np.vstack([np.full(7, 1 / 7), generator.multinomial(7, np.full(7, 1 / 7), 3) / 7])
-    curves, totals = _decay_fits.weighted_curves(values, weights)
-    slopes, _ = _decay_fits.fit_power_law(times, curves, totals)
-    rates, _ = _decay_fits.fit_exponential(times, curves, totals)
+    curves, totals = _decay.weighted_curves(values, weights)
+    slopes, _ = _decay.fit_power_law(times, curves, totals)
+    rates, _ = _decay.fit_exponential(times, curves, totals)
     grid = np.linspace(0, 0.2, 200_001)
     for row, weight in enumerate(weights):
         points = [

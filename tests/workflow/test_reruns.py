@@ -134,7 +134,7 @@ STEPS = {
     "resuscitate": MEASURE_BOOSTED,
     "temper_attention": WARM,
     "inject_knowledge": LEARN,
-    "evaluate_knowledge": {"evaluate_knowledge": 8, "fit_decay": 2} | TELL,
+    "evaluate_knowledge": {"evaluate_knowledge": 8} | TELL,
     "fit_decay": {"fit_decay": 2} | TELL,
     "aggregate_updates": {"aggregate_updates": 8} | TELL,
     "evaluate_retention": RETENTION,
@@ -143,7 +143,8 @@ STEPS = {
     "write_report": {"write_report": 1},
 }
 HELPERS = {
-    "_decay_fits": STEPS["fit_decay"],
+    "_decay": STEPS["fit_decay"],
+    "_conditions": STEPS["evaluate_knowledge"] | STEPS["fit_decay"],
     "_activity": STEPS["aggregate_entropy"] | STEPS["aggregate_updates"],
     "_cli": {},
 }
@@ -358,7 +359,7 @@ def test_a_changed_weight_file_is_fetched_again(finished_fetched, tmp_path):
 def test_every_pending_job_has_its_reason(project):
     change(project, "variants.boost.quantile", 0.4)
     change(project, "variants.warm", None)
-    append(project, "ke_steps/_decay_fits.py", "\nCHANGED = True\n")
+    append(project, "ke_steps/_decay.py", "\nCHANGED = True\n")
     project.results("evaluate_retention/tiny/step0/original/retention.parquet").unlink()
     said = "\n".join(lines(read_dry_run(project.dry_run())))
     assert re.search(r"resuscitate +tiny step 8 boost +settings changed: quantile 0.5 → 0.4", said)
