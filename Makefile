@@ -12,7 +12,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 EXECUTOR  := $(shell grep -s '^executor:' workflow/profiles/$(PROFILE)/config.yaml)
 SNAKEMAKE := snakemake $(if $(EXECUTOR),,--cores $(CORES)) --configfile "$(STUDY)" \
              --workflow-profile workflow/profiles/$(PROFILE)
-DRY_RUN   := $(SNAKEMAKE) --dry-run --quiet host --nocolor
+LOGGERS   := PYTHONPATH="$(CURDIR):$(CURDIR)/workflow/logger$${PYTHONPATH:+:$$PYTHONPATH}"
+DRY_RUN   := $(LOGGERS) $(SNAKEMAKE) --dry-run --logger jobs
 
 .DEFAULT_GOAL := help
 .PHONY: help report why plan test kills lint format schema smollm2 clean
@@ -28,8 +29,7 @@ report: $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu) and 
 	@test -f "$(STUDY)" || { echo 'STUDY: no such file: $(STUDY); studies are in config/' >&2; exit 1; }
 	@test -d workflow/profiles/$(PROFILE) || \
 	  { echo 'PROFILE: got $(PROFILE); valid profiles: $(notdir $(wildcard workflow/profiles/*))' >&2; exit 1; }
-	@PYTHONPATH="$(CURDIR):$(CURDIR)/workflow/logger$${PYTHONPATH:+:$$PYTHONPATH}" \
-	  python -m ke_steps.run_study "$(STUDY)" -- $(SNAKEMAKE) --logger study
+	@$(LOGGERS) python -m ke_steps.run_study "$(STUDY)" -- $(SNAKEMAKE) --logger study
 
 why: $(READY) ## which jobs a run would do now, and the reason of each
 	@$(DRY_RUN) 2>&1 | python -m ke_steps.why "$(STUDY)"

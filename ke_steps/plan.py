@@ -3,7 +3,7 @@ r"""Say what a study costs before it starts: jobs, downloads, disk, training tok
 Starts nothing and asks nothing of the network. What is there already is not downloaded again; with
 the output of Snakemake's dry run it also says what a run would do now, and why::
 
-    snakemake --dry-run --quiet host --configfile config/olmo_1b.yaml |
+    PYTHONPATH=workflow/logger snakemake --dry-run --logger jobs --configfile config/olmo_1b.yaml |
         python -m ke_steps.plan config/olmo_1b.yaml --dry-run -
 
 GPU-hours are floating-point operations over what a GPU does of them: its peak times the utilisation
@@ -31,9 +31,9 @@ from ke_steps._costs import Cost, Work
 from ke_steps._errors import UserError
 from ke_steps._missing_files import missing_files
 from ke_steps._model_sizes import UNKNOWN, ModelSize, find_size
-from ke_steps._pending import NOT_THERE, Pending, read_dry_run
 from ke_steps._study_file import read_study_file
 from ke_steps.study import Study
+from ke_steps.why import NOT_THERE, Pending, read_dry_run
 
 WIDTH = 120
 """Characters of a line at least: a narrower table would lose numbers."""
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run",
         type=argparse.FileType(),
         metavar="FILE",
-        help="output of snakemake --dry-run --quiet host for this study; - for stdin",
+        help="output of snakemake --dry-run --logger jobs for this study; - for stdin",
     )
     return parser
 

@@ -1,5 +1,6 @@
 """What the plan prints, and what it refuses."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,44 +10,22 @@ import pytest
 import yaml
 
 from ke_steps._costs import Work
-from ke_steps._errors import UserError
-from ke_steps._pending import read_dry_run
 from ke_steps.plan import Utilisation, gpu_hours, main
+from ke_steps.why import read_dry_run
 
 ROOT = Path(__file__).parent.parent
 
-DRY_RUN = """Building DAG of jobs...
-Job stats:
-job                  count
------------------  -------
-total                    4
-
-[Sun Nov 22 21:39:08 2026]
-rule fetch_checkpoint:
-    output: results/a/step1/manifest.json
-    jobid: 3
-    reason: Missing output files: results/a/step1/manifest.json
-    wildcards: model=a, step=1
-    resources: tmpdir=/tmp
-[Sun Nov 22 21:39:08 2026]
-rule inject_knowledge:
-    input: results/a/step1/manifest.json
-    jobid: 4
-    reason: Params have changed since last execution: Union of changes; Updated input files: x
-    resources: tmpdir=/tmp
-[Sun Nov 22 21:39:08 2026]
-rule summarize:
-    jobid: 2
-    reason: Forced execution
-[Sun Nov 22 21:39:08 2026]
-rule all:
-    input: results/report.html
-    jobid: 0
-    reason: Input files updated by another job: results/report.html
-    resources: tmpdir=/tmp
-
-This was a dry-run (flag -n).
-"""
+REASONS = {
+    "fetch_checkpoint": "Missing output files: results/a/step1/manifest.json",
+    "inject_knowledge": "Params have changed since last execution: Union; Updated input files: x",
+    "summarize": "Forced execution",
+    "all": "Input files updated by another job: results/report.html",
+}
+JOBS = [
+    {"rule_name": rule, "wildcards": {}, "output": [], "reason": reason}
+    for rule, reason in REASONS.items()
+]
+DRY_RUN = f"Building DAG of jobs...\n{json.dumps({'jobs': JOBS})}\n"
 
 
 def plan(*arguments, capsys):
@@ -68,13 +47,16 @@ def test_a_dry_run_is_read_job_by_job_without_the_target():
     ]
 
 
-def test_a_finished_study_has_nothing_pending():
-    assert read_dry_run("Building DAG of jobs...\nNothing to be done (all requested files…)") == []
+def test_a_finished_study_has_nothing_to_do(tmp_path, capsys):
+    (tmp_path / "dry_run.txt").write_text('{"jobs": []}\n')
+    text = plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
+    assert text.endswith("A run would have nothing to do: everything is there.\n")
 
 
-def test_what_is_no_dry_run_is_refused_in_its_own_words():
-    with pytest.raises(UserError, match="no dry run: Error: Snakefile not found"):
-        read_dry_run("Error: Snakefile not found\n")
+def test_what_is_no_dry_run_is_refused_in_its_own_words(tmp_path, capsys):
+    (tmp_path / "dry_run.txt").write_text("Error: Snakefile not found\n")
+    with pytest.raises(SystemExit, match="plan: no dry run: Error: Snakefile not found"):
+        plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
 
 
 def test_pending_jobs_are_counted_by_rule_and_reason(tmp_path, capsys):
@@ -136,6 +118,6 @@ def test_an_impossible_utilisation_is_refused(share, capsys):
 
 
 def test_planning_loads_no_heavy_package():
-    heavy = "{'torch', 'transformers', 'datasets', 'snakemake'}"
+    heavy = "{'torch', 'transformers', 'matplotlib', 'datasets', 'snakemake'}"
     code = f"import sys, ke_steps.plan; sys.exit(str({heavy} & set(sys.modules)) != 'set()')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from ke_steps._errors import UserError
-from ke_steps._pending import Pending, read_dry_run
-from ke_steps.why import lines, main
+from ke_steps.why import Pending, lines, main, read_dry_run
 
 ROOT = Path(__file__).parent.parent
 STUDY = str(ROOT / "config/smoke.yaml")
@@ -18,21 +17,14 @@ CHANGED = "Params have changed since last execution: Union of exclusive params b
 CODE = ("'0123456789abcdef'", "'fedcba9876543210'")
 
 
-def job(rule, reason, *, wildcards="", outputs="results/x", indent=""):
-    """What a dry run says of a job."""
-    return "".join(
-        f"{indent}{line}\n"
-        for line in (
-            "[Sun Nov 22 21:39:08 2026]",
-            f"rule {rule}:",
-            "    input: results/a/step1/manifest.json",
-            f"    output: {outputs}",
-            "    jobid: 3",
-            f"    reason: {reason}",
-            *([f"    wildcards: {wildcards}"] if wildcards else []),
-            "    resources: tmpdir=/tmp, gpu=1",
-        )
-    )
+def job(rule, reason, *outputs, **wildcards):
+    """What a dry run tells of a job."""
+    return {"rule_name": rule, "wildcards": wildcards, "output": outputs, "reason": reason}
+
+
+def dry_run(*jobs):
+    """What a dry run says in all."""
+    return f"Building DAG of jobs...\n{json.dumps({'jobs': jobs})}\n"
 
 
 def changed(before, now):
@@ -45,7 +37,7 @@ def settings(**values):
 
 def said(reason):
     """The last word of a line about one job."""
-    (line, number) = lines(read_dry_run(job("summarize", reason)))
+    (line, number) = lines(read_dry_run(dry_run(job("summarize", reason))))
     assert number == "1 job"
     return line.removeprefix("summarize").strip()
 
@@ -100,40 +92,39 @@ def test_reasons_in_plain_words(reason, words):
 
 
 def test_a_job_follows_the_rules_that_make_its_inputs():
-    dry_run = job(
-        "fetch_checkpoint", "Missing output files: m", outputs="m, n", wildcards="model=a, step=10"
+    jobs = (
+        job("fetch_checkpoint", "Missing output files: m", "m", "n", model="a", step="10"),
+        job("train_tokenizer", "Missing output files: t", "t"),
+        job("summarize", "Input files updated by another job: n, t, m", "s"),
     )
-    dry_run += job("train_tokenizer", "Missing output files: t", outputs="t")
-    dry_run += job("summarize", "Input files updated by another job: n, t, m")
-    assert read_dry_run(dry_run)[-1].detail == "fetch_checkpoint, train_tokenizer"
+    assert read_dry_run(dry_run(*jobs))[-1].detail == "fetch_checkpoint, train_tokenizer"
 
 
 def test_places_are_said_in_words_and_in_order():
-    wildcards = "model=olmo, step={}, variant=boost, recipe=baseline, seed=1"
-    dry_run = job("all", "Input files updated by another job: x")
-    for step in (1000, 20):
-        dry_run += job(
-            "inject_knowledge", "Missing output files: x", wildcards=wildcards.format(step)
-        )
-    assert lines(read_dry_run(dry_run)) == [
+    run = {"variant": "boost", "recipe": "baseline", "seed": "1"}
+    jobs = [
+        job("inject_knowledge", "Missing output files: x", "x", model="olmo", step=step, **run)
+        for step in ("1000", "20")
+    ]
+    target = job("all", "Input files updated by another job: x")
+    assert lines(read_dry_run(dry_run(target, *jobs))) == [
         "inject_knowledge  olmo step 20 boost baseline seed 1    not there yet",
         "inject_knowledge  olmo step 1000 boost baseline seed 1  not there yet",
         "2 jobs",
     ]
 
 
-def test_jobs_of_a_group_are_read_too():
-    dry_run = "[Mon Nov 23 01:12:16 2026] Group job tables (jobs in lexicogr. order):\n\n"
-    dry_run += job("fit_decay", "Missing output files: x", wildcards="seed=0", indent="    ")
-    dry_run += job("fit_decay", "Missing output files: x", wildcards="seed=1", indent="    ")
-    assert read_dry_run(dry_run) == [
-        Pending("fit_decay", "seed 0", "not there yet", ""),
-        Pending("fit_decay", "seed 1", "not there yet", ""),
+def test_wildcards_and_outputs_may_hold_what_separates_them_in_words():
+    fit = job("fit_decay", "Missing output files: a, b", "a, b", model="x, step=1", seed="2")
+    table = job("summarize", "Input files updated by another job: b", "c")
+    assert read_dry_run(dry_run(fit, table)) == [
+        Pending("fit_decay", "x, step=1 seed 2", "not there yet", ""),
+        Pending("summarize", "", "follows another of these jobs", "b"),
     ]
 
 
 def test_nothing_to_do_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("Nothing to be done (all requested files …)"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(dry_run()))
     main([STUDY])
     assert capsys.readouterr().out == "Nothing to be done: everything is there.\n"
 
@@ -142,8 +133,9 @@ def test_what_is_no_dry_run_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("Error: no Snakefile\n"))
     with pytest.raises(SystemExit, match="no dry run: Error: no Snakefile"):
         main([STUDY])
-    with pytest.raises(UserError):
-        read_dry_run("")
+    for words in ("", "12", "[]", '{"job": []}', '{"jobs": []}\nError: it broke'):
+        with pytest.raises(UserError, match="no dry run: "):
+            read_dry_run(words)
 
 
 def test_a_wrong_study_is_refused_before_its_dry_run(tmp_path, monkeypatch):
@@ -154,6 +146,6 @@ def test_a_wrong_study_is_refused_before_its_dry_run(tmp_path, monkeypatch):
 
 
 def test_asking_loads_no_heavy_package():
-    heavy = "{'torch', 'transformers', 'datasets', 'snakemake'}"
+    heavy = "{'torch', 'transformers', 'matplotlib', 'datasets', 'snakemake'}"
     code = f"import sys, ke_steps.why; sys.exit(str({heavy} & set(sys.modules)) != 'set()')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -12,8 +12,8 @@ import yaml
 
 from ke_steps._costs import costs_by_rule, jobs
 from ke_steps._model_sizes import UNKNOWN
-from ke_steps._pending import read_dry_run
 from ke_steps.study import read_study
+from ke_steps.why import read_dry_run
 from tests.workflow.project import ROOT, Project
 
 
@@ -39,9 +39,7 @@ def test_what_a_change_reruns_is_said_with_its_reason(project):
     done = project.snakemake("results/smoke/prepare_knowledge/passages.parquet")
     assert done.returncode == 0, done.stdout + done.stderr
     project.study["knowledge"]["num_once_passages"] = 3
-    dry = project.snakemake("--dry-run", "--quiet", "host")
-    jobs = read_dry_run(dry.stdout + dry.stderr)
-    pending = Counter((job.rule, job.reason) for job in jobs)
+    pending = Counter((job.rule, job.reason) for job in read_dry_run(project.dry_run()))
     assert pending["prepare_knowledge", "settings changed"] == 1
     others = planned(project.study)
     del others["prepare_knowledge"]
