@@ -51,7 +51,6 @@ def main(run: Callable[..., None], arguments: Sequence[str] | None = None) -> No
             if hint == list[Path]:
                 parsed[name] = [file for path in parsed[name] for file in _fill_in(path, places)]
         _run(run, step, parsed, record)
-        _leave()
 
 
 def _parser(step: str, run: Callable[..., None], hints: dict[str, Any]) -> argparse.ArgumentParser:
@@ -133,14 +132,6 @@ def _whole_or_none(outputs: Collection[Path], record: Path | None) -> Iterator[N
         for path in new:
             path.unlink(missing_ok=True)
         raise
-
-
-def _leave() -> None:
-    """Part from the job's other ranks, where the step has met them."""
-    if "torch" in sys.modules and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from ke_steps import _ranks
-
-        _ranks.leave()
 
 
 def _flatten(keywords: dict[str, Any]) -> dict[str, Path]:

@@ -6,6 +6,9 @@
 
 What is left keeps its traceback, as it is a bug. Among the ranks of one job the first one speaks;
 another one speaks only when it alone failed.
+
+What is due once a job has succeeded, such as parting from its other ranks, is registered with
+``at_success``: a job knows nothing of what its step meets on the way.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -38,6 +42,8 @@ SECONDS_BEFORE_OTHER_RANKS_SPEAK = 3.0
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 BROKEN = frozenset({errno.EIO, errno.ESTALE})
+
+_at_success: ContextVar[list[Callable[[], None]] | None] = ContextVar("at_success", default=None)
 
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.\d+\.partial")
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -64,7 +70,7 @@ class RunningStep:
 def in_one_line(step: RunningStep) -> Iterator[None]:
     """Run a step; what it cannot help ends the process with one line."""
     try:
-        with _stopping_at_signals(step), _watching(step):
+        with _stopping_at_signals(step), _watching(step), _succeeding():
             yield
     except Stopped as stop:
         if step.has_timed_out:
@@ -75,6 +81,28 @@ def in_one_line(step: RunningStep) -> Iterator[None]:
         if line is None:
             raise
         _end(step, line, 1)
+
+
+def at_success(function: Callable[[], None]) -> None:
+    """Have a function called when the running job has succeeded, its record written.
+
+    Nothing is called when the job fails, nor outside a job, as in a unit test.
+    """
+    functions = _at_success.get()
+    if functions is not None:
+        functions.append(function)
+
+
+@contextmanager
+def _succeeding() -> Iterator[None]:
+    functions: list[Callable[[], None]] = []
+    token = _at_success.set(functions)
+    try:
+        yield
+        for function in functions:
+            function()
+    finally:
+        _at_success.reset(token)
 
 
 def _end(step: RunningStep, line: str, status: int) -> NoReturn:

@@ -11,6 +11,8 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
+from ke_steps import _endings
+
 TIMEOUT = timedelta(hours=2)
 """Of one rank for another: while the first one writes a large model, the others wait."""
 
@@ -31,10 +33,14 @@ def is_first() -> bool:
 
 
 def join(device: torch.device) -> None:
-    """Meet the other ranks, over NCCL between GPUs and gloo between CPUs; alone, do nothing."""
+    """Meet the job's other ranks until it has succeeded; alone, do nothing.
+
+    They talk over NCCL between GPUs and over gloo between CPUs.
+    """
     if num_ranks() > 1 and not distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=TIMEOUT)
+        _endings.at_success(leave)
 
 
 def add_up(values: torch.Tensor) -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ke_steps import _cli, _provenance, _ranks, _statistics
 from ke_steps._errors import UserError
@@ -86,14 +87,27 @@ def test_only_the_first_rank_writes_a_record_and_clears_the_way(tmp_path, source
         assert (record.exists(), left.exists()) == (rank == "0", rank != "0")
 
 
-def test_ranks_part_at_the_end(tmp_path, source, monkeypatch):
+def run_with_others(*, source: Path, output: Path, settings: Resuscitate) -> None:
+    """Meet the other ranks."""
+    _ranks.join(torch.device("cpu"))
+    run(source=source, extra=None, many=[], output=output, settings=settings)
+
+
+def test_ranks_that_have_met_part_when_the_record_is_written(tmp_path, source, monkeypatch):
+    output, record = tmp_path / "o", tmp_path / "record.json"
+    call = ["--source", str(source), "--settings", SETTINGS, "--output", str(output)]
     parted = []
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(_ranks, "leave", lambda: parted.append(1))
-    _cli.main(
-        run, ["--source", str(source), "--settings", SETTINGS, "--output", str(tmp_path / "o")]
-    )
-    assert parted == [1]
+    monkeypatch.setattr(_ranks.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(_ranks, "leave", lambda: parted.append(record.is_file()))
+    _cli.main(run, [*call, "--record", str(record)])
+    assert parted == []
+    _cli.main(run_with_others, [*call, "--record", str(record)])
+    assert parted == [True]
+    source.write_text("bad")
+    with pytest.raises(SystemExit):
+        _cli.main(run_with_others, call)
+    assert parted == [True]
 
 
 def test_a_failed_job_keeps_what_was_there_before(tmp_path, source):
