@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from torch.utils.data import Dataset
 
 from ke_steps import _ranks, _sequences
@@ -17,7 +18,7 @@ from ke_steps._errors import UserError
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How a run optimises; the fields are those of ``settings.Recipe``."""
+    """How a run optimises; the fields are called as in the settings."""
 
     num_steps: int
     batch_size_sequences: int
@@ -29,6 +30,12 @@ class Optimisation:
     max_gradient_norm: float
     precision: Literal["fp32", "bf16"]
     num_epochs: int = 1
+
+    @classmethod
+    def of(cls, settings: BaseModel, **fixed: Any) -> Optimisation:
+        """Take what the settings say of it, and ``fixed`` for what they leave to the step."""
+        said = settings.model_dump(include={each.name for each in fields(cls)})
+        return cls(**said, **fixed)
 
     @property
     def num_sequences(self) -> int:

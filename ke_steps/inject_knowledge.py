@@ -93,7 +93,7 @@ def run(
     trained = _training.train(
         load,
         _items(sequences, checkpoint, prefixes, settings),
-        _optimisation(settings),
+        Optimisation.of(settings),
         tokenizer=tokenizer,
         device=device,
         watcher=probing,
@@ -178,7 +178,7 @@ def _items(
 ) -> TrainingSequences:
     """Return the sequences of the run, refused when too few or too long for the model."""
     config = read_model_config(checkpoint.parent)
-    optimisation = _optimisation(settings)
+    optimisation = Optimisation.of(settings)
     tokens = read_corpus(
         sequences, optimisation, vocab_size=config.vocab_size, corpus=settings.corpus
     )
@@ -208,21 +208,6 @@ def _source(
         "checkpoint_sha256": hash_file(checkpoint),
         "intervention_sha256": None if intervention is None else hash_file(intervention),
     }
-
-
-def _optimisation(settings: InjectKnowledge) -> Optimisation:
-    return Optimisation(
-        num_steps=settings.num_steps,
-        batch_size_sequences=settings.batch_size_sequences,
-        micro_batch_size_sequences=settings.micro_batch_size_sequences,
-        learning_rate=settings.learning_rate,
-        warmup_fraction=settings.warmup_fraction,
-        min_learning_rate_ratio=settings.min_learning_rate_ratio,
-        weight_decay=settings.weight_decay,
-        max_gradient_norm=settings.max_gradient_norm,
-        precision=settings.precision,
-        num_epochs=settings.num_epochs,
-    )
 
 
 if __name__ == "__main__":

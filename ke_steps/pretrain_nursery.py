@@ -82,7 +82,12 @@ def run(
     manifest_of_step = _manifest_of_step(settings, output_manifests)
     device = _models.prepare_torch(settings.num_threads, settings.seed)
     words = _tokenizers.load_tokenizer(tokenizer.parent)
-    optimisation = _optimisation(settings)
+    optimisation = Optimisation.of(
+        settings,
+        micro_batch_size_sequences=settings.batch_size_sequences,
+        max_gradient_norm=MAX_GRADIENT_NORM,
+        precision="fp32",
+    )
     tokens = read_corpus(
         sequences,
         optimisation,
@@ -185,20 +190,6 @@ def _manifest_of_step(settings: PretrainNursery, manifests: list[Path]) -> dict[
             f" {settings.num_steps}"
         )
     return dict(zip(settings.steps, manifests, strict=True))
-
-
-def _optimisation(settings: PretrainNursery) -> Optimisation:
-    return Optimisation(
-        num_steps=settings.num_steps,
-        batch_size_sequences=settings.batch_size_sequences,
-        micro_batch_size_sequences=settings.batch_size_sequences,
-        learning_rate=settings.learning_rate,
-        warmup_fraction=settings.warmup_fraction,
-        min_learning_rate_ratio=settings.min_learning_rate_ratio,
-        weight_decay=settings.weight_decay,
-        max_gradient_norm=MAX_GRADIENT_NORM,
-        precision="fp32",
-    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The training loop: its schedule, its batches, and equality with a loop written out."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import torch
 from ke_steps import _divergence, _provenance, _sequences, _trainer, _training, _training_plan
 from ke_steps._errors import UserError
 from ke_steps._training_log import Watcher
+from ke_steps.settings.learning import Training
 from tests.conftest import (
     EOS_ID,
     FAMILIES,
@@ -94,6 +96,24 @@ def bare_loop(model, sequences, plan):
         optimizer.step()
         losses.append(loss.item())
     return losses, norms
+
+
+def test_an_optimisation_is_what_the_settings_say():
+    said = {
+        "num_steps": 12,
+        "batch_size_sequences": 8,
+        "micro_batch_size_sequences": 2,
+        "learning_rate": 3e-4,
+        "warmup_fraction": 0.2,
+        "min_learning_rate_ratio": 0.3,
+        "weight_decay": 0.4,
+        "max_gradient_norm": 5.0,
+        "precision": "bf16",
+        "num_epochs": 3,
+    }
+    others = {"corpus": "news", "num_injections": 2, "injection_interval_steps": 1}
+    found = _training_plan.Optimisation.of(Training(**said, **others))
+    assert dataclasses.asdict(found) == said
 
 
 def test_equals_a_bare_loop():
@@ -211,10 +231,12 @@ def poison(model, what):
         finite = model.loss_function
         model.loss_function = lambda **keywords: finite(**keywords) * math.inf
     else:
-        model.lm_head.weight.register_hook(lambda gradient: gradient * math.nan)
+        # numbers each, whose squares are too large for one
+        factor = {"gradient": math.nan, "norm": 1e30}[what]
+        model.lm_head.weight.register_hook(lambda gradient: gradient * factor)
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize("what", ["loss", "gradient", "norm"])
 def test_what_is_not_finite_ends_the_run_before_the_optimiser_steps(what, capsys):
     watched = []
 
@@ -243,8 +265,9 @@ def test_what_is_not_finite_ends_the_run_before_the_optimiser_steps(what, capsys
     assert trained.diverged_at_step == 3
     assert [row["train_step"] for row in trained.rows] == [1, 2, 3]
     last = trained.rows[-1]
-    assert math.isfinite(last["loss_nats"]) == (what == "gradient")
+    assert math.isfinite(last["loss_nats"]) == (what != "loss")
     assert not math.isfinite(last["gradient_norm"])
+    assert math.isinf(last["gradient_norm"]) == (what == "norm")
     assert 0 < last["learning_rate"] < trained.rows[1]["learning_rate"]
     for name, weight in model.state_dict().items():
         torch.testing.assert_close(weight, watcher.weights[name], rtol=0, atol=0)
