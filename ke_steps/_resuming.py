@@ -5,16 +5,22 @@ transformers' ``Trainer`` writes (weights, optimiser, scheduler, random generato
 the run's watcher adds, and ``state.json``, written last: which job the state is of, and the sha256
 of every file. A state is used only when all of that is as written; otherwise training starts over.
 The folder is no result: no rule reads it, and it is removed when the job has succeeded.
+
+SIGTERM and SIGINT are noted at once and obeyed at the end of the step, when the state is saved.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -23,13 +29,15 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from ke_steps import _provenance, _ranks, _sharding
 from ke_steps._errors import Stopped, UserError
 from ke_steps._job_files import canonical_json, hash_file, write_json
-from ke_steps._stop_signals import StopRequest
 from ke_steps._training_log import Watcher
 
 FOLDER = "unfinished"
 STATE = "state.json"
 TIME_IS_UP = 1
 """A reason to save; the others are the numbers of signals, all larger."""
+
+ECHO_SECONDS = 10.0
+"""Several ranks get a signal twice when it goes to all processes and the launcher passes it on."""
 
 
 class Unfinished:
@@ -125,6 +133,40 @@ def _job() -> dict[str, Any]:
 
 def _hashes(folder: Path) -> dict[str, str]:
     return {path.name: hash_file(path) for path in sorted(folder.iterdir())}
+
+
+class StopRequest:
+    """Whether the process was asked to end, and by which signal."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        """The signal's; 0 as long as there is none."""
+
+        self._noted_at = 0.0
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: the first one is noted, a second one ends the process at once."""
+        if not self.number:
+            self.number = number
+            self._noted_at = time.monotonic()
+        elif _ranks.num_ranks() == 1 or time.monotonic() - self._noted_at > ECHO_SECONDS:
+            name = signal.Signals(number).name
+            print(f"stopped by a second signal, {name}: not saved", file=sys.stderr, flush=True)
+            os._exit(128 + number)
+
+
+@contextmanager
+def noting_signals() -> Iterator[StopRequest]:
+    """Note SIGTERM and SIGINT inside the block; one that nobody obeyed is sent again after it."""
+    request = StopRequest()
+    before = {each: signal.signal(each, request.note) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    if request.number:
+        signal.raise_signal(request.number)
 
 
 class Saver(TrainerCallback):

@@ -27,8 +27,7 @@ from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
 
 from ke_steps import _divergence, _provenance, _ranks, _sharding, _trainer
 from ke_steps._errors import UserError
-from ke_steps._resuming import Saver, Unfinished
-from ke_steps._stop_signals import noting_signals
+from ke_steps._resuming import Saver, Unfinished, noting_signals
 from ke_steps._tokenizers import Tokenizer
 from ke_steps._training_log import StepLog, Watcher
 from ke_steps._training_plan import Optimisation, TrainingSequences, micro_batch_size
@@ -87,9 +86,9 @@ def train(
     while True:
         if micro_batch != optimisation.micro_batch_size_sequences:
             _provenance.note("micro_batch_size_sequences", str(micro_batch))
-        run = _Run(sequences, optimisation, micro_batch, tokenizer, watcher or Watcher())
+        attempt = Attempt(sequences, optimisation, micro_batch, tokenizer, watcher or Watcher())
         try:
-            return run.train(build, device, unfinished, save_interval_seconds)
+            return attempt.train(build, device, unfinished, save_interval_seconds)
         except torch.OutOfMemoryError as error:
             reason = str(error).split(". ")[0]
         if micro_batch == 1 or _ranks.num_ranks() > 1:
@@ -111,7 +110,7 @@ def train(
 
 
 @dataclass(frozen=True)
-class _Run:
+class Attempt:
     """One attempt at a training, with one size of the micro-batch."""
 
     sequences: TrainingSequences

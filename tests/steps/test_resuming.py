@@ -20,7 +20,7 @@ from ke_steps import (
     _cli,
     _models,
     _provenance,
-    _stop_signals,
+    _resuming,
     _tables,
     _training,
     inject_knowledge,
@@ -190,14 +190,14 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(files, undisturbed
 def test_a_second_signal_ends_at_once_unless_it_is_an_echo(num_ranks, ending, monkeypatch):
     ended, now = [], [100.0]
     monkeypatch.setenv("WORLD_SIZE", str(num_ranks))
-    monkeypatch.setattr(_stop_signals.os, "_exit", ended.append)
-    monkeypatch.setattr(_stop_signals.time, "monotonic", lambda: now[0])
-    with pytest.raises(KeyboardInterrupt), _stop_signals.noting_signals() as request:
+    monkeypatch.setattr(_resuming.os, "_exit", ended.append)
+    monkeypatch.setattr(_resuming.time, "monotonic", lambda: now[0])
+    with pytest.raises(KeyboardInterrupt), _resuming.noting_signals() as request:
         signal.raise_signal(signal.SIGINT)
         assert not ended
         # over several ranks the launcher passes on what all processes have got already
         signal.raise_signal(signal.SIGTERM)
-        now[0] += _stop_signals.ECHO_SECONDS + 1
+        now[0] += _resuming.ECHO_SECONDS + 1
         signal.raise_signal(signal.SIGINT)
         assert request.number == signal.SIGINT
     assert ended == ending
