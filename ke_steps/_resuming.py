@@ -74,6 +74,12 @@ class Unfinished:
             self._remove_states_but(step)
         _ranks.wait()
 
+    def remove_half_written(self) -> None:
+        """Remove a state that could not be written whole, lest it stays to fill the disk."""
+        for step in self._steps():
+            if not (self.state_of(step) / STATE).is_file():
+                shutil.rmtree(self.state_of(step), ignore_errors=True)
+
     def remove(self) -> None:
         """Remove the folder: the job has its outputs, or must start over."""
         shutil.rmtree(self.folder, ignore_errors=True)

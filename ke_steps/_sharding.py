@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import safe_open
@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils._pytree import tree_map_only
 from transformers import PreTrainedModel
 
@@ -30,8 +31,8 @@ from ke_steps._families import find_family
 
 Result = TypeVar("Result")
 
-WEIGHTS, MOMENTS = "model.", "optimizer."
-"""How a part names what is of the model, and what of the optimiser's state."""
+WEIGHTS, MOMENTS, RANDOM = "model.", "optimizer.", "random."
+"""How a part names what is of the model, of the optimiser's state, and of random generators."""
 
 
 def is_asked_for() -> bool:
@@ -79,41 +80,67 @@ def whole(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> PreTr
     return gathered
 
 
-def save_part(model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
-    """Write this rank's part of the weights and of the optimiser's state."""
+def save_part(
+    model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, folder: Path
+) -> None:
+    """Write this rank's part of a training: weights, optimiser, scheduler, random generators."""
     state = optimizer.state_dict()
     tensors = {f"{WEIGHTS}{name}": parameter for name, parameter in model.named_parameters()}
     for number, values in state["state"].items():
         tensors |= {f"{MOMENTS}{number}.{key}": value for key, value in values.items()}
     local = tree_map_only(DTensor, DTensor.to_local, tensors)
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(
-        {name: tensor.detach().cpu().clone() for name, tensor in local.items()},
+        {name: tensor.detach().cpu().clone() for name, tensor in local.items()} | _random_state(),
         _part(folder),
-        metadata={"param_groups": json.dumps(state["param_groups"])},
+        metadata={
+            "param_groups": json.dumps(state["param_groups"]),
+            "scheduler": json.dumps(scheduler.state_dict()),
+        },
     )
 
 
-def load_weights(model: nn.Module, folder: Path) -> None:
-    """Read this rank's part of the weights that ``save_part`` wrote, in place."""
-    with torch.no_grad(), safe_open(_part(folder), framework="pt") as parts:
+def load_part(
+    model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, folder: Path
+) -> None:
+    """Read what ``save_part`` wrote, in place, but for the random generators."""
+    with safe_open(_part(folder), framework="pt") as part:
+        _load_weights(model, part)
+        _load_optimizer(optimizer, part)
+        scheduler.load_state_dict(json.loads(part.metadata()["scheduler"]))
+
+
+def load_random_state(folder: Path) -> None:
+    """Set torch's random generators to where they were when ``save_part`` wrote them."""
+    with safe_open(_part(folder), framework="pt") as part:
+        torch.set_rng_state(part.get_tensor(f"{RANDOM}cpu"))
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(part.get_tensor(f"{RANDOM}cuda"))
+
+
+def _random_state() -> dict[str, Tensor]:
+    of_gpu = {f"{RANDOM}cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {f"{RANDOM}cpu": torch.get_rng_state()} | of_gpu
+
+
+def _load_weights(model: nn.Module, part: Any) -> None:
+    with torch.no_grad():
         for name, parameter in model.named_parameters():
-            cast(DTensor, parameter).to_local().copy_(parts.get_tensor(f"{WEIGHTS}{name}"))
+            cast(DTensor, parameter).to_local().copy_(part.get_tensor(f"{WEIGHTS}{name}"))
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
-    """Read this rank's part of the optimiser's state that ``save_part`` wrote, in place."""
+def _load_optimizer(optimizer: torch.optim.Optimizer, part: Any) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    with safe_open(_part(folder), framework="pt") as parts:
-        groups = json.loads(parts.metadata()["param_groups"])
-        for name in parts.keys():  # noqa: SIM118 # is no mapping
-            if name.startswith(MOMENTS):
-                number, _, key = name.removeprefix(MOMENTS).partition(".")
-                value = parts.get_tensor(name)
-                is_sharded = key.startswith("exp_avg")
-                state.setdefault(int(number), {})[key] = (
-                    _like(parameters[int(number)], value) if is_sharded else value
-                )
+    for name in part.keys():  # noqa: SIM118 # is no mapping
+        if name.startswith(MOMENTS):
+            number, _, key = name.removeprefix(MOMENTS).partition(".")
+            value = part.get_tensor(name)
+            is_sharded = key.startswith("exp_avg")
+            state.setdefault(int(number), {})[key] = (
+                _like(parameters[int(number)], value) if is_sharded else value
+            )
+    groups = json.loads(part.metadata()["param_groups"])
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 

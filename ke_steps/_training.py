@@ -139,7 +139,10 @@ class Attempt:
             else:
                 folder = unfinished.folder
                 saved = unfinished.begin()
+                stack.callback(unfinished.remove_half_written)
                 request = stack.enter_context(noting_signals())
+                if _sharding.is_asked_for():
+                    callbacks.append(_trainer.Parts(saved))
                 callbacks.append(Saver(unfinished, save_interval_seconds, request))
             stack.callback(log.close)
             trainer = _trainer.StudyTrainer(
@@ -186,7 +189,16 @@ class Attempt:
             disable_tqdm=True,
             save_strategy="no",
             report_to="none",
+            **(_of_a_sharded_model() if _sharding.is_asked_for() else {}),
         )
+
+
+def _of_a_sharded_model() -> dict[str, Any]:
+    """Return the arguments that such a model needs besides.
+
+    What Trainer would save of the optimiser is in the parts.
+    """
+    return {"save_only_model": True}
 
 
 def _prepare(build: Build, device: torch.device) -> PreTrainedModel:

@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
 from injections import outputs, settings
 from test_pretrain_nursery import pretrain
 
@@ -16,10 +17,12 @@ from ke_steps import _ranks, inject_knowledge
 from ke_steps._errors import Stopped, UserError
 
 OBSERVE = inject_knowledge._Probing.observe
+DRAWN = []
 
 
 def main(inputs, folder):
     files = {name: path and Path(path) for name, path in json.loads(inputs.read_text()).items()}
+    inject_knowledge._Probing.observe = drawing
     corpus, tokenizer = (files.pop(name) for name in ("corpus", "tokenizer"))
     for sharding in ("ddp", "fsdp"):
         os.environ["KE_STEPS_SHARDING"] = sharding
@@ -37,8 +40,15 @@ def main(inputs, folder):
     _ranks.leave()
 
 
+def drawing(self, model, done):
+    """Draw a random number at every step, as dropout would."""
+    DRAWN.append(torch.rand(()).item())
+    OBSERVE(self, model, done)
+
+
 def inject(folder, files, **changes):
     inject_knowledge.run(**files, **outputs(folder), settings=settings(**changes))
+    tell(folder.with_name(f"{folder.name}_drew"), DRAWN[-1])
     _ranks.wait()
 
 
@@ -46,7 +56,7 @@ def stop_by_one_rank(folder, files):
     """Stop a run by a signal that the last rank alone gets, after two steps."""
 
     def stopping(self, model, done):
-        OBSERVE(self, model, done)
+        drawing(self, model, done)
         if done == 2 and not _ranks.is_first():
             signal.raise_signal(signal.SIGTERM)
 
@@ -55,13 +65,13 @@ def stop_by_one_rank(folder, files):
         inject(folder, files)
     except Stopped as stop:
         tell(folder, stop)
-    inject_knowledge._Probing.observe = OBSERVE
+    inject_knowledge._Probing.observe = drawing
 
 
-def tell(folder, error):
+def tell(folder, said):
     """Write what a rank says."""
     path = folder.with_name(f"{folder.name}_{_ranks.rank()}.txt")
-    path.write_text(str(error))
+    path.write_text(str(said))
 
 
 main(*map(Path, sys.argv[1:]))

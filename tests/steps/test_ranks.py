@@ -114,6 +114,11 @@ def test_a_signal_to_one_rank_stops_all_and_going_on_gives_the_same_bytes(shardi
     assert written(folder) == written(together / sharding)
     told = (together / "log").read_text().count("going on from the state saved after step 3")
     assert told == len(SHARDINGS)
+    for rank in (0, 1):
+        drew = [
+            (together / f"{name}_drew_{rank}.txt").read_text() for name in (sharding, folder.name)
+        ]
+        assert drew[0] == drew[1]
 
 
 def test_a_state_of_another_sharding_is_thrown_away(together):

@@ -174,12 +174,22 @@ def test_a_state_without_its_last_file_is_no_state(files, undisturbed, unfinishe
     assert "going on from the state saved after step 3" in capsys.readouterr().err
 
 
-def test_a_state_that_cannot_be_written_leaves_the_one_before(files, undisturbed, unfinished):
-    def full(*_):
+@pytest.mark.parametrize(
+    ("writer", "name"),
+    [(_training._trainer.StudyTrainer, "save_model"), (inject_knowledge._Probing, "save")],
+)
+def test_a_state_that_cannot_be_written_leaves_the_one_before(
+    writer, name, files, undisturbed, unfinished
+):
+    write = getattr(writer, name)
+
+    def filling(*arguments, **keywords):
+        write(*arguments, **keywords)
+        assert (unfinished / "model/unfinished/checkpoint-5/model.safetensors").is_file()
         raise OSError(28, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(_training._trainer.StudyTrainer, "_save_rng_state", full)
+        patch.setattr(writer, name, filling)
         stop_after(4, patch)
         inject(unfinished, files)
     assert saved_state(unfinished).name == "checkpoint-3"
