@@ -196,9 +196,11 @@ class Attempt:
 def _of_a_sharded_model() -> dict[str, Any]:
     """Return the arguments that such a model needs besides.
 
-    What Trainer would save of the optimiser is in the parts.
+    What Trainer would save of the optimiser is in the parts. Each micro-batch adds to this rank's
+    part of the gradient, as a whole gradient might not fit the GPU.
     """
-    return {"save_only_model": True}
+    by_parts = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    return {"save_only_model": True, "accelerator_config": by_parts}
 
 
 def _prepare(build: Build, device: torch.device) -> PreTrainedModel:

@@ -47,7 +47,9 @@ def drawing(self, model, done):
 
 
 def inject(folder, files, **changes):
-    inject_knowledge.run(**files, **outputs(folder), settings=settings(**changes))
+    """Run the step with two micro-batches a rank, where the pretraining has one."""
+    these = settings(**({"micro_batch_size_sequences": 1} | changes))
+    inject_knowledge.run(**files, **outputs(folder), settings=these)
     tell(folder.with_name(f"{folder.name}_drew"), DRAWN[-1])
     _ranks.wait()
 
