@@ -7,48 +7,17 @@ reason to run a job again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from ke_steps.settings import Cluster
+from ke_steps.settings.cluster import Cluster, Jobs, Request
 
 MB_PER_GB = 1000
 
 
-class Request(NamedTuple):
-    """What a job asks for at its first attempt."""
-
-    num_gpus: int
-    memory_gb: float
-    runtime_minutes: int
-
-
-DEFAULTS = {
-    "fetch_checkpoint": Request(0, 16, 240),
-    "train_tokenizer": Request(0, 4, 60),
-    "prepare_corpus": Request(0, 8, 240),
-    "prepare_knowledge": Request(0, 2, 60),
-    "encode_probes": Request(0, 4, 60),
-    "schedule_injections": Request(0, 2, 60),
-    "pretrain_nursery": Request(1, 16, 480),
-    "extract_coefficients": Request(1, 32, 240),
-    "extract_shard": Request(1, 32, 240),
-    "merge_shards": Request(0, 16, 60),
-    "aggregate_entropy": Request(0, 2, 60),
-    "describe_memories": Request(1, 32, 120),
-    "evaluate_novelty": Request(1, 32, 120),
-    "resuscitate": Request(0, 2, 60),
-    "temper_attention": Request(0, 2, 60),
-    "inject_knowledge": Request(1, 48, 720),
-    "evaluate_knowledge": Request(0, 2, 60),
-    "fit_decay": Request(0, 2, 60),
-    "aggregate_updates": Request(0, 2, 60),
-    "evaluate_retention": Request(1, 32, 240),
-    "evaluate_retention_after_learning": Request(1, 32, 240),
-    "summarize": Request(0, 16, 240),
-    "plot_figures": Request(0, 8, 120),
-    "write_report": Request(0, 8, 120),
+DEFAULTS: dict[str, Request] = {
+    rule: field.metadata[0] for rule, field in Jobs.model_fields.items()
 }
-"""By rule: enough for a model of 1.5 billion parameters."""
+"""By rule."""
 
 GROUPS = {
     "prepare_knowledge": "knowledge",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -39,33 +39,42 @@ class ManyGpusRequest(CpuRequest):
     )
 
 
+class Request(NamedTuple):
+    """What a job asks for at its first attempt."""
+
+    num_gpus: int
+    memory_gb: float
+    runtime_minutes: int
+
+
 class Jobs(Strict):
     """What the jobs of each rule ask for, where that is not the rule's default."""
 
-    fetch_checkpoint: CpuRequest = CpuRequest()
-    train_tokenizer: CpuRequest = CpuRequest()
-    prepare_corpus: CpuRequest = CpuRequest()
-    prepare_knowledge: CpuRequest = CpuRequest()
-    encode_probes: CpuRequest = CpuRequest()
-    schedule_injections: CpuRequest = CpuRequest()
-    pretrain_nursery: ManyGpusRequest = ManyGpusRequest()
-    extract_coefficients: ManyGpusRequest = ManyGpusRequest()
-    extract_shard: ManyGpusRequest = ManyGpusRequest()
-    merge_shards: CpuRequest = CpuRequest()
-    aggregate_entropy: CpuRequest = CpuRequest()
-    describe_memories: GpuRequest = GpuRequest()
-    evaluate_novelty: GpuRequest = GpuRequest()
-    resuscitate: CpuRequest = CpuRequest()
-    temper_attention: CpuRequest = CpuRequest()
-    inject_knowledge: ManyGpusRequest = ManyGpusRequest()
-    evaluate_knowledge: CpuRequest = CpuRequest()
-    fit_decay: CpuRequest = CpuRequest()
-    aggregate_updates: CpuRequest = CpuRequest()
-    evaluate_retention: GpuRequest = GpuRequest()
-    evaluate_retention_after_learning: GpuRequest = GpuRequest()
-    summarize: CpuRequest = CpuRequest()
-    plot_figures: CpuRequest = CpuRequest()
-    write_report: CpuRequest = CpuRequest()
+    # Every rule by its name, with its default: enough for a model of 1.5 billion parameters.
+    fetch_checkpoint: Annotated[CpuRequest, Request(0, 16, 240)] = CpuRequest()
+    train_tokenizer: Annotated[CpuRequest, Request(0, 4, 60)] = CpuRequest()
+    prepare_corpus: Annotated[CpuRequest, Request(0, 8, 240)] = CpuRequest()
+    prepare_knowledge: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
+    encode_probes: Annotated[CpuRequest, Request(0, 4, 60)] = CpuRequest()
+    schedule_injections: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
+    pretrain_nursery: Annotated[ManyGpusRequest, Request(1, 16, 480)] = ManyGpusRequest()
+    extract_coefficients: Annotated[ManyGpusRequest, Request(1, 32, 240)] = ManyGpusRequest()
+    extract_shard: Annotated[ManyGpusRequest, Request(1, 32, 240)] = ManyGpusRequest()
+    merge_shards: Annotated[CpuRequest, Request(0, 16, 60)] = CpuRequest()
+    aggregate_entropy: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
+    describe_memories: Annotated[GpuRequest, Request(1, 32, 120)] = GpuRequest()
+    evaluate_novelty: Annotated[GpuRequest, Request(1, 32, 120)] = GpuRequest()
+    resuscitate: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
+    temper_attention: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
+    inject_knowledge: Annotated[ManyGpusRequest, Request(1, 48, 720)] = ManyGpusRequest()
+    evaluate_knowledge: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
+    fit_decay: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
+    aggregate_updates: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
+    evaluate_retention: Annotated[GpuRequest, Request(1, 32, 240)] = GpuRequest()
+    evaluate_retention_after_learning: Annotated[GpuRequest, Request(1, 32, 240)] = GpuRequest()
+    summarize: Annotated[CpuRequest, Request(0, 16, 240)] = CpuRequest()
+    plot_figures: Annotated[CpuRequest, Request(0, 8, 120)] = CpuRequest()
+    write_report: Annotated[CpuRequest, Request(0, 8, 120)] = CpuRequest()
 
 
 def _refuse_unknown_rule(rule: str) -> str:
