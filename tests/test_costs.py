@@ -14,9 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ke_steps import _costs, _model_sizes, _tokenizers, evaluate_retention
 from ke_steps._costs import Work
-from ke_steps._known_models import KNOWN_CONFIGS
 from ke_steps._model_shapes import shape_of_config
-from ke_steps._model_sizes import UNKNOWN, find_size
+from ke_steps._model_sizes import KNOWN_CONFIGS, UNKNOWN, find_size
 from ke_steps._workloads import TASK_SIZES
 from ke_steps.study import read_study
 
