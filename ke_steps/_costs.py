@@ -16,16 +16,25 @@ from ke_steps import _workloads
 from ke_steps._corpus_presets import expand
 from ke_steps._model_shapes import ModelShape
 from ke_steps._model_sizes import ModelSize
+from ke_steps._places import FETCHED, SEQUENCES
+from ke_steps._study_places import (
+    Checkpoint,
+    Places,
+    Preparation,
+    models_of,
+    places,
+    preparations,
+    schedules,
+)
 from ke_steps.settings import (
     ORIGINAL,
     ExtractCoefficients,
     GgufSource,
     HubDatasetText,
     HubSource,
-    NurserySource,
     TokenFileText,
 )
-from ke_steps.study import Run, State, Study
+from ke_steps.study import Run, Study
 
 TEXT_BYTES_PER_TOKEN = 5
 """Of English: 4.9 in FICTIONAL KNOWLEDGE by OLMo's tokenizer. Compressed text takes less."""
@@ -49,8 +58,8 @@ SCORING = Work("forward", "fp32")
 
 
 @dataclass(frozen=True)
-class Job:
-    """One job."""
+class PlannedJob:
+    """One job of a study, and what it takes."""
 
     rule: str
     training_tokens: int = 0
@@ -69,7 +78,7 @@ class Cost:
     download_bytes: float = 0
     disk_bytes: float = 0
 
-    def add(self, job: Job) -> None:
+    def add(self, job: PlannedJob) -> None:
         """Count one more job."""
         self.num_jobs += 1
         self.training_tokens += job.training_tokens
@@ -78,7 +87,7 @@ class Cost:
         self.disk_bytes += job.disk_bytes
 
 
-def costs_by_rule(jobs: Iterable[Job]) -> dict[str, Cost]:
+def costs_by_rule(jobs: Iterable[PlannedJob]) -> dict[str, Cost]:
     """Return what the jobs of each rule cost together, in the order in which rules appear."""
     costs: dict[str, Cost] = {}
     for job in jobs:
@@ -86,71 +95,52 @@ def costs_by_rule(jobs: Iterable[Job]) -> dict[str, Cost]:
     return costs
 
 
-def jobs(study: Study, sizes: Sizes) -> Iterator[Job]:
+def jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
     """Yield every job that a study takes from nothing, in the order of the workflow."""
-    yield from _checkpoint_jobs(study, sizes)
-    yield from _corpus_jobs(study)
-    yield Job("prepare_knowledge")
-    for _ in dict.fromkeys(run.model for run in study.runs()):
-        yield Job("encode_probes")
-    for _ in dict.fromkeys((run.recipe, run.seed) for run in study.runs()):
-        yield Job("schedule_injections")
-    for state in study.states():
-        yield from _state_jobs(study, state, sizes[state.model].shape)
-    for run in study.runs():
-        yield from _run_jobs(study, run, sizes[run.model].shape)
+    there = places(study)
+    for model in models_of(there.nursery_checkpoints):
+        yield PlannedJob("train_tokenizer")
+        yield _pretraining(study, model, sizes[model].shape)
+    for checkpoint in there.fetched_checkpoints:
+        yield _fetch(study, checkpoint, sizes[checkpoint.model])
+    for preparation in preparations(study):
+        yield _preparation(study, preparation)
+    yield PlannedJob("prepare_knowledge")
+    for _ in models_of(there.runs):
+        yield PlannedJob("encode_probes")
+    for _ in schedules(study):
+        yield PlannedJob("schedule_injections")
+    yield from _measuring_jobs(study, there, sizes)
+    for run in there.runs:
+        yield from _run_jobs(study, run, sizes[run.model].shape, decays=run in there.decaying_runs)
     for rule in ("summarize", "plot_figures", "write_report"):
-        yield Job(rule)
+        yield PlannedJob(rule)
 
 
-def _checkpoint_jobs(study: Study, sizes: Sizes) -> Iterator[Job]:
-    for name, model in study.models.items():
-        if isinstance(model.source, NurserySource):
-            yield Job("train_tokenizer")
-            yield _pretraining(study, len(model.steps), sizes[name].shape)
-        else:
-            for step in model.steps:
-                yield _fetch(study, name, step, sizes[name])
-
-
-def _pretraining(study: Study, num_steps: int, shape: ModelShape) -> Job:
+def _pretraining(study: Study, model: str, shape: ModelShape) -> PlannedJob:
     tokens, length = _workloads.pretraining_tokens(study)
-    return Job(
+    return PlannedJob(
         "pretrain_nursery",
         training_tokens=tokens,
         flops={Work("training", "fp32"): shape.training_flops(tokens, length)},
-        disk_bytes=num_steps * FP32_BYTES * shape.num_parameters,
+        disk_bytes=len(study.models[model].steps) * FP32_BYTES * shape.num_parameters,
     )
 
 
-def _fetch(study: Study, model: str, step: int, size: ModelSize) -> Job:
+def _fetch(study: Study, checkpoint: Checkpoint, size: ModelSize) -> PlannedJob:
     """Hub weights lie in the cache, GGUF weights are dequantised, a directory's are linked."""
-    source = study.models[model].source
+    source = study.models[checkpoint.model].source
     weights = size.shape.num_parameters * size.bytes_per_parameter
-    done = Path(study.results_dir) / f"fetch_checkpoint/{model}/step{step}/manifest.json"
-    return Job(
+    done = Path(study.results_dir, FETCHED.format(**checkpoint._asdict()))
+    return PlannedJob(
         "fetch_checkpoint",
         download_bytes=weights if isinstance(source, HubSource) and not done.is_file() else 0,
         disk_bytes=weights if isinstance(source, HubSource | GgufSource) else 0,
     )
 
 
-def _corpus_jobs(study: Study) -> Iterator[Job]:
-    nursery, novelty = study.pretrain_nursery, study.evaluate_novelty
-    for name, model in study.models.items():
-        states = [state for state in study.states() if state.model == name]
-        read = {corpus for state in states for corpus in study.corpora_measured(state)}
-        read.add(study.evaluate_retention.held_out_corpus)
-        read.update(study.recipes[run.recipe].corpus for run in study.runs() if run.model == name)
-        read.update(novelty.corpora if novelty else ())
-        if nursery and isinstance(model.source, NurserySource):
-            read.add(nursery.corpus)
-        for corpus in read:
-            yield _preparation(study, name, corpus)
-
-
-def _preparation(study: Study, model: str, name: str) -> Job:
-    corpus = study.corpora[name]
+def _preparation(study: Study, preparation: Preparation) -> PlannedJob:
+    corpus = study.corpora[preparation.corpus]
     length = corpus.sequence_length_tokens
     match expand(corpus.source):
         case HubDatasetText():
@@ -159,42 +149,44 @@ def _preparation(study: Study, model: str, name: str) -> Job:
             bytes_per_token = {"uint16": 2, "uint32": 4}[dtype]
         case _:
             bytes_per_token = 0
-    done = Path(study.results_dir) / f"prepare_corpus/{model}/{name}/sequences.parquet"
+    done = Path(study.results_dir, SEQUENCES.format(**preparation._asdict()))
     drawn = 0 if done.is_file() else corpus.skip_sequences + corpus.num_sequences
-    return Job(
+    return PlannedJob(
         "prepare_corpus",
         download_bytes=drawn * length * bytes_per_token,
         disk_bytes=corpus.num_sequences * length * TOKEN_ID_BYTES,
     )
 
 
-def _state_jobs(study: Study, state: State, shape: ModelShape) -> Iterator[Job]:
-    if state.variant != ORIGINAL:
-        yield Job(study.variants[state.variant].kind)
-    for corpus in study.corpora_measured(state):
-        yield from _extraction_jobs(study, corpus, shape)
-        yield Job("aggregate_entropy")
-    if state.variant == ORIGINAL and study.describe_memories:
-        flops = _workloads.description_flops(study.describe_memories, shape)
-        yield Job("describe_memories", flops={SCORING: flops})
-    is_last = state.step == study.models[state.model].steps[-1]
-    if state.variant == ORIGINAL and is_last and study.evaluate_novelty:
-        flops = _workloads.novelty_flops(study, study.evaluate_novelty, shape)
-        yield Job("evaluate_novelty", flops={SCORING: flops})
-    yield Job("evaluate_retention", flops={SCORING: _workloads.retention_flops(study, shape)})
+def _measuring_jobs(study: Study, there: Places, sizes: Sizes) -> Iterator[PlannedJob]:
+    for measurement in there.measurements:
+        yield from _extraction_jobs(study, measurement.corpus, sizes[measurement.model].shape)
+        yield PlannedJob("aggregate_entropy")
+    for checkpoint in there.described_checkpoints:
+        flops = _workloads.description_flops(study, sizes[checkpoint.model].shape)
+        yield PlannedJob("describe_memories", flops={SCORING: flops})
+    for state in there.states:
+        flops = _workloads.retention_flops(study, sizes[state.model].shape)
+        yield PlannedJob("evaluate_retention", flops={SCORING: flops})
+    for checkpoint in there.novelty_checkpoints:
+        flops = _workloads.novelty_flops(study, sizes[checkpoint.model].shape)
+        yield PlannedJob("evaluate_novelty", flops={SCORING: flops})
+    for state in there.states:
+        if state.variant != ORIGINAL:
+            yield PlannedJob(study.variants[state.variant].kind)
 
 
-def _extraction_jobs(study: Study, corpus: str, shape: ModelShape) -> Iterator[Job]:
+def _extraction_jobs(study: Study, corpus: str, shape: ModelShape) -> Iterator[PlannedJob]:
     extract = study.extract_coefficients
     flops = _workloads.extraction_flops(study, corpus, shape) / extract.num_shards
     work = {Work("forward", extract.precision): flops}
     written = _coefficients_bytes(extract, shape)
     if extract.num_shards == 1:
-        yield Job("extract_coefficients", flops=work, disk_bytes=written)
+        yield PlannedJob("extract_coefficients", flops=work, disk_bytes=written)
         return
     for _ in range(extract.num_shards):
-        yield Job("extract_shard", flops=work, disk_bytes=_shard_bytes(extract, shape))
-    yield Job("merge_shards", disk_bytes=written)
+        yield PlannedJob("extract_shard", flops=work, disk_bytes=_shard_bytes(extract, shape))
+    yield PlannedJob("merge_shards", disk_bytes=written)
 
 
 def _shard_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
@@ -213,12 +205,12 @@ def _coefficients_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
     return shape.num_layers * shape.num_memories * (columns + groups)
 
 
-def _run_jobs(study: Study, run: Run, shape: ModelShape) -> Iterator[Job]:
+def _run_jobs(study: Study, run: Run, shape: ModelShape, *, decays: bool) -> Iterator[PlannedJob]:
     recipe = study.recipes[run.recipe]
     length = study.corpora[recipe.corpus].sequence_length_tokens
     tokens = recipe.num_steps * recipe.batch_size_sequences * length
     update_map = shape.num_layers * shape.num_memories * (2 * 4 + 4 * 8)
-    yield Job(
+    yield PlannedJob(
         "inject_knowledge",
         training_tokens=tokens,
         flops={
@@ -227,11 +219,11 @@ def _run_jobs(study: Study, run: Run, shape: ModelShape) -> Iterator[Job]:
         },
         disk_bytes=FP32_BYTES * shape.num_parameters + update_map,
     )
-    yield Job("evaluate_knowledge")
-    if recipe.probe_interval_steps:
-        yield Job("fit_decay")
-    yield Job("aggregate_updates")
-    yield Job(
+    yield PlannedJob("evaluate_knowledge")
+    if decays:
+        yield PlannedJob("fit_decay")
+    yield PlannedJob("aggregate_updates")
+    yield PlannedJob(
         "evaluate_retention_after_learning",
         flops={SCORING: _workloads.retention_flops(study, shape)},
     )

@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from ke_steps import _schemas
-from ke_steps._identity import identify
 from ke_steps._job_files import canonical_json
+from ke_steps._places import identify
 
 PLACES = ("repo", "path")
 """Keys of a manifest's source that say where the weights are from; a nursery's have none."""

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from ke_steps._errors import UserError
-from ke_steps._identity import corpus_of, identify, shard_of
 from ke_steps._job_files import hash_file
 from ke_steps._job_records import Record, logs_of, read_measured, records_in
+from ke_steps._places import corpus_of, identify, shard_of
 from ke_steps._report_tables import Heading, Table, short_table
 
 MEASURES = (

@@ -1,4 +1,4 @@
-"""What the jobs of a study receive: settings by step, places of results, names of figures."""
+"""What the jobs of a study receive: settings by step, names of figures."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import BaseModel
 
 from ke_steps._corpus_presets import expand
 from ke_steps._figure_needs import available
+from ke_steps._study_places import folders
 from ke_steps.settings import (
     AggregateUpdates,
     EncodeProbes,
     FigureName,
-    NurserySource,
     ScheduleInjections,
     WorldKnowledge,
     WorldText,
@@ -81,7 +81,7 @@ def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {
         "corpus": study.extract_coefficients.corpus,
         "variant_kinds": {name: variant.kind for name, variant in study.variants.items()},
-        "places": places(study),
+        "places": folders(study),
     }
 
 
@@ -138,34 +138,3 @@ EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
 def figures(study: Study) -> list[FigureName]:
     """Return the figures to draw: those asked for, or all that there will be data for."""
     return study.plot_figures.figures or available(study)
-
-
-def places(study: Study) -> dict[str, list[str]]:
-    """Return the folders in which results lie, below that of their rule, by what they are."""
-    nursery: list[str] = []
-    fetched: list[str] = []
-    last: list[str] = []
-    for name, model in study.models.items():
-        checkpoints = [f"{name}/step{step}" for step in model.steps]
-        (nursery if isinstance(model.source, NurserySource) else fetched).extend(checkpoints)
-        last.append(checkpoints[-1])
-    states = {state: "{}/step{}/{}".format(*state) for state in study.states()}
-    runs = {run: "{}/step{}/{}/{}/seed{}".format(*run) for run in study.runs()}
-    measurements = [
-        f"{place}/{corpus}"
-        for state, place in states.items()
-        for corpus in study.corpora_measured(state)
-    ]
-    decaying = [
-        place for run, place in runs.items() if study.recipes[run.recipe].probe_interval_steps
-    ]
-    return {
-        "nursery_checkpoints": nursery,
-        "fetched_checkpoints": fetched,
-        "described_checkpoints": nursery + fetched if study.describe_memories else [],
-        "novelty_checkpoints": last if study.evaluate_novelty else [],
-        "states": list(states.values()),
-        "measurements": measurements,
-        "runs": list(runs.values()),
-        "decaying_runs": decaying,
-    }

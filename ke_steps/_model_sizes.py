@@ -12,6 +12,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from ke_steps._errors import UserError
 from ke_steps._model_shapes import ModelShape, shape_of_config
+from ke_steps._places import FETCHED
 from ke_steps.settings import DirectorySource, GgufSource, HubSource, NurserySource
 from ke_steps.study import Study
 
@@ -111,8 +112,8 @@ def _configs(study: Study, name: str) -> Iterator[FoundConfig]:
     """Yield what is fetched already, then what the source has."""
     model = study.models[name]
     source = model.source
-    fetched = Path(study.results_dir) / "fetch_checkpoint" / name
-    yield from _read(sorted(fetched.glob("step*/config.json")))
+    fetched = Path(FETCHED.format(model=name, step="*")).with_name("config.json")
+    yield from _read(sorted(Path(study.results_dir).glob(str(fetched))))
     match source:
         case NurserySource():
             yield _nursery_config(study)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ke_steps import _schemas, _tables
 from ke_steps._divergence import diverged_at
-from ke_steps._identity import Identity, identify
+from ke_steps._places import Identity, identify
 from ke_steps._summary_rows import collect
 
 RUN = list(Identity._fields)

@@ -12,8 +12,8 @@ from scipy import stats
 
 from ke_steps import _schemas, _tables
 from ke_steps._errors import UserError
-from ke_steps._identity import Identity, corpus_of, identify
 from ke_steps._metrics import forgetting
+from ke_steps._places import Identity, corpus_of, identify
 from ke_steps._quantities import unit_of
 from ke_steps.settings import ORIGINAL, SummarizeJob
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ke_steps._injection import moments_of_step
 from ke_steps._model_shapes import ModelShape
-from ke_steps.settings import DescribeMemories, EvaluateNovelty, Recipe
+from ke_steps.settings import Recipe
 from ke_steps.study import Study
 
 NUM_PROBES_PER_PASSAGE = 15
@@ -63,13 +63,19 @@ def extraction_flops(study: Study, corpus: str, shape: ModelShape) -> float:
     return flops
 
 
-def description_flops(settings: DescribeMemories, shape: ModelShape) -> float:
+def description_flops(study: Study, shape: ModelShape) -> float:
     """Return what projecting the described memories on the vocabulary takes."""
+    settings = study.describe_memories
+    if settings is None:
+        raise ValueError("a study that describes memories has the section")
     return shape.head_flops(shape.num_layers * 2 * settings.num_memories)
 
 
-def novelty_flops(study: Study, novelty: EvaluateNovelty, shape: ModelShape) -> float:
+def novelty_flops(study: Study, shape: ModelShape) -> float:
     """Return what scoring every document takes if none is shorter than the limit."""
+    novelty = study.evaluate_novelty
+    if novelty is None:
+        raise ValueError("a study that evaluates novelty has the section")
     length = novelty.max_document_tokens
     available = (
         study.corpora[corpus].num_sequences * study.corpora[corpus].sequence_length_tokens

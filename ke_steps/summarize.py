@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``_identity``). Writes eleven tables of ``_schemas``; those whose data the
+to is read from its path (``_places``). Writes eleven tables of ``_schemas``; those whose data the
 study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -35,7 +35,7 @@ from ke_steps._coefficient_tables import read_activity
 from ke_steps._correlations import correlations
 from ke_steps._curves import curve_rows, distribution_rows, novelty_quantiles
 from ke_steps._duplicates import checkpoint_table
-from ke_steps._identity import corpus_of, identify
+from ke_steps._places import corpus_of, identify
 from ke_steps._rankings import Array, ranking_table
 from ke_steps._runs import converged, run_table
 from ke_steps._summary_rows import Part, collect, summary_table

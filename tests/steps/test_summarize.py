@@ -20,8 +20,8 @@ from ke_steps._estimates import (
     mean_of,
     pooled_spread,
 )
-from ke_steps._identity import Identity, corpus_of, identify
 from ke_steps._metrics import acquisition, forgetting
+from ke_steps._places import Identity, corpus_of, identify
 from ke_steps._quantities import show, unit_of
 from ke_steps._summary_rows import novelty_rows
 

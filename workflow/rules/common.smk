@@ -11,13 +11,25 @@ from ke_steps import _jobs, _requests, _snakemake_memory
 from ke_steps._errors import UserError
 from ke_steps._job_files import canonical_json
 from ke_steps._job_records import files_of
+from ke_steps._places import (
+    CHECKPOINT,
+    FETCHED,
+    MEASUREMENT,
+    PREPARATION,
+    PRETRAINED,
+    RUN,
+    SCHEDULE,
+    SEQUENCES,
+    SHARD,
+    STATE,
+)
 from ke_steps._provenance import code_digest
+from ke_steps._study_places import folders, models_of, places
 from ke_steps.settings import (
     ORIGINAL,
     FictionalKnowledge,
     HubSource,
     LocalText,
-    NurserySource,
     TokenFileText,
 )
 from ke_steps.study import read_study
@@ -37,8 +49,7 @@ except UserError as error:
     raise WorkflowError(f"the study's config is wrong:\n{error}") from None
 
 RESULTS = STUDY.results_dir
-NURSERIES = [m for m, model in STUDY.models.items() if isinstance(model.source, NurserySource)]
-FETCHED = [m for m in STUDY.models if m not in NURSERIES]
+NURSERIES = models_of(places(STUDY).nursery_checkpoints)
 VARIANTS = [ORIGINAL, *STUDY.variants]
 MAIN_CORPUS = STUDY.extract_coefficients.corpus
 KINDS = {name: variant.kind for name, variant in STUDY.variants.items()}
@@ -61,12 +72,6 @@ wildcard_constraints:
     recipe=one_of(STUDY.recipes),
     corpus=one_of(STUDY.corpora),
     seed=one_of(STUDY.seeds),
-
-
-CHECKPOINT = "{model}/step{step}"
-STATE = f"{CHECKPOINT}/{{variant}}"
-MEASUREMENT = f"{STATE}/{{corpus}}"
-RUN = f"{STATE}/{{recipe}}/seed{{seed}}"
 
 
 def settings_for(step):
@@ -103,8 +108,8 @@ def launcher(wildcards, resources):
 
 
 def manifest_of(model, step):
-    rule_name = "pretrain_nursery" if model in NURSERIES else "fetch_checkpoint"
-    return f"{RESULTS}/{rule_name}/{model}/step{step}/manifest.json"
+    place = PRETRAINED if model in NURSERIES else FETCHED
+    return f"{RESULTS}/{place}".format(model=model, step=step)
 
 
 def checkpoint(wildcards):
@@ -163,11 +168,11 @@ def knowledge_files(wildcards):
 
 
 def sequences(corpus):
-    return f"{RESULTS}/prepare_corpus/{{model}}/{corpus}/sequences.parquet"
+    return f"{RESULTS}/{SEQUENCES}".replace("{corpus}", corpus)
 
 
 def documents(corpus):
-    return f"{RESULTS}/prepare_corpus/{{model}}/{corpus}/documents.parquet"
+    return f"{RESULTS}/prepare_corpus/{PREPARATION}/documents.parquet".replace("{corpus}", corpus)
 
 
 def main_coefficients(variant):
@@ -177,10 +182,10 @@ def main_coefficients(variant):
 
 
 NOVEL_CORPORA = STUDY.evaluate_novelty.corpora if STUDY.evaluate_novelty else []
-PLACES = _jobs.places(STUDY)
+FOLDERS = folders(STUDY)
 
 
 def filled(pattern):
     """The pattern with the name of a list of places in braces, once for each of these places."""
     name = re.search(r"\{(\w+)\}", pattern)[1]
-    return [pattern.replace(f"{{{name}}}", place) for place in PLACES[name]]
+    return [pattern.replace(f"{{{name}}}", place) for place in FOLDERS[name]]

@@ -2,7 +2,6 @@
 
 COEFFICIENTS = f"{RESULTS}/extract_coefficients/{MEASUREMENT}/coefficients.parquet"
 TOKEN_ENTROPIES = f"{RESULTS}/extract_coefficients/{MEASUREMENT}/token_entropies.parquet"
-SHARD = f"{RESULTS}/extract_shard/{MEASUREMENT}/shard{{shard}}"
 NUM_SHARDS = STUDY.extract_coefficients.num_shards
 
 
@@ -46,12 +45,12 @@ else:
             unpack(state),
             sequences=sequences("{corpus}"),
         output:
-            coefficients=f"{SHARD}/coefficients.parquet",
-            token_entropies=f"{SHARD}/token_entropies.parquet",
+            coefficients=f"{RESULTS}/extract_shard/{SHARD}/coefficients.parquet",
+            token_entropies=f"{RESULTS}/extract_shard/{SHARD}/token_entropies.parquet",
         log:
-            **logs("extract_shard", f"{MEASUREMENT}/shard{{shard}}"),
+            **logs("extract_shard", SHARD),
         benchmark:
-            benchmark_of("extract_shard", f"{MEASUREMENT}/shard{{shard}}")
+            benchmark_of("extract_shard", SHARD)
         wildcard_constraints:
             shard=one_of(range(NUM_SHARDS)),
         threads: STUDY.num_threads

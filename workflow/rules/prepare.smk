@@ -5,13 +5,13 @@ rule fetch_checkpoint:
     input:
         weight_files,
     output:
-        f"{RESULTS}/fetch_checkpoint/{CHECKPOINT}/manifest.json",
+        f"{RESULTS}/{FETCHED}",
     log:
         **logs("fetch_checkpoint", CHECKPOINT),
     benchmark:
         benchmark_of("fetch_checkpoint", CHECKPOINT)
     wildcard_constraints:
-        model=one_of(FETCHED),
+        model=one_of(m for m in STUDY.models if m not in NURSERIES),
     resources:
         **resources_for("fetch_checkpoint"),
     params:
@@ -53,9 +53,9 @@ rule prepare_corpus:
         sequences=sequences("{corpus}"),
         documents=documents("{corpus}"),
     log:
-        **logs("prepare_corpus", "{model}/{corpus}"),
+        **logs("prepare_corpus", PREPARATION),
     benchmark:
-        benchmark_of("prepare_corpus", "{model}/{corpus}")
+        benchmark_of("prepare_corpus", PREPARATION)
     threads: STUDY.num_threads
     resources:
         **resources_for("prepare_corpus"),
@@ -121,11 +121,11 @@ rule schedule_injections:
     input:
         passages=rules.prepare_knowledge.output.passages,
     output:
-        f"{RESULTS}/schedule_injections/{{recipe}}/seed{{seed}}/schedule.parquet",
+        f"{RESULTS}/schedule_injections/{SCHEDULE}/schedule.parquet",
     log:
-        **logs("schedule_injections", "{recipe}/seed{seed}"),
+        **logs("schedule_injections", SCHEDULE),
     benchmark:
-        benchmark_of("schedule_injections", "{recipe}/seed{seed}")
+        benchmark_of("schedule_injections", SCHEDULE)
     group:
         group_of("schedule_injections")
     resources:
@@ -146,9 +146,8 @@ rule pretrain_nursery:
         sequences=(sequences(STUDY.pretrain_nursery.corpus) if STUDY.pretrain_nursery else []),
     output:
         manifests=[
-            f"{RESULTS}/pretrain_nursery/{{model}}/step{step}/manifest.json"
-            for model in NURSERIES
-            for step in STUDY.models[model].steps
+            f"{RESULTS}/{PRETRAINED}".replace("{step}", str(each.step))
+            for each in places(STUDY).nursery_checkpoints
         ],
         training=f"{RESULTS}/pretrain_nursery/{{model}}/training.parquet",
     log:
