@@ -107,7 +107,7 @@ def measure(source: dict[str, Any], num_tokens: int, num_threads: int, tokenizer
     options = {
         "--settings": json.dumps(settings),
         "--tokenizer": str(tokenizer),
-        "--output": str(folder / "sequences.parquet"),
+        "--output-sequences": str(folder / "sequences.parquet"),
         "--output-documents": str(folder / "documents.parquet"),
     }
     started = time.perf_counter()

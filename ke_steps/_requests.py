@@ -13,11 +13,10 @@ from ke_steps.settings.cluster import Cluster, Jobs, Request
 
 MB_PER_GB = 1000
 
-
 DEFAULTS: dict[str, Request] = {
     rule: field.metadata[0] for rule, field in Jobs.model_fields.items()
 }
-"""By rule."""
+"""What a rule's jobs ask for where the study says nothing."""
 
 GROUPS = {
     "prepare_knowledge": "knowledge",

@@ -13,7 +13,7 @@ Scores are computed in fp32. Forgetting F compares two such tables (``_metrics.f
 
     python -m ke_steps.evaluate_retention --checkpoint …/manifest.json \
         --sequences results/prepare_corpus/held_out/sequences.parquet \
-        --output …/retention.parquet --output-items …/items.parquet --settings '{…}'
+        --output-retention …/retention.parquet --output-answers …/items.parquet --settings '{…}'
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def run(
     checkpoint: Path,
     intervention: Path | None,
     sequences: Path,
-    output: Path,
-    output_items: Path,
+    output_retention: Path,
+    output_answers: Path,
     settings: EvaluateRetentionJob,
 ) -> None:
     """Evaluate one model on every configured task and on the held-out sequences."""
@@ -188,8 +188,10 @@ def run(
         batch_size_sequences=settings.batch_size_sequences,
         allow_nan=allow_nan,
     )
-    _tables.write_table(output_items, rows, _schemas.RETENTION_ITEMS)
-    _tables.write_table(output, retention_rows(correct, held_out, settings), _schemas.RETENTION)
+    _tables.write_table(output_answers, rows, _schemas.RETENTION_ITEMS)
+    _tables.write_table(
+        output_retention, retention_rows(correct, held_out, settings), _schemas.RETENTION
+    )
 
 
 def _item_rows(

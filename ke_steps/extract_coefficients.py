@@ -1,7 +1,8 @@
 """Measure the memory coefficients of a checkpoint over a corpus, and how it attends and predicts.
 
 Reads: a checkpoint's manifest, a table of packed sequences, optionally an intervention.
-Writes ``output``: Parquet, one row per (layer, memory) (``_schemas.coefficients_schema``):
+Writes ``output_coefficients``: Parquet, one row per (layer, memory)
+(``_schemas.coefficients_schema``):
 
 - ``mean_absolute``: mean over instances of the mean over tokens of |c| (paper, section 3:
   C̄ˡ = 1/|D| Σₙ 1/Tₙ Σⱼ |Cˡₙⱼ|), fp64;
@@ -30,7 +31,7 @@ over instances, so every mean of coefficients is larger by the sequence length.
 Example::
 
     python -m ke_steps.extract_coefficients --checkpoint step100/manifest.json \
-        --sequences corpus.parquet --output coefficients.parquet \
+        --sequences corpus.parquet --output-coefficients coefficients.parquet \
         --output-token-entropies token_entropies.parquet --settings '{"corpus": "world",
         "num_sequences": 64, "batch_size_sequences": 8, "precision": "fp32",
         "active_threshold": 0.1, "num_groups": 16, "num_attention_sequences": 16,
@@ -52,14 +53,14 @@ def run(
     checkpoint: Path,
     sequences: Path,
     intervention: Path | None,
-    output: Path,
+    output_coefficients: Path,
     output_token_entropies: Path,
     settings: ExtractCoefficientsJob,
 ) -> None:
     """Measure coefficients, attention and predictions of a checkpoint over a corpus."""
     measures = measure(checkpoint, sequences, intervention, settings)
     if _ranks.is_first():
-        write_measures(output, output_token_entropies, measures, settings.num_groups)
+        write_measures(output_coefficients, output_token_entropies, measures, settings.num_groups)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,15 @@ A shard has a run of the same batches and of the same groups of instances that o
 each with whole batches and whole groups; of the sequences for attention, next-token entropy and
 attribution it has those that fall to it, which may be none.
 
-Writes ``output``: Parquet, one row per (layer, memory) (``_schemas.SHARD_COEFFICIENTS``): means by
-group of the shard, fp64; and ``memory_norm``.
+Writes ``output_coefficients``: Parquet, one row per (layer, memory)
+(``_schemas.SHARD_COEFFICIENTS``): means by group of the shard, fp64; and ``memory_norm``.
 Writes ``output_token_entropies``: Parquet (``_schemas.SHARD_TOKEN_ENTROPIES``), one row per (layer,
 head) and one for the predictions: entropies in nats by instance of the shard.
 
 Example::
 
     python -m ke_steps.extract_shard --checkpoint step100/manifest.json \
-        --sequences corpus.parquet --output shard0/coefficients.parquet \
+        --sequences corpus.parquet --output-coefficients shard0/coefficients.parquet \
         --output-token-entropies shard0/token_entropies.parquet --settings '{"corpus": "world",
         "num_sequences": 64, "batch_size_sequences": 8, "precision": "fp32",
         "active_threshold": 0.1, "num_groups": 16, "num_attention_sequences": 16,
@@ -36,7 +36,7 @@ def run(
     checkpoint: Path,
     sequences: Path,
     intervention: Path | None,
-    output: Path,
+    output_coefficients: Path,
     output_token_entropies: Path,
     settings: ExtractShardJob,
 ) -> None:
@@ -44,7 +44,7 @@ def run(
     shard = Shard(settings.shard, settings.num_shards)
     measures = measure(checkpoint, sequences, intervention, settings, shard)
     if _ranks.is_first():
-        write_shard(output, output_token_entropies, measures)
+        write_shard(output_coefficients, output_token_entropies, measures)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ over passages; null where nothing defines it (no gain, too few times), or, for a
 that happens in some resample.
 
     python -m ke_steps.fit_decay --probe-scores …/probe_scores.parquet \
-        --schedule …/schedule.parquet --output decay.parquet --output-retained retained.parquet \
+        --schedule …/schedule.parquet --output-decay decay.parquet \
+        --output-retained retained.parquet \
         --settings '{"num_bootstrap": 1000, "confidence": 0.95, "seed": 0}'
 """
 
@@ -41,7 +42,7 @@ def run(
     *,
     probe_scores: Path,
     schedule: Path,
-    output: Path,
+    output_decay: Path,
     output_retained: Path,
     settings: FitDecay,
 ) -> None:
@@ -61,7 +62,7 @@ def run(
             decay, curve = condition_rows(of_gains, of_retained, settings)
             decay_rows += [{"condition": condition} | row for row in decay]
             retained_rows += [{"condition": condition} | row for row in curve]
-    _tables.write_table(output, decay_rows, _schemas.DECAY)
+    _tables.write_table(output_decay, decay_rows, _schemas.DECAY)
     _tables.write_table(output_retained, retained_rows, _schemas.RETAINED)
 
 

@@ -6,7 +6,8 @@ Writes: the two tables of ``extract_coefficients``, with the same data to the bi
 Example::
 
     python -m ke_steps.merge_shards --coefficients shard*/coefficients.parquet \
-        --token-entropies shard*/token_entropies.parquet --output coefficients.parquet \
+        --token-entropies shard*/token_entropies.parquet \
+        --output-coefficients coefficients.parquet \
         --output-token-entropies token_entropies.parquet --settings '{"corpus": "world",
         "num_sequences": 64, "batch_size_sequences": 8, "precision": "fp32",
         "active_threshold": 0.1, "num_groups": 16, "num_attention_sequences": 16,
@@ -30,7 +31,7 @@ def run(
     *,
     coefficients: list[Path],
     token_entropies: list[Path],
-    output: Path,
+    output_coefficients: Path,
     output_token_entropies: Path,
     settings: ExtractCoefficientsJob,
 ) -> None:
@@ -44,7 +45,7 @@ def run(
     if devices:
         _provenance.note("device", ", ".join(sorted(devices)))
     measures = join([shard.measures for shard in shards])
-    write_measures(output, output_token_entropies, measures, settings.num_groups)
+    write_measures(output_coefficients, output_token_entropies, measures, settings.num_groups)
 
 
 def check_fit(shards: list[ShardTables], settings: ExtractCoefficientsJob) -> None:

@@ -14,7 +14,7 @@ parallel where ``TOKENIZERS_PARALLELISM`` is not ``false``, on ``RAYON_NUM_THREA
 cores when unset); the result does not depend on either.
 
     python -m ke_steps.prepare_corpus --tokenizer tokenizer/manifest.json \
-      --output sequences.parquet --output-documents documents.parquet \
+      --output-sequences sequences.parquet --output-documents documents.parquet \
       --settings '{"num_sequences": 1000, "sequence_length_tokens": 128,
         "source": {"kind": "text", "paths": ["a.jsonl.gz"]}}'
 """
@@ -107,7 +107,9 @@ def refuse_too_long(sequence_length_tokens: int, model_directory: Path) -> None:
         )
 
 
-def run(*, tokenizer: Path, output: Path, output_documents: Path, settings: PrepareCorpus) -> None:
+def run(
+    *, tokenizer: Path, output_sequences: Path, output_documents: Path, settings: PrepareCorpus
+) -> None:
     """Write one corpus, and what it is made of."""
     loaded = load_tokenizer(tokenizer.parent)
     length = settings.sequence_length_tokens
@@ -116,7 +118,7 @@ def run(*, tokenizer: Path, output: Path, output_documents: Path, settings: Prep
     table = _packing.DocumentTable(skip * length, num * length)
     packed = _packing.pack(table.watch(read_documents(settings, loaded)), length)
     batches = _packing.batches(_packing.select(packed, skip, num), length)
-    _tables.write_batches(output, batches, _schemas.sequences_schema(length))
+    _tables.write_batches(output_sequences, batches, _schemas.sequences_schema(length))
     _provenance.note("num_documents", str(table.num_documents))
     _provenance.note("content_sha256", table.content_sha256())
     _tables.write_table(output_documents, table.columns(), _schemas.DOCUMENTS)

@@ -18,12 +18,13 @@ study lacks have no rows:
 - rankings: how the order of memories by mean |c| changes between checkpoints.
 - memories, retained: the tables of all checkpoints or runs, as one.
 
-    python -m ke_steps.summarize --manifests … --entropies … --settings '{…}' --output-summary …
+    python -m ke_steps.summarize --manifests … --entropies … --settings '{…}' --output-tables …
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -35,11 +36,28 @@ from ke_steps._coefficient_tables import read_activity
 from ke_steps._correlations import correlations
 from ke_steps._curves import curve_rows, distribution_rows, novelty_quantiles
 from ke_steps._duplicates import checkpoint_table
+from ke_steps._errors import UserError
 from ke_steps._places import corpus_of, identify
 from ke_steps._rankings import Array, ranking_table
 from ke_steps._runs import converged, run_table
-from ke_steps._summary_rows import Part, collect, summary_table
+from ke_steps._summary_rows import collect, summary_table
+from ke_steps._tables import read_frame
 from ke_steps.settings import ORIGINAL, SummarizeJob
+
+TABLES: dict[str, pa.Schema] = {
+    "summary": _schemas.SUMMARY,
+    "runs": _schemas.RUNS,
+    "correlations": _schemas.CORRELATIONS,
+    "claims": _schemas.CLAIMS,
+    "curves": _schemas.CURVES,
+    "distributions": _schemas.DISTRIBUTIONS,
+    "checkpoints": _schemas.CHECKPOINTS,
+    "memories": _schemas.MEMORY_TABLE,
+    "rankings": _schemas.RANKINGS,
+    "novelty": _schemas.NOVELTY_QUANTILES,
+    "retained": _schemas.RETAINED_CURVES,
+}
+"""By the name of the table's file."""
 
 
 def stage_activities(coefficients: Iterable[Path]) -> dict[str, dict[int, Array]]:
@@ -67,20 +85,11 @@ def run(
     retained: list[Path],
     memories: list[Path],
     novelties: list[Path],
-    output_summary: Path,
-    output_runs: Path,
-    output_correlations: Path,
-    output_claims: Path,
-    output_curves: Path,
-    output_distributions: Path,
-    output_checkpoints: Path,
-    output_memories: Path,
-    output_rankings: Path,
-    output_novelty: Path,
-    output_retained: Path,
+    output_tables: list[Path],
     settings: SummarizeJob,
 ) -> None:
     """Write the tables of a whole study; results that a study lacks are empty lists."""
+    outputs = _by_name(output_tables)
     results = {
         "manifests": manifests,
         "entropies": entropies,
@@ -92,37 +101,40 @@ def run(
         "retention_before": retention_before,
         "retention_after": retention_after,
     }
-    summary = summary_table(results, settings)
-    _tables.write_table(output_summary, summary, _schemas.SUMMARY)
-    runs = run_table(training)
-    _tables.write_table(output_runs, runs, _schemas.RUNS)
+    summary, runs = summary_table(results, settings), run_table(training)
     counted = converged(summary, runs)
-    pairs = pd.DataFrame(correlations(counted, settings), columns=_schemas.CORRELATIONS.names)
-    _tables.write_table(output_correlations, pairs, _schemas.CORRELATIONS)
-    findings = pd.DataFrame(claims(counted, pairs, settings))
-    _tables.write_table(output_claims, findings, _schemas.CLAIMS)
-    _tables.write_table(output_checkpoints, checkpoint_table(manifests), _schemas.CHECKPOINTS)
-
+    pairs = pd.DataFrame(correlations(counted, settings), columns=TABLES["correlations"].names)
     main = [path for path in coefficients if corpus_of(path) == settings.corpus]
-    quantiles = ((identify(path), distribution_rows(read_activity(path))) for path in main)
-    _write(output_distributions, quantiles, _schemas.DISTRIBUTIONS)
-    rankings = ranking_table(stage_activities(main), settings.turnover_fraction)
-    _tables.write_table(output_rankings, rankings, _schemas.RANKINGS)
+    tables = {
+        "summary": summary,
+        "runs": runs,
+        "correlations": pairs,
+        "claims": pd.DataFrame(claims(counted, pairs, settings)),
+        "curves": _joined("curves", probe_scores, curve_rows),
+        "distributions": _joined(
+            "distributions", main, lambda path: distribution_rows(read_activity(path))
+        ),
+        "checkpoints": checkpoint_table(manifests),
+        "memories": _joined("memories", memories, partial(read_frame, schema=_schemas.MEMORIES)),
+        "rankings": ranking_table(stage_activities(main), settings.turnover_fraction),
+        "novelty": _joined("novelty", novelties, novelty_quantiles),
+        "retained": _joined("retained", retained, partial(read_frame, schema=_schemas.RETAINED)),
+    }
+    for name, schema in TABLES.items():
+        _tables.write_table(outputs[name], tables[name], schema)
 
-    curves = ((identify(path), curve_rows(path)) for path in probe_scores)
-    _write(output_curves, curves, _schemas.CURVES)
-    perplexities = ((identify(path), novelty_quantiles(path)) for path in novelties)
-    _write(output_novelty, perplexities, _schemas.NOVELTY_QUANTILES)
-    _join(memories, _schemas.MEMORIES, output_memories, _schemas.MEMORY_TABLE)
-    _join(retained, _schemas.RETAINED, output_retained, _schemas.RETAINED_CURVES)
+
+def _by_name(paths: Iterable[Path]) -> dict[str, Path]:
+    found = {path.stem: path for path in paths}
+    if wrong := found.keys() ^ TABLES.keys():
+        names = ", ".join(sorted(wrong))
+        raise UserError(f"the tables of the summary and --output-tables disagree about: {names}")
+    return found
 
 
-def _write(output: Path, parts: Iterable[Part], schema: pa.Schema) -> None:
-    _tables.write_table(output, collect(parts, schema.names), schema)
-
-
-def _join(paths: list[Path], schema: pa.Schema, output: Path, joined: pa.Schema) -> None:
-    _write(output, ((identify(path), _tables.read_frame(path, schema)) for path in paths), joined)
+def _joined(name: str, paths: Iterable[Path], read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows that are read of each file as one table, each under its identity."""
+    return collect(((identify(path), read(path)) for path in paths), TABLES[name].names)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ EXTRACTING = {
     "checkpoint": "results/fetch_checkpoint/m/step0/manifest.json",
     "intervention": "results/temper_attention/m/step0/warm/intervention.safetensors",
     "sequences": "sequences.parquet",
-    "output": "results/extract_coefficients/m/step0/warm/c/coefficients.parquet",
+    "output_coefficients": "results/extract_coefficients/m/step0/warm/c/coefficients.parquet",
     "output_token_entropies": "results/extract_coefficients/m/step0/warm/c/entropies.parquet",
     "record": "results/logs/extract_coefficients/m/step0/warm/c/record.json",
 }
@@ -126,7 +126,7 @@ def test_a_flipped_bit_of_weights_is_refused(study, seed):
     line = call("extract_coefficients", EXTRACTION, **EXTRACTING)
     assert "step0/model.safetensors: not what was written" in line
     assert line.endswith(": delete results/fetch_checkpoint/m/step0/manifest.json and run again")
-    assert not (study / EXTRACTING["output"]).exists()
+    assert not (study / EXTRACTING["output_coefficients"]).exists()
 
 
 @pytest.mark.parametrize("seed", range(4))

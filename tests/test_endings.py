@@ -107,7 +107,7 @@ def start_endless(folder, tokenizer_manifest):
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "ke_steps.prepare_corpus"]
     command += ["--tokenizer", str(tokenizer_manifest), "--settings", json.dumps(ENDLESS_CORPUS)]
-    command += ["--output", f"{folder}/sequences.parquet"]
+    command += ["--output-sequences", f"{folder}/sequences.parquet"]
     command += ["--output-documents", f"{folder}/documents.parquet"]
     command += ["--record", f"{folder}/record.json"]
     with (folder.parent / "log").open("w") as log:

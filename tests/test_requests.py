@@ -1,5 +1,6 @@
 """What jobs ask for: by default, changed by the study, and on another attempt."""
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -14,13 +15,13 @@ from ke_steps.settings.cluster import Jobs
 from ke_steps.study import read_study
 
 ROOT = Path(__file__).parent.parent
+RULES = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
 PROFILE = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
 
 
 def rules():
     """Return {rule: its text} of the workflow."""
-    text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    blocks = re.split(r"^ *(?=(?:use )?rule \w)", text, flags=re.MULTILINE)[1:]
+    blocks = re.split(r"^ *(?=(?:use )?rule \w)", RULES, flags=re.MULTILINE)[1:]
     return {re.match(r"(?:use rule \w+ as|rule) (\w+)", block)[1]: block for block in blocks}
 
 
@@ -39,14 +40,41 @@ def _evaluated(function, known):
 
 
 def test_every_rule_of_the_workflow_has_its_request():
-    assert rules().keys() == set(DEFAULTS) == set(Jobs.model_fields)
+    assert rules().keys() == set(Jobs.model_fields)
     for rule, text in rules().items():
         assert f'**resources_for("{rule}")' in text, rule
         assert "benchmark_of(" in text, rule
         if "shell:" in text:
-            assert "{params.launch} -m ke_steps." in text, rule
-            assert "--time-limit-minutes {resources.runtime}" in text, rule
+            assert f'**params_of("{rule}")' in text, rule
+            assert re.search(rf'step\(\s*"{rule}"', text), rule
         assert (f'group_of("{rule}")' in text) == (rule in GROUPS), rule
+
+
+def flags_of(text):
+    """Return the flags that a rule gives to its step, lists of names filled in."""
+    lists = dict(re.findall(r'^(\w+) = "([\w ]+)"\.split\(\)$', RULES, re.MULTILINE))
+    call = re.search(r"step\((.*?)\)$", text, re.DOTALL | re.MULTILINE)[1]
+    flags = set(re.findall(r'(?<!=)"(\w+)"', call)[1:])
+    for name in re.findall(r"\*(\w+)", call):
+        flags |= set(lists[name].split())
+    if "{params.intervention}" in call:
+        flags.add("intervention")
+    if "{params.results}" in call:
+        flags |= set(re.findall(r'^    "(\w+)": \[', RULES, re.MULTILINE))
+    return flags
+
+
+def keywords_of(step):
+    """Return the keywords of a step's ``run``, without importing it."""
+    module = ast.parse((ROOT / f"ke_steps/{step}.py").read_text())
+    (run,) = (each for each in module.body if getattr(each, "name", "") == "run")
+    return {argument.arg for argument in run.args.kwonlyargs}
+
+
+def test_a_rule_gives_its_step_every_flag_and_no_other():
+    for rule, text in rules().items():
+        if "shell:" in text:
+            assert flags_of(text) | {"settings"} == keywords_of(rule), rule
 
 
 def test_only_rules_that_can_use_a_gpu_may_ask_for_one():

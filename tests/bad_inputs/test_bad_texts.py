@@ -89,7 +89,7 @@ def prepare(tmp_path, tokenizer_manifest):
             "prepare_corpus",
             settings,
             tokenizer=tokenizer,
-            output=tmp_path / "results/prepare_corpus/m/c/sequences.parquet",
+            output_sequences=tmp_path / "results/prepare_corpus/m/c/sequences.parquet",
             output_documents=tmp_path / "results/prepare_corpus/m/c/documents.parquet",
             record=tmp_path / "results/logs/prepare_corpus/m/c/record.json",
         )
@@ -229,7 +229,7 @@ def extract(folder, sequences, **changes):
         EXTRACTION | changes,
         checkpoint=conftest.build_checkpoint(folder / "model"),
         sequences=sequences,
-        output=folder / "results/coefficients.parquet",
+        output_coefficients=folder / "results/coefficients.parquet",
         output_token_entropies=folder / "results/entropies.parquet",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,34 +15,7 @@ from ke_steps._job_files import write_json
 from ke_steps.settings import SummarizeJob
 
 CORPUS = "pretraining"
-INPUTS = (
-    "manifests",
-    "entropies",
-    "coefficients",
-    "knowledge",
-    "probe_scores",
-    "retention_before",
-    "retention_after",
-    "training",
-    "update_statistics",
-    "decays",
-    "retained",
-    "memories",
-    "novelties",
-)
-OUTPUTS = (
-    "summary",
-    "runs",
-    "correlations",
-    "claims",
-    "curves",
-    "distributions",
-    "checkpoints",
-    "memories",
-    "rankings",
-    "novelty",
-    "retained",
-)
+INPUTS = inspect.signature(summarize.run).parameters.keys() - {"output_tables", "settings"}
 
 
 def settings_of(variants: tuple[str, ...] = ("boost_p50_q2",)) -> SummarizeJob:
@@ -110,9 +84,9 @@ class SyntheticStudy:
         return ["original", *(name for name, steps in self.variants.items() if step in steps)]
 
     def summarise(self, files: dict[str, list[Path]]) -> dict[str, Path]:
-        tables = {name: self.root / "summarize" / f"{name}.parquet" for name in OUTPUTS}
-        outputs = {f"output_{name}": path for name, path in tables.items()}
-        summarize.run(**files, **outputs, settings=settings_of(tuple(self.variants)))
+        tables = {name: self.root / "summarize" / f"{name}.parquet" for name in summarize.TABLES}
+        settings = settings_of(tuple(self.variants))
+        summarize.run(**files, output_tables=list(tables.values()), settings=settings)
         return tables
 
     def _add(self, files, name, path, rows, schema) -> None:

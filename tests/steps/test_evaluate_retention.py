@@ -175,7 +175,7 @@ def test_run_writes_both_tables(tmp_path):
     sequences = build_sequences(tmp_path / "sequences.parquet", 6, 20)
 
     def evaluate(name, intervention=None):
-        paths = {"output": tmp_path / name, "output_items": tmp_path / f"{name}_items"}
+        paths = {"output_retention": tmp_path / name, "output_answers": tmp_path / f"{name}_items"}
         evaluate_retention.run(
             checkpoint=manifest,
             intervention=intervention,
@@ -214,7 +214,7 @@ def test_losses_that_are_no_numbers_are_refused_but_from_a_diverged_run(diverged
         source={"kind": "inject_knowledge", "diverged_at_step": diverged_at_step},
         sizes=describe_model(model),
     )
-    paths = {"output": tmp_path / "retention", "output_items": tmp_path / "items"}
+    paths = {"output_retention": tmp_path / "retention", "output_answers": tmp_path / "items"}
 
     def evaluate():
         evaluate_retention.run(
@@ -231,7 +231,7 @@ def test_losses_that_are_no_numbers_are_refused_but_from_a_diverged_run(diverged
         assert not any(path.exists() for path in paths.values())
     else:
         evaluate()
-        table = _tables.read_frame(paths["output"], _schemas.RETENTION).set_index("task")
+        table = _tables.read_frame(paths["output_retention"], _schemas.RETENTION).set_index("task")
         assert np.isnan(table.loc["held_out", "value"])
 
 

@@ -37,7 +37,7 @@ def extract(tmp_path, checkpoint, sequences, intervention=None, **overrides):
         checkpoint=checkpoint,
         sequences=sequences,
         intervention=intervention,
-        output=output,
+        output_coefficients=output,
         output_token_entropies=tmp_path / "token_entropies.parquet",
         settings=job(**overrides),
     )

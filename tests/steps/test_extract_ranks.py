@@ -26,7 +26,7 @@ def arguments(folder, checkpoint, sequences, settings):
     options = {
         "--checkpoint": checkpoint,
         "--sequences": sequences,
-        "--output": folder / NAMES[0],
+        "--output-coefficients": folder / NAMES[0],
         "--output-token-entropies": folder / NAMES[1],
         "--settings": settings.model_dump_json(),
         "--record": folder / "record.json",

@@ -25,7 +25,8 @@ def write(module, folder, settings, **inputs):
         paths = given if isinstance(given, list) else [given]
         arguments += [f"--{name.replace('_', '-')}", *map(str, paths)]
     outputs = [folder / name for name in NAMES]
-    arguments += ["--output", str(outputs[0]), "--output-token-entropies", str(outputs[1])]
+    arguments += ["--output-coefficients", str(outputs[0])]
+    arguments += ["--output-token-entropies", str(outputs[1])]
     _cli.main(module.run, arguments)
     return [_tables.read_table(path).replace_schema_metadata() for path in outputs]
 

@@ -69,7 +69,7 @@ def fit(folder, scores, num_passages=6):
     fit_decay.run(
         probe_scores=paths[0],
         schedule=paths[1],
-        output=paths[2],
+        output_decay=paths[2],
         output_retained=paths[3],
         settings=SETTINGS,
     )

@@ -170,7 +170,7 @@ def results(hub, folder, tokenizer_manifest):
     options = {
         "--settings": json.dumps(settings),
         "--tokenizer": str(tokenizer_manifest),
-        "--output": str(folder / "sequences.parquet"),
+        "--output-sequences": str(folder / "sequences.parquet"),
         "--output-documents": str(folder / "documents.parquet"),
         "--record": str(folder / "record.json"),
     }

@@ -90,7 +90,7 @@ def extract(tmp_path_factory, parity_checkpoint, reference):
                 checkpoint=parity_checkpoint,
                 sequences=conftest.build_sequences(directory / "ids.parquet", input_ids=ids),
                 intervention=None,
-                output=output,
+                output_coefficients=output,
                 output_token_entropies=directory / "token_entropies.parquet",
                 settings=settings,
             )

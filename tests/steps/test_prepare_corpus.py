@@ -33,7 +33,7 @@ def prepare(tokenizer_manifest, tmp_path):
         }
         prepare_corpus.run(
             tokenizer=tokenizer_manifest,
-            output=tmp_path / output,
+            output_sequences=tmp_path / output,
             output_documents=tmp_path / f"documents_of_{output}",
             settings=PrepareCorpus.model_validate(settings),
         )

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic_study import SETTINGS, SyntheticStudy
+from synthetic_study import INPUTS, SETTINGS, SyntheticStudy
 
-from ke_steps import _schemas, _tables
+from ke_steps import _schemas, _tables, summarize
 from ke_steps._correlations import correlate
 from ke_steps._errors import UserError
 from ke_steps._estimates import (
@@ -217,6 +217,17 @@ def test_a_run_without_its_accuracies_before_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="--retention-before"):
         Forgetful(tmp_path, steps=(100,), variants={}).build()
+
+
+@pytest.mark.parametrize(
+    "names", [summarize.TABLES.keys() - {"claims"}, summarize.TABLES.keys() | {"claims2"}]
+)
+def test_tables_are_asked_for_by_their_names(tmp_path: Path, names: set[str]) -> None:
+    paths = [tmp_path / f"{name}.parquet" for name in names]
+    nothing: dict[str, list[Path]] = {name: [] for name in INPUTS}
+    with pytest.raises(UserError, match=r"--output-tables disagree about: claims2?$"):
+        summarize.run(**nothing, output_tables=paths, settings=SETTINGS)
+    assert not list(tmp_path.iterdir())
 
 
 # --- Correlations and estimates ---------------------------------------------------------------

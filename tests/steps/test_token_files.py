@@ -92,7 +92,7 @@ def test_sequences_are_the_files_tokens(tokenizer_manifest, tmp_path, stream, se
     outputs = [tmp_path / "sequences.parquet", tmp_path / "documents.parquet"]
     prepare_corpus.run(
         tokenizer=tokenizer_manifest,
-        output=outputs[0],
+        output_sequences=outputs[0],
         output_documents=outputs[1],
         settings=PrepareCorpus.model_validate(settings),
     )

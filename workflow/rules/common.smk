@@ -1,4 +1,4 @@
-"""The validated study, its wildcards, and the two parameters that decide a rerun."""
+"""The validated study, its wildcards, and what every rule repeats."""
 
 import os
 import re
@@ -74,10 +74,41 @@ wildcard_constraints:
     seed=one_of(STUDY.seeds),
 
 
-def settings_for(step):
-    """One canonical JSON of everything that a job of this step depends on."""
+def step(module, *flags, variables="", more=""):
+    """The command of a step. Its flags are keywords of `run`, by the name of the input or output.
+
+    `output_x` is the output `x` of the rule, `output` all that it has.
+    """
+    options = (f"--{flag.replace('_', '-')} {{{_source(flag)}:q}}" for flag in flags)
+    words = [
+        variables,
+        "{params.launch} -m",
+        f"ke_steps.{module} --settings {{params.settings:q}}",
+        *options,
+        more,
+        "--record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}",
+    ]
+    return " ".join(filter(None, words))
+
+
+def _source(flag):
+    kind, _, name = flag.partition("_")
+    return f"input.{flag}" if kind != "output" else f"output.{name}" if name else kind
+
+
+def params_of(rule_name):
+    """What decides whether a job of a rule runs again, and what starts its step."""
+    return {
+        "settings": settings_for(rule_name),
+        "code": code_digest(rule_name),
+        "launch": launcher,
+    }
+
+
+def settings_for(rule_name):
+    """One canonical JSON of everything that a job of this rule depends on."""
     return lambda wildcards: canonical_json(
-        _jobs.settings_for(STUDY, step, dict(wildcards.items()))
+        _jobs.settings_for(STUDY, rule_name, dict(wildcards.items()))
     )
 
 
@@ -182,10 +213,3 @@ def main_coefficients(variant):
 
 
 NOVEL_CORPORA = STUDY.evaluate_novelty.corpora if STUDY.evaluate_novelty else []
-FOLDERS = folders(STUDY)
-
-
-def filled(pattern):
-    """The pattern with the name of a list of places in braces, once for each of these places."""
-    name = re.search(r"\{(\w+)\}", pattern)[1]
-    return [pattern.replace(f"{{{name}}}", place) for place in FOLDERS[name]]

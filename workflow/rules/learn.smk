@@ -17,13 +17,9 @@ rule resuscitate:
     resources:
         **resources_for("resuscitate"),
     params:
-        settings=settings_for("resuscitate"),
-        code=code_digest("resuscitate"),
-        launch=launcher,
+        **params_of("resuscitate"),
     shell:
-        "{params.launch} -m ke_steps.resuscitate --settings {params.settings:q}"
-        " --coefficients {input.coefficients:q} --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("resuscitate", "coefficients", "output")
 
 
 rule temper_attention:
@@ -42,13 +38,9 @@ rule temper_attention:
     resources:
         **resources_for("temper_attention"),
     params:
-        settings=settings_for("temper_attention"),
-        code=code_digest("temper_attention"),
-        launch=launcher,
+        **params_of("temper_attention"),
     shell:
-        "{params.launch} -m ke_steps.temper_attention --settings {params.settings:q}"
-        " --checkpoint {input.checkpoint:q} --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("temper_attention", "checkpoint", "output")
 
 
 rule inject_knowledge:
@@ -71,17 +63,22 @@ rule inject_knowledge:
     resources:
         **resources_for("inject_knowledge"),
     params:
-        settings=settings_for("inject_knowledge"),
-        code=code_digest("inject_knowledge"),
-        launch=launcher,
+        **params_of("inject_knowledge"),
         intervention=intervention_option,
     shell:
-        "{params.launch} -m ke_steps.inject_knowledge --settings {params.settings:q}"
-        " --checkpoint {input.checkpoint:q} {params.intervention} --sequences {input.sequences:q}"
-        " --passages {input.passages:q} --probes {input.probes:q} --schedule {input.schedule:q}"
-        " --output-model {output.model:q} --output-training {output.training:q}"
-        " --output-probe-scores {output.probe_scores:q} --output-updates {output.updates:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step(
+            "inject_knowledge",
+            "checkpoint",
+            "sequences",
+            "passages",
+            "probes",
+            "schedule",
+            "output_model",
+            "output_training",
+            "output_probe_scores",
+            "output_updates",
+            more="{params.intervention}",
+        )
 
 
 rule evaluate_knowledge:
@@ -98,13 +95,9 @@ rule evaluate_knowledge:
     resources:
         **resources_for("evaluate_knowledge"),
     params:
-        settings=settings_for("evaluate_knowledge"),
-        code=code_digest("evaluate_knowledge"),
-        launch=launcher,
+        **params_of("evaluate_knowledge"),
     shell:
-        "{params.launch} -m ke_steps.evaluate_knowledge --settings {params.settings:q}"
-        " --probe-scores {input.probe_scores:q} --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("evaluate_knowledge", "probe_scores", "output")
 
 
 rule fit_decay:
@@ -123,14 +116,9 @@ rule fit_decay:
     resources:
         **resources_for("fit_decay"),
     params:
-        settings=settings_for("fit_decay"),
-        code=code_digest("fit_decay"),
-        launch=launcher,
+        **params_of("fit_decay"),
     shell:
-        "{params.launch} -m ke_steps.fit_decay --settings {params.settings:q}"
-        " --probe-scores {input.probe_scores:q} --schedule {input.schedule:q}"
-        " --output {output.decay:q} --output-retained {output.retained:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("fit_decay", "probe_scores", "schedule", "output_decay", "output_retained")
 
 
 rule aggregate_updates:
@@ -148,14 +136,9 @@ rule aggregate_updates:
     resources:
         **resources_for("aggregate_updates"),
     params:
-        settings=settings_for("aggregate_updates"),
-        code=code_digest("aggregate_updates"),
-        launch=launcher,
+        **params_of("aggregate_updates"),
     shell:
-        "{params.launch} -m ke_steps.aggregate_updates --settings {params.settings:q}"
-        " --updates {input.updates:q} --coefficients {input.coefficients:q}"
-        " --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("aggregate_updates", "updates", "coefficients", "output")
 
 
 rule evaluate_retention:
@@ -173,15 +156,17 @@ rule evaluate_retention:
     resources:
         **resources_for("evaluate_retention"),
     params:
-        settings=settings_for("evaluate_retention"),
-        code=code_digest("evaluate_retention"),
-        launch=launcher,
+        **params_of("evaluate_retention"),
         intervention=intervention_option,
     shell:
-        "{params.launch} -m ke_steps.evaluate_retention --settings {params.settings:q}"
-        " --checkpoint {input.checkpoint:q} {params.intervention} --sequences {input.sequences:q}"
-        " --output {output.retention:q} --output-items {output.answers:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step(
+            "evaluate_retention",
+            "checkpoint",
+            "sequences",
+            "output_retention",
+            "output_answers",
+            more="{params.intervention}",
+        )
 
 
 use rule evaluate_retention as evaluate_retention_after_learning with:

@@ -28,15 +28,17 @@ if NUM_SHARDS == 1:
         resources:
             **resources_for("extract_coefficients"),
         params:
-            settings=settings_for("extract_coefficients"),
-            code=code_digest("extract_coefficients"),
-            launch=launcher,
+            **params_of("extract_coefficients"),
             intervention=intervention_option,
         shell:
-            "{params.launch} -m ke_steps.extract_coefficients --settings {params.settings:q}"
-            " --checkpoint {input.checkpoint:q} {params.intervention} --sequences {input.sequences:q}"
-            " --output {output.coefficients:q} --output-token-entropies {output.token_entropies:q}"
-            " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+            step(
+                "extract_coefficients",
+                "checkpoint",
+                "sequences",
+                "output_coefficients",
+                "output_token_entropies",
+                more="{params.intervention}",
+            )
 
 else:
 
@@ -57,15 +59,17 @@ else:
         resources:
             **resources_for("extract_shard"),
         params:
-            settings=settings_for("extract_shard"),
-            code=code_digest("extract_shard"),
-            launch=launcher,
+            **params_of("extract_shard"),
             intervention=intervention_option,
         shell:
-            "{params.launch} -m ke_steps.extract_shard --settings {params.settings:q}"
-            " --checkpoint {input.checkpoint:q} {params.intervention} --sequences {input.sequences:q}"
-            " --output {output.coefficients:q} --output-token-entropies {output.token_entropies:q}"
-            " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+            step(
+                "extract_shard",
+                "checkpoint",
+                "sequences",
+                "output_coefficients",
+                "output_token_entropies",
+                more="{params.intervention}",
+            )
 
     rule merge_shards:
         input:
@@ -82,14 +86,15 @@ else:
         resources:
             **resources_for("merge_shards"),
         params:
-            settings=settings_for("merge_shards"),
-            code=code_digest("merge_shards"),
-            launch=launcher,
+            **params_of("merge_shards"),
         shell:
-            "{params.launch} -m ke_steps.merge_shards --settings {params.settings:q}"
-            " --coefficients {input.coefficients:q} --token-entropies {input.token_entropies:q}"
-            " --output {output.coefficients:q} --output-token-entropies {output.token_entropies:q}"
-            " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+            step(
+                "merge_shards",
+                "coefficients",
+                "token_entropies",
+                "output_coefficients",
+                "output_token_entropies",
+            )
 
 
 rule aggregate_entropy:
@@ -107,14 +112,9 @@ rule aggregate_entropy:
     resources:
         **resources_for("aggregate_entropy"),
     params:
-        settings=settings_for("aggregate_entropy"),
-        code=code_digest("aggregate_entropy"),
-        launch=launcher,
+        **params_of("aggregate_entropy"),
     shell:
-        "{params.launch} -m ke_steps.aggregate_entropy --settings {params.settings:q}"
-        " --coefficients {input.coefficients:q} --token-entropies {input.token_entropies:q}"
-        " --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("aggregate_entropy", "coefficients", "token_entropies", "output")
 
 
 rule describe_memories:
@@ -133,14 +133,9 @@ rule describe_memories:
     resources:
         **resources_for("describe_memories"),
     params:
-        settings=settings_for("describe_memories"),
-        code=code_digest("describe_memories"),
-        launch=launcher,
+        **params_of("describe_memories"),
     shell:
-        "{params.launch} -m ke_steps.describe_memories --settings {params.settings:q}"
-        " --checkpoint {input.checkpoint:q} --coefficients {input.coefficients:q}"
-        " --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("describe_memories", "checkpoint", "coefficients", "output")
 
 
 rule evaluate_novelty:
@@ -158,11 +153,6 @@ rule evaluate_novelty:
     resources:
         **resources_for("evaluate_novelty"),
     params:
-        settings=settings_for("evaluate_novelty"),
-        code=code_digest("evaluate_novelty"),
-        launch=launcher,
+        **params_of("evaluate_novelty"),
     shell:
-        "{params.launch} -m ke_steps.evaluate_novelty --settings {params.settings:q}"
-        " --checkpoint {input.checkpoint:q} --sequences {input.sequences:q}"
-        " --documents {input.documents:q} --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("evaluate_novelty", "checkpoint", "sequences", "documents", "output")

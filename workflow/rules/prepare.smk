@@ -15,13 +15,9 @@ rule fetch_checkpoint:
     resources:
         **resources_for("fetch_checkpoint"),
     params:
-        settings=settings_for("fetch_checkpoint"),
-        code=code_digest("fetch_checkpoint"),
-        launch=launcher,
+        **params_of("fetch_checkpoint"),
     shell:
-        "{params.launch} -m ke_steps.fetch_checkpoint --settings {params.settings:q}"
-        " --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("fetch_checkpoint", "output")
 
 
 rule train_tokenizer:
@@ -36,13 +32,9 @@ rule train_tokenizer:
     resources:
         **resources_for("train_tokenizer"),
     params:
-        settings=settings_for("train_tokenizer"),
-        code=code_digest("train_tokenizer"),
-        launch=launcher,
+        **params_of("train_tokenizer"),
     shell:
-        "{params.launch} -m ke_steps.train_tokenizer --settings {params.settings:q}"
-        " --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("train_tokenizer", "output")
 
 
 rule prepare_corpus:
@@ -60,15 +52,15 @@ rule prepare_corpus:
     resources:
         **resources_for("prepare_corpus"),
     params:
-        settings=settings_for("prepare_corpus"),
-        code=code_digest("prepare_corpus"),
-        launch=launcher,
+        **params_of("prepare_corpus"),
     shell:  # this step never forks, so that its tokenizer may use threads
-        "TOKENIZERS_PARALLELISM=true RAYON_NUM_THREADS={threads}"
-        " {params.launch} -m ke_steps.prepare_corpus --settings {params.settings:q}"
-        " --tokenizer {input.tokenizer:q} --output {output.sequences:q}"
-        " --output-documents {output.documents:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step(
+            "prepare_corpus",
+            "tokenizer",
+            "output_sequences",
+            "output_documents",
+            variables="TOKENIZERS_PARALLELISM=true RAYON_NUM_THREADS={threads}",
+        )
 
 
 rule prepare_knowledge:
@@ -86,13 +78,9 @@ rule prepare_knowledge:
     resources:
         **resources_for("prepare_knowledge"),
     params:
-        settings=settings_for("prepare_knowledge"),
-        code=code_digest("prepare_knowledge"),
-        launch=launcher,
+        **params_of("prepare_knowledge"),
     shell:
-        "{params.launch} -m ke_steps.prepare_knowledge --settings {params.settings:q}"
-        " --output-passages {output.passages:q} --output-probes {output.probes:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("prepare_knowledge", "output_passages", "output_probes")
 
 
 rule encode_probes:
@@ -108,13 +96,9 @@ rule encode_probes:
     resources:
         **resources_for("encode_probes"),
     params:
-        settings=settings_for("encode_probes"),
-        code=code_digest("encode_probes"),
-        launch=launcher,
+        **params_of("encode_probes"),
     shell:
-        "{params.launch} -m ke_steps.encode_probes --settings {params.settings:q}"
-        " --tokenizer {input.tokenizer:q} --probes {input.probes:q} --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("encode_probes", "tokenizer", "probes", "output")
 
 
 rule schedule_injections:
@@ -131,13 +115,9 @@ rule schedule_injections:
     resources:
         **resources_for("schedule_injections"),
     params:
-        settings=settings_for("schedule_injections"),
-        code=code_digest("schedule_injections"),
-        launch=launcher,
+        **params_of("schedule_injections"),
     shell:
-        "{params.launch} -m ke_steps.schedule_injections --settings {params.settings:q}"
-        " --passages {input.passages:q} --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("schedule_injections", "passages", "output")
 
 
 rule pretrain_nursery:
@@ -160,11 +140,6 @@ rule pretrain_nursery:
     resources:
         **resources_for("pretrain_nursery"),
     params:
-        settings=settings_for("pretrain_nursery"),
-        code=code_digest("pretrain_nursery"),
-        launch=launcher,
+        **params_of("pretrain_nursery"),
     shell:
-        "{params.launch} -m ke_steps.pretrain_nursery --settings {params.settings:q}"
-        " --tokenizer {input.tokenizer:q} --sequences {input.sequences:q}"
-        " --output-manifests {output.manifests:q} --output-training {output.training:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("pretrain_nursery", "tokenizer", "sequences", "output_manifests", "output_training")

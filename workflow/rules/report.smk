@@ -1,30 +1,54 @@
 """The whole study on one page."""
 
+FIGURES = _jobs.figures(STUDY)
+
+TABLES = (
+    "summary runs correlations claims curves distributions checkpoints memories rankings novelty"
+    " retained"
+).split()
+DRAWN = "summary runs correlations curves distributions rankings novelty retained".split()
+REPORTED = "summary runs correlations claims curves checkpoints memories rankings".split()
+
+
+def table(name):
+    return f"{RESULTS}/summarize/{name}.parquet"
+
+
+def in_each(name, result):
+    """The pattern of a result with the name of a list of places in braces, for its wildcards."""
+    return re.sub(r"\{model\}.*\}(?=/)", f"{{{name}}}", result)
+
+
 # Every result that the summary reads, as a pattern over places: the names themselves would not fit
 # on a command line, which the system limits to 128 kB.
 SUMMARIZED = {
     "manifests": [
-        f"{RESULTS}/pretrain_nursery/{{nursery_checkpoints}}/manifest.json",
-        f"{RESULTS}/fetch_checkpoint/{{fetched_checkpoints}}/manifest.json",
+        in_each("nursery_checkpoints", f"{RESULTS}/{PRETRAINED}"),
+        in_each("fetched_checkpoints", f"{RESULTS}/{FETCHED}"),
     ],
-    "entropies": [f"{RESULTS}/aggregate_entropy/{{measurements}}/entropy.parquet"],
-    "coefficients": [
-        f"{RESULTS}/extract_coefficients/{{states}}/{MAIN_CORPUS}/coefficients.parquet"
-    ],
-    "knowledge": [f"{RESULTS}/evaluate_knowledge/{{runs}}/knowledge.parquet"],
-    "probe_scores": [f"{RESULTS}/inject_knowledge/{{runs}}/probe_scores.parquet"],
-    "retention_before": [f"{RESULTS}/evaluate_retention/{{states}}/retention.parquet"],
-    "retention_after": [f"{RESULTS}/evaluate_retention/{{runs}}/retention.parquet"],
-    "training": [f"{RESULTS}/inject_knowledge/{{runs}}/training.parquet"],
-    "update_statistics": [f"{RESULTS}/aggregate_updates/{{runs}}/updates.parquet"],
-    "decays": [f"{RESULTS}/fit_decay/{{decaying_runs}}/decay.parquet"],
-    "retained": [f"{RESULTS}/fit_decay/{{decaying_runs}}/retained.parquet"],
-    "memories": [f"{RESULTS}/describe_memories/{{described_checkpoints}}/memories.parquet"],
-    "novelties": [f"{RESULTS}/evaluate_novelty/{{novelty_checkpoints}}/novelty.parquet"],
+    "entropies": [in_each("measurements", rules.aggregate_entropy.output[0])],
+    "coefficients": [in_each("states", main_coefficients("{variant}"))],
+    "knowledge": [in_each("runs", rules.evaluate_knowledge.output[0])],
+    "probe_scores": [in_each("runs", rules.inject_knowledge.output.probe_scores)],
+    "retention_before": [in_each("states", rules.evaluate_retention.output.retention)],
+    "retention_after": [in_each("runs", rules.evaluate_retention_after_learning.output.retention)],
+    "training": [in_each("runs", rules.inject_knowledge.output.training)],
+    "update_statistics": [in_each("runs", rules.aggregate_updates.output[0])],
+    "decays": [in_each("decaying_runs", rules.fit_decay.output.decay)],
+    "retained": [in_each("decaying_runs", rules.fit_decay.output.retained)],
+    "memories": [in_each("described_checkpoints", rules.describe_memories.output[0])],
+    "novelties": [in_each("novelty_checkpoints", rules.evaluate_novelty.output[0])],
 }
+FOLDERS = folders(STUDY)
 
 
-def summarized_options():
+def filled(pattern):
+    """The pattern once for each place of the list that it names."""
+    name = re.search(r"\{(\w+)\}", pattern)[1]
+    return [pattern.replace(f"{{{name}}}", folder) for folder in FOLDERS[name]]
+
+
+def summarized_options(wildcards):
     return " ".join(
         f"--{name.replace('_', '-')} {' '.join(map(quote, patterns))}"
         for name, patterns in SUMMARIZED.items()
@@ -38,17 +62,7 @@ rule summarize:
             for name, patterns in SUMMARIZED.items()
         },
     output:
-        summary=f"{RESULTS}/summarize/summary.parquet",
-        runs=f"{RESULTS}/summarize/runs.parquet",
-        correlations=f"{RESULTS}/summarize/correlations.parquet",
-        claims=f"{RESULTS}/summarize/claims.parquet",
-        curves=f"{RESULTS}/summarize/curves.parquet",
-        distributions=f"{RESULTS}/summarize/distributions.parquet",
-        checkpoints=f"{RESULTS}/summarize/checkpoints.parquet",
-        memories=f"{RESULTS}/summarize/memories.parquet",
-        rankings=f"{RESULTS}/summarize/rankings.parquet",
-        novelty=f"{RESULTS}/summarize/novelty.parquet",
-        retained=f"{RESULTS}/summarize/retained.parquet",
+        tables=[table(name) for name in TABLES],
     log:
         **logs("summarize", ""),
     benchmark:
@@ -56,50 +70,32 @@ rule summarize:
     resources:
         **resources_for("summarize"),
     params:
-        settings=settings_for("summarize"),
-        code=code_digest("summarize"),
-        launch=launcher,
-        results=lambda wildcards: summarized_options(),
+        **params_of("summarize"),
+        results=summarized_options,
     shell:
-        "{params.launch} -m ke_steps.summarize --settings {params.settings:q} {params.results}"
-        " --output-summary {output.summary:q} --output-runs {output.runs:q}"
-        " --output-correlations {output.correlations:q}"
-        " --output-claims {output.claims:q} --output-curves {output.curves:q}"
-        " --output-distributions {output.distributions:q}"
-        " --output-checkpoints {output.checkpoints:q} --output-memories {output.memories:q}"
-        " --output-rankings {output.rankings:q} --output-novelty {output.novelty:q}"
-        " --output-retained {output.retained:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
-
-
-FIGURES = _jobs.figures(STUDY)
+        step("summarize", "output_tables", more="{params.results}")
 
 
 rule plot_figures:
     input:
-        summary=rules.summarize.output.summary,
-        runs=rules.summarize.output.runs,
-        correlations=rules.summarize.output.correlations,
-        curves=rules.summarize.output.curves,
-        distributions=rules.summarize.output.distributions,
-        rankings=rules.summarize.output.rankings,
-        novelty=rules.summarize.output.novelty,
-        retained=rules.summarize.output.retained,
+        **{name: table(name) for name in DRAWN},
     output:
-        svg=[
-            report(
-                f"{RESULTS}/plot_figures/{figure}.svg",
-                caption=f"../report/{figure}.rst",
-                category="Figures",
-                labels={"figure": figure.replace("_", " ")},
-            )
-            for figure in FIGURES
+        figures=[
+            *(
+                report(
+                    f"{RESULTS}/plot_figures/{figure}.svg",
+                    caption=f"../report/{figure}.rst",
+                    category="Figures",
+                    labels={"figure": figure.replace("_", " ")},
+                )
+                for figure in FIGURES
+            ),
+            *expand(
+                f"{RESULTS}/plot_figures/{{figure}}.{{format}}",
+                figure=FIGURES,
+                format=["pdf", "png"],
+            ),
         ],
-        others=expand(
-            f"{RESULTS}/plot_figures/{{figure}}.{{format}}",
-            figure=FIGURES,
-            format=["pdf", "png"],
-        ),
     log:
         **logs("plot_figures", ""),
     benchmark:
@@ -107,30 +103,15 @@ rule plot_figures:
     resources:
         **resources_for("plot_figures"),
     params:
-        settings=settings_for("plot_figures"),
-        code=code_digest("plot_figures"),
-        launch=launcher,
+        **params_of("plot_figures"),
     shell:
-        "{params.launch} -m ke_steps.plot_figures --settings {params.settings:q}"
-        " --summary {input.summary:q} --runs {input.runs:q}"
-        " --correlations {input.correlations:q}"
-        " --curves {input.curves:q} --distributions {input.distributions:q}"
-        " --rankings {input.rankings:q} --novelty {input.novelty:q} --retained {input.retained:q}"
-        " --output-figures {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("plot_figures", *DRAWN, "output_figures")
 
 
 rule write_report:
     input:
-        summary=rules.summarize.output.summary,
-        runs=rules.summarize.output.runs,
-        correlations=rules.summarize.output.correlations,
-        claims=rules.summarize.output.claims,
-        curves=rules.summarize.output.curves,
-        checkpoints=rules.summarize.output.checkpoints,
-        memories=rules.summarize.output.memories,
-        rankings=rules.summarize.output.rankings,
-        figures=rules.plot_figures.output,
+        **{name: table(name) for name in REPORTED},
+        figures=rules.plot_figures.output.figures,
         captions=expand("workflow/report/{figure}.rst", figure=FIGURES),
         template="workflow/report/report.html.j2",
     output:
@@ -146,15 +127,6 @@ rule write_report:
     resources:
         **resources_for("write_report"),
     params:
-        settings=settings_for("write_report"),
-        code=code_digest("write_report"),
-        launch=launcher,
+        **params_of("write_report"),
     shell:
-        "{params.launch} -m ke_steps.write_report --settings {params.settings:q}"
-        " --summary {input.summary:q} --runs {input.runs:q}"
-        " --correlations {input.correlations:q}"
-        " --claims {input.claims:q} --curves {input.curves:q}"
-        " --checkpoints {input.checkpoints:q} --memories {input.memories:q}"
-        " --rankings {input.rankings:q} --figures {input.figures:q} --captions {input.captions:q}"
-        " --template {input.template:q} --output {output:q}"
-        " --record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}"
+        step("write_report", *REPORTED, "figures", "captions", "template", "output")
