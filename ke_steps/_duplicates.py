@@ -26,7 +26,7 @@ def weights_sha256(tensors: dict[str, dict[str, Any]]) -> str:
     return hashlib.sha256(canonical_json(tensors).encode()).hexdigest()
 
 
-def checkpoint_table(manifests: Iterable[Path]) -> pd.DataFrame:
+def checkpoints_of(manifests: Iterable[Path]) -> pd.DataFrame:
     """Return CHECKPOINTS by model and step; of steps with equal weights each names the first other.
 
     Only checkpoints of one model are compared with each other.

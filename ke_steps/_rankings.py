@@ -69,7 +69,7 @@ def ranking_rows(
             yield {**place, "layer": layer, **found._asdict()}
 
 
-def ranking_table(activities: Mapping[str, Mapping[int, Array]], fraction: float) -> pd.DataFrame:
+def rankings_of(activities: Mapping[str, Mapping[int, Array]], fraction: float) -> pd.DataFrame:
     """Return RANKINGS from activities (num_layers, m) by model and step."""
     rows = [
         row for model, steps in activities.items() for row in ranking_rows(steps, model, fraction)

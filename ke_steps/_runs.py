@@ -18,7 +18,7 @@ RUN = list(Identity._fields)
 """The columns that name a run."""
 
 
-def run_table(training: Iterable[Path]) -> pd.DataFrame:
+def runs_of(training: Iterable[Path]) -> pd.DataFrame:
     """Return RUNS from the training tables of all runs: one row per run."""
     parts = ((identify(path), run_rows(path)) for path in training)
     return collect(parts, _schemas.RUNS.names)

@@ -35,11 +35,11 @@ from ke_steps._claims import claims
 from ke_steps._coefficient_tables import read_activity
 from ke_steps._correlations import correlations
 from ke_steps._curves import curve_rows, distribution_rows, novelty_quantiles
-from ke_steps._duplicates import checkpoint_table
+from ke_steps._duplicates import checkpoints_of
 from ke_steps._errors import UserError
 from ke_steps._places import corpus_of, identify
-from ke_steps._rankings import Array, ranking_table
-from ke_steps._runs import converged, run_table
+from ke_steps._rankings import Array, rankings_of
+from ke_steps._runs import converged, runs_of
 from ke_steps._summary_rows import collect, summary_table
 from ke_steps._tables import read_frame
 from ke_steps.settings import ORIGINAL, SummarizeJob
@@ -101,7 +101,7 @@ def run(
         "retention_before": retention_before,
         "retention_after": retention_after,
     }
-    summary, runs = summary_table(results, settings), run_table(training)
+    summary, runs = summary_table(results, settings), runs_of(training)
     counted = converged(summary, runs)
     pairs = pd.DataFrame(correlations(counted, settings), columns=TABLES["correlations"].names)
     main = [path for path in coefficients if corpus_of(path) == settings.corpus]
@@ -114,9 +114,9 @@ def run(
         "distributions": _joined(
             "distributions", main, lambda path: distribution_rows(read_activity(path))
         ),
-        "checkpoints": checkpoint_table(manifests),
+        "checkpoints": checkpoints_of(manifests),
         "memories": _joined("memories", memories, partial(read_frame, schema=_schemas.MEMORIES)),
-        "rankings": ranking_table(stage_activities(main), settings.turnover_fraction),
+        "rankings": rankings_of(stage_activities(main), settings.turnover_fraction),
         "novelty": _joined("novelty", novelties, novelty_quantiles),
         "retained": _joined("retained", retained, partial(read_frame, schema=_schemas.RETAINED)),
     }

@@ -10,9 +10,9 @@ import pytest
 from synthetic_study import SyntheticStudy
 
 from ke_steps import _schemas, _tables
-from ke_steps._duplicates import checkpoint_table, weights_sha256
+from ke_steps._duplicates import checkpoints_of, weights_sha256
 from ke_steps._job_files import write_json
-from ke_steps._rankings import change, pairs, ranking_table
+from ke_steps._rankings import change, pairs, rankings_of
 
 
 def test_each_checkpoint_is_compared_with_the_next_and_the_first_trained_with_the_last() -> None:
@@ -50,7 +50,7 @@ def test_kept_sets_equal_a_brute_force() -> None:
 def test_layers_come_before_their_mean() -> None:
     up = np.arange(10.0)
     activities = {"m": {5: np.stack([up, up]), 9: np.stack([up, -up])}}
-    table = ranking_table(activities, 0.1)
+    table = rankings_of(activities, 0.1)
     assert table["layer"].tolist() == [0, 1, pd.NA]
     assert table["spearman"].tolist() == pytest.approx([1, -1, 0])
     assert table["most_active_kept"].tolist() == [1, 0, 0.5]
@@ -116,6 +116,6 @@ def test_a_checkpoint_says_where_it_is_from(
         "tensors": {},
     }
     write_json(manifest, content)
-    (row,) = checkpoint_table([manifest]).to_dict("records")
+    (row,) = checkpoints_of([manifest]).to_dict("records")
     assert (row["model"], row["step"], row["source"]) == ("m", 7, source["kind"])
     assert row["place"] == place
