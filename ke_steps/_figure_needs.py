@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from ke_steps._figure_sweeps import SweptName, resuscitations, sweeps, temperatures
 from ke_steps.settings import ORIGINAL, FigureName
 
 if TYPE_CHECKING:
-    from ke_steps.study import Study
+    from ke_steps.study import Run, Study
 
 FIGURE_NAMES: tuple[FigureName, ...] = typing.get_args(FigureName)
 """In the order of the report."""
@@ -34,20 +34,10 @@ def missing(study: Study, figure: FigureName) -> str | None:
     return None if need is None or need.is_met(study) else need.reason
 
 
-class _Run(NamedTuple):
-    model: str
-    step: int
-    variant: str
-    recipe: str
-
-
-def _runs(study: Study, model: str, variants: Collection[str]) -> Iterator[_Run]:
-    """Yield the learning runs of some variants of a model, those of the main recipe first."""
-    for recipe in study.recipes:
-        for state in study.states():
-            is_one = state.model == model and state.variant in variants
-            if is_one and study.runs_recipe(recipe, state):
-                yield _Run(*state, recipe)
+def _runs(study: Study, model: str, variants: Collection[str]) -> list[Run]:
+    """Return the learning runs of some variants of a model, those of the main recipe first."""
+    found = [run for run in study.runs() if run.model == model and run.variant in variants]
+    return sorted(found, key=lambda run: list(study.recipes).index(run.recipe))
 
 
 def _num_learning_models(study: Study, variants: Collection[str]) -> int:
@@ -63,7 +53,7 @@ def _has_sweep(study: Study, swept: SweptName) -> bool:
     """Tell whether the main recipe of a model meets two strengths at one of its stages."""
     for _, strengths in sweeps(study.variants, swept):
         for model in study.models:
-            runs = list(_runs(study, model, strengths))
+            runs = _runs(study, model, strengths)
             pairs = {(r.step, strengths[r.variant]) for r in runs if r.recipe == runs[0].recipe}
             if len(pairs) > len({step for step, _ in pairs}):
                 return True
