@@ -20,7 +20,9 @@ from ke_steps._claims_entropy import (
 )
 from ke_steps._claims_learning import (
     acquisition_falls,
+    active_memories_change_most,
     forgetting_rises,
+    late_stages_concentrate_updates,
     mid_stage_ends_best,
     once_knowledge_is_lost,
 )
@@ -30,7 +32,6 @@ from ke_steps._claims_resuscitation import (
     resuscitation_lowers_forgetting,
     resuscitation_raises_entropy,
 )
-from ke_steps._claims_updates import active_memories_change_most, late_stages_concentrate_updates
 from ke_steps._findings import Finding, Measured
 from ke_steps.settings import SummarizeJob
 

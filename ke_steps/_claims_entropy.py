@@ -8,50 +8,45 @@ from collections.abc import Iterator
 from scipy import stats
 
 from ke_steps._estimates import UNKNOWN, Estimate
-from ke_steps._findings import INCONCLUSIVE, MODEL, SUPPORTED, UNPAIRED, Finding, Measured, verdict
-from ke_steps._quantities import MEASURES, show
+from ke_steps._findings import INCONCLUSIVE, SUPPORTED, UNPAIRED, Finding, Measured, verdict
+from ke_steps._points import by_corpus, by_layer
+from ke_steps._quantities import ACTIVITIES, ENTROPY, WHOLE_MODEL, Measure, show
 from ke_steps.settings import ORIGINAL
 
-PAPER_MEASURES = ("positive", "relu_gate")
-"""Measures beside mean |c| that the paper shows to keep the trend."""
+PAPER_ACTIVITIES = ("positive", "relu_gate")
+"""Measures of activity beside mean |c| that the paper shows to keep the trend."""
 
 
 def entropy_falls(measured: Measured) -> Iterator[Finding]:
     """Knowledge entropy falls over pretraining (FACTS section 1)."""
-    yield _falls(
-        measured,
-        "entropy_nats",
-        MODEL,
-        "entropy_falls",
-        "Knowledge entropy falls over pretraining.",
-    )
+    statement = "Knowledge entropy falls over pretraining."
+    yield _falls(measured, ENTROPY, "entropy_falls", statement)
 
 
 def entropy_falls_by_every_measure(measured: Measured) -> Iterator[Finding]:
     """Entropy falls however activity is measured (FACTS section 1, and beyond the paper)."""
-    for measure, words in MEASURES.items():
-        quantity = f"{measure}_entropy_nats"
-        if len(measured.by_stage(quantity, MODEL)):
-            beyond = "" if measure in PAPER_MEASURES else " (asked beyond the paper)"
+    for activity, words in ACTIVITIES.items():
+        entropy = Measure(f"{activity}_entropy_nats", WHOLE_MODEL)
+        if len(measured.by_stage(entropy)):
+            beyond = "" if activity in PAPER_ACTIVITIES else " (asked beyond the paper)"
             statement = f"The entropy of {words} falls over pretraining as well{beyond}."
-            yield _falls(measured, quantity, MODEL, f"{measure}_entropy_falls", statement)
+            yield _falls(measured, entropy, f"{activity}_entropy_falls", statement)
 
 
 def entropy_falls_on_every_corpus(measured: Measured) -> Iterator[Finding]:
     """Knowledge entropy falls on other corpora as well (FACTS section 1)."""
-    for group in measured.groups("entropy_nats"):
-        corpus, _, part = group.partition("/")
-        if part == MODEL:
+    for corpus, entropy in by_corpus(measured.summary, ENTROPY.quantity).items():
+        if corpus:
             statement = f"Knowledge entropy on the corpus {corpus} falls over pretraining as well."
-            yield _falls(measured, "entropy_nats", group, f"entropy_falls_on_{corpus}", statement)
+            yield _falls(measured, entropy, f"entropy_falls_on_{corpus}", statement)
 
 
-def _falls(measured: Measured, quantity: str, group: str, claim: str, statement: str) -> Finding:
+def _falls(measured: Measured, entropy: Measure, claim: str, statement: str) -> Finding:
     stages = measured.stages()
     estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few()
     if measured.has_trend():
-        estimate = _fall(measured, quantity, group)
-        values = measured.by_stage(quantity, group)
+        estimate = _fall(measured, entropy)
+        values = measured.by_stage(entropy)
         is_constant = values.min() == values.max()
         trend = 0.0 if is_constant else float(stats.spearmanr(values.index, values).statistic)
         decided = verdict([estimate])
@@ -70,17 +65,16 @@ def _falls(measured: Measured, quantity: str, group: str, claim: str, statement:
     return Finding(claim, statement, rule, evidence, decided, len(stages), "nats", estimate)
 
 
-def _fall(measured: Measured, quantity: str, group: str) -> Estimate:
+def _fall(measured: Measured, entropy: Measure) -> Estimate:
     """Return H(first stage) - H(last stage) of the model or a layer."""
     first, *_, last = measured.stages()
-    return measured.difference(quantity, group, (first, ORIGINAL), (last, ORIGINAL))
+    return measured.difference(entropy, (first, ORIGINAL), (last, ORIGINAL))
 
 
 def _layer_falls(measured: Measured) -> dict[str, Estimate]:
     return {
-        group: _fall(measured, "entropy_nats", group)
-        for group in measured.groups("entropy_nats")
-        if group.startswith("layer ")
+        entropy.group: _fall(measured, entropy)
+        for entropy in by_layer(measured.summary, ENTROPY.quantity).values()
     }
 
 

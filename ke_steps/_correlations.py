@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,28 +16,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ke_steps.settings import ORIGINAL, Summarize
+from ke_steps._points import by_stage
+from ke_steps._quantities import ENTROPY, OUTCOMES, WHOLE_MODEL, Measure
+from ke_steps.settings import Summarize
 
-OUTCOMES: dict[str, str] = {
-    "acquisition": "all/all",
-    "forgetting": "mean",
-    "performance_after": "all/all",
-    "accuracy_after": "mean",
-}
-"""What entropy is correlated with: quantity and its group in the summary."""
-
-ENTROPIES = ("entropy_nats", "contribution_entropy_nats", "attribution_entropy_nats")
+ENTROPIES = (
+    ENTROPY,
+    Measure("contribution_entropy_nats", WHOLE_MODEL),
+    Measure("attribution_entropy_nats", WHOLE_MODEL),
+)
 """The paper's, and two that no rescaling of a memory and its key can change."""
 
 METHODS: dict[str, Any] = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
 MAX_EXACT_POINTS = 8
 MIN_DISTINCT_POINTS = 3
 """Any two points lie on a line: a resample of fewer distinct ones says nothing and is skipped."""
-
-
-def stages_of(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that belong to the stages of pretraining."""
-    return summary[(summary["variant"] == ORIGINAL) & (summary["step"] > 0)]
 
 
 def correlate(
@@ -98,33 +91,30 @@ def correlations(summary: pd.DataFrame, settings: Summarize) -> list[dict[str, A
 
     An entropy that was not measured on a model has no rows.
     """
-    stages = stages_of(summary)
     rows: list[dict[str, Any]] = []
     pairs = summary[["model", "recipe"]].dropna().drop_duplicates()
     for model, recipe in pairs.itertuples(index=False, name=None):
-        before = stages[(stages["model"] == model) & (stages["group"] == "model")]
-        runs = stages[(stages["model"] == model) & (stages["recipe"] == recipe)]
+        here = summary[summary["model"] == model]
+        outcomes = {measure: by_stage(here, model, measure, recipe) for measure in OUTCOMES}
         for entropy in ENTROPIES:
-            x = before[before["quantity"] == entropy].set_index("step")["value"]
-            if len(x) or entropy == ENTROPIES[0]:
-                place = {"model": model, "recipe": recipe, "x": entropy}
-                rows.extend(place | row for row in _with_outcomes(x, runs, settings))
+            x = by_stage(here, model, entropy)
+            if len(x) or entropy == ENTROPY:
+                place = {"model": model, "recipe": recipe, "x": entropy.quantity}
+                rows.extend(place | row for row in _with_outcomes(x, outcomes, settings))
     return rows
 
 
 def _with_outcomes(
-    x: pd.Series, runs: pd.DataFrame, settings: Summarize
+    x: pd.Series, outcomes: Mapping[Measure, pd.Series], settings: Summarize
 ) -> Iterator[dict[str, Any]]:
-    for outcome, group in OUTCOMES.items():
-        chosen = runs[(runs["quantity"] == outcome) & (runs["group"] == group)]
-        y = chosen.groupby("step")["value"].mean()
-        points = pd.DataFrame({"x": x, "y": y}).dropna()
+    for outcome, y in outcomes.items():
+        stages = pd.DataFrame({"x": x, "y": y}).dropna()
         for method in METHODS:
             yield {
-                "y": outcome,
+                "y": outcome.quantity,
                 "method": method,
-                "num_points": len(points),
+                "num_points": len(stages),
                 **correlate(
-                    points["x"].to_numpy(float), points["y"].to_numpy(float), method, settings
+                    stages["x"].to_numpy(float), stages["y"].to_numpy(float), method, settings
                 ),
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,25 +10,82 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ke_steps import _style
-from ke_steps._figure_data import Tables, points
-from ke_steps.settings import ORIGINAL
+from ke_steps._points import points, stages_of
+from ke_steps._quantities import (
+    ACCURACY_AFTER,
+    ACQUISITION,
+    BEFORE_LEARNING,
+    ENTROPY,
+    FORGETTING,
+    KNOWLEDGE_AFTER,
+    Measure,
+)
+from ke_steps.settings import ORIGINAL, Variant
+
+
+class Tables(NamedTuple):
+    """The tables that the figures are drawn from, and what the study calls things."""
+
+    summary: pd.DataFrame
+    correlations: pd.DataFrame
+    curves: pd.DataFrame  # of runs that did not diverge, as the summary's and what is retained
+    diverged_curves: pd.DataFrame
+    distributions: pd.DataFrame
+    rankings: pd.DataFrame
+    novelty: pd.DataFrame
+    retained: pd.DataFrame
+    corpus: str  # of the entropies whose group names none
+    variants: Mapping[str, Variant]
+    recipes: Sequence[str]  # the main one first
+
+    def models(self) -> list[str]:
+        """Return the models in the order of the summary."""
+        return list(self.summary["model"].unique())
+
+    def steps(self) -> list[int]:
+        """Return every step of every model, ascending: one colour each in all figures."""
+        return sorted(int(step) for step in self.summary["step"].unique())
+
+    def recipes_of(self, model: str, variants: Collection[str] = (ORIGINAL,)) -> list[str]:
+        """Return the recipes run on any of these variants of a model, the main one first."""
+        rows = self.summary[self.summary["model"] == model]
+        run = set(rows.loc[rows["variant"].isin(variants), "recipe"].dropna())
+        return [recipe for recipe in self.recipes if recipe in run]
+
+    def main_runs(self, variants: Collection[str] = (ORIGINAL,)) -> list[tuple[str, str]]:
+        """Return each model with its main recipe among those run on any of the variants."""
+        return first_recipes(self.summary[self.summary["variant"].isin(variants)], self.recipes)
+
+    def points(
+        self, measure: Measure, model: str, recipe: str | None = None, variant: str = ORIGINAL
+    ) -> pd.DataFrame:
+        """Return step, value, low, high: one point per stage.
+
+        What is measured before learning is the same under every recipe.
+        """
+        named = None if measure in BEFORE_LEARNING else recipe
+        return points(self.summary, model, measure, named, variant=variant)
+
+
+def first_recipes(rows: pd.DataFrame, recipes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each model with the first of the recipes that its rows have."""
+    pairs = rows.loc[rows["recipe"].isin(recipes), ["model", "recipe"]].drop_duplicates()
+    pairs = pairs.sort_values("recipe", key=lambda names: names.map(list(recipes).index))
+    first = pairs.drop_duplicates("model").sort_values("model")
+    return list(first.itertuples(index=False, name=None))
 
 
 class Outcome(NamedTuple):
-    """One quantity of the summary as a panel shows it."""
+    """One measure of the summary as a panel shows it."""
 
     title: str
     axis_label: str
-    quantity: str
-    group: str
-    is_fraction: bool
+    measure: Measure
 
-    def points(
-        self, tables: Tables, model: str, recipe: str, variant: str = ORIGINAL
-    ) -> pd.DataFrame:
-        """Return step, value, low, high: one point per stage."""
-        first = None if self.quantity == "entropy_nats" else recipe
-        return points(tables.summary, model, self.quantity, self.group, first, variant=variant)
+    @property
+    def is_fraction(self) -> bool:
+        """Whether it is shown in percent."""
+        return self.measure.unit == "fraction"
 
     def dress(self, axis: Axes) -> None:
         """Name a panel and the unit of its y axis."""
@@ -38,15 +95,14 @@ class Outcome(NamedTuple):
             _style.percent(axis.yaxis)
 
 
-ENTROPY = Outcome("knowledge entropy H", "H (nats)", "entropy_nats", "model", False)
-ACQUISITION = Outcome("acquisition A", "A", "acquisition", "all/all", True)
 LEARNING = (
-    ACQUISITION,
-    Outcome("forgetting F", "F", "forgetting", "mean", True),
-    Outcome("K after learning", "K (nats)", "performance_after", "all/all", False),
-    Outcome("P after learning", "P", "accuracy_after", "mean", True),
+    Outcome("acquisition A", "A", ACQUISITION),
+    Outcome("forgetting F", "F", FORGETTING),
+    Outcome("K after learning", "K (nats)", KNOWLEDGE_AFTER),
+    Outcome("P after learning", "P", ACCURACY_AFTER),
 )
-OUTCOMES = (ENTROPY, *LEARNING)
+COMPARED = (Outcome("knowledge entropy H", "H (nats)", ENTROPY), *LEARNING)
+"""What figures of interventions compare; those of recipes and models, learning alone."""
 
 
 def head(panel: Axes, words: str) -> None:
@@ -82,8 +138,7 @@ def name_changes(axis: Axes, stages: pd.DataFrame, label: str) -> None:
 
 def num_trained_stages(tables: Tables) -> int:
     """Return the largest number of trained original checkpoints that a model has."""
-    rows = tables.summary
-    trained = rows[(rows["variant"] == ORIGINAL) & (rows["step"] > 0)]
+    trained = stages_of(tables.summary)
     return int(trained.groupby("model")["step"].nunique().max()) if len(trained) else 0
 
 

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ke_steps import _style
-from ke_steps._figure_data import Tables, first_recipes, over_seeds
-from ke_steps._figure_panels import by_step
+from ke_steps._figure_panels import Tables, by_step, first_recipes
 from ke_steps._metrics import acquisition
+from ke_steps._points import over_seeds
 from ke_steps.settings import ORIGINAL
 
 CONDITIONS = ("paraphrase", "once")

@@ -12,8 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ke_steps import _style
-from ke_steps._figure_data import Tables, group_names, points
-from ke_steps._quantities import QUANTITIES
+from ke_steps._figure_panels import Tables
+from ke_steps._points import group_names
+from ke_steps._quantities import (
+    ACCURACY_AFTER,
+    ACCURACY_BEFORE,
+    ACQUISITION,
+    ALL_TASKS,
+    ENTROPY,
+    FORGETTING,
+    KNOWLEDGE_AFTER,
+    KNOWLEDGE_BEFORE,
+    Measure,
+)
 
 CONDITIONS = ("all", "paraphrase", "once")
 COLOURS = dict(zip(CONDITIONS, (_style.INK, *_style.QUALITATIVE[:2]), strict=True))
@@ -25,15 +36,16 @@ def acquisition_and_forgetting(tables: Tables) -> Figure:
     """A by condition and F by task, by stage."""
     runs = tables.main_runs()
     figure, axes = _style.panels(len(runs), 2)
-    tasks = [task for task in group_names(tables.summary, "forgetting") if task != "mean"]
+    groups = group_names(tables.summary, FORGETTING.quantity)
+    tasks = [task for task in groups if task != ALL_TASKS]
     for (gained, lost), (model, recipe) in zip(axes, runs, strict=True):
         for condition in CONDITIONS:
-            stages = points(tables.summary, model, "acquisition", f"{condition}/all", recipe)
+            stages = tables.points(ACQUISITION.of(f"{condition}/all"), model, recipe)
             _style.draw_line(gained, stages, COLOURS[condition], label=condition)
         for task, colour in zip(tasks if len(tasks) > 1 else [], TASK_COLOURS, strict=False):
-            stages = points(tables.summary, model, "forgetting", task, recipe)
+            stages = tables.points(FORGETTING.of(task), model, recipe)
             _style.draw_line(lost, stages, colour, label=task, linewidth=1, markersize=3)
-        stages = points(tables.summary, model, "forgetting", "mean", recipe)
+        stages = tables.points(FORGETTING, model, recipe)
         _style.draw_line(lost, stages, COLOURS["all"], label="mean over tasks")
         for axis, name in ((gained, "acquisition A"), (lost, "forgetting F")):
             axis.axhline(0, color=_style.GREY, linewidth=0.8, zorder=1)
@@ -49,14 +61,15 @@ def performance_by_stage(tables: Tables) -> Figure:
     """K and P before and after learning, by stage."""
     runs = tables.main_runs()
     figure, axes = _style.panels(len(runs), 2)
+    performances = (
+        ("probe performance K", KNOWLEDGE_BEFORE, KNOWLEDGE_AFTER),
+        ("accuracy P", ACCURACY_BEFORE, ACCURACY_AFTER),
+    )
     for row, (model, recipe) in zip(axes, runs, strict=True):
-        measures = (("performance", "all/all", recipe), ("accuracy", "mean", None))
-        for axis, (measure, group, first) in zip(row, measures, strict=True):
-            before = points(tables.summary, model, f"{measure}_before", group, first)
-            after = points(tables.summary, model, f"{measure}_after", group, recipe)
+        for axis, (name, *moments) in zip(row, performances, strict=True):
+            before, after = (tables.points(measure, model, recipe) for measure in moments)
             _style.draw_line(axis, before, _style.BEFORE, linestyle="--", label="before learning")
             _style.draw_line(axis, after, _style.AFTER, label="after learning")
-            name = "probe performance K" if measure == "performance" else "accuracy P"
             axis.set_title(_style.title(name, model, recipe, runs))
             _style.label_steps(axis, list(after["step"]))
         row[0].set_ylabel("K (nats)")
@@ -72,18 +85,16 @@ def entropy_and_learning(tables: Tables) -> Figure:
     figure, axes = _style.panels(len(runs), 2, row_inches=3.1)
     colours = _style.stage_colours(tables.steps())
     for row, (model, recipe) in zip(axes, runs, strict=True):
-        entropy = points(tables.summary, model, "entropy_nats", "model")
-        for axis, (quantity, group) in zip(
-            row, (("acquisition", "all/all"), ("forgetting", "mean")), strict=True
-        ):
-            outcome = points(tables.summary, model, quantity, group, recipe)
-            both = entropy.merge(outcome, on="step", suffixes=("_x", "_y"))
-            correlation = _pearson(tables.correlations, model, recipe, quantity)
+        entropy = tables.points(ENTROPY, model)
+        for axis, outcome in zip(row, (ACQUISITION, FORGETTING), strict=True):
+            learned = tables.points(outcome, model, recipe)
+            both = entropy.merge(learned, on="step", suffixes=("_x", "_y"))
+            correlation = _pearson(tables.correlations, model, recipe, outcome)
             _draw_stages(axis, both, colours, fitted=not math.isnan(correlation["value"]))
             axis.set_title(_correlation_title(correlation, several=len(runs) > 1))
             axis.set_xlabel("knowledge entropy H (nats)")
             axis.xaxis.set_major_locator(MaxNLocator(5))
-            axis.set_ylabel(QUANTITIES[quantity].label)
+            axis.set_ylabel(outcome.label)
             _style.percent(axis.yaxis)
     _style.shared_legend(figure, "pretraining\nstep", steps=tables.steps())
     return figure
@@ -107,13 +118,15 @@ def _draw_stages(axis: Axes, both: pd.DataFrame, colours: dict[int, Any], *, fit
         axis.plot(x, y, "o", color=colour, markerfacecolor=face, label=_style.step_label(step))
 
 
-def _pearson(correlations: pd.DataFrame, model: str, recipe: str, outcome: str) -> dict[str, Any]:
+def _pearson(
+    correlations: pd.DataFrame, model: str, recipe: str, outcome: Measure
+) -> dict[str, Any]:
     rows = correlations
     found = rows[
         (rows["model"] == model)
         & (rows["recipe"] == recipe)
-        & (rows["x"] == "entropy_nats")
-        & (rows["y"] == outcome)
+        & (rows["x"] == ENTROPY.quantity)
+        & (rows["y"] == outcome.quantity)
         & (rows["method"] == "pearson")
     ]
     return {str(name): value for name, value in found.iloc[0].items()}

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ke_steps import _style
-from ke_steps._figure_data import Tables, points
-from ke_steps._figure_panels import by_step, spread_indices
+from ke_steps._figure_panels import Tables, by_step, spread_indices
+from ke_steps._points import by_layer
+from ke_steps._quantities import VECTORS, WHOLE_MODEL, Measure
 from ke_steps.settings import ORIGINAL
 
-VECTORS = {"memory": "memory vectors", "key": "keys"}
 RANKINGS = {
     "spearman": ("rank correlation", "Spearman's ρ"),
     "most_active_kept": ("most active set", "share that stays in it"),
@@ -43,23 +43,19 @@ def update_map(tables: Tables) -> Figure:
 
 
 def _draw_update_entropy(axis: Axes, tables: Tables, run: tuple[str, str], quantity: str) -> None:
-    model, recipe = run
-    rows = tables.summary[tables.summary["quantity"] == quantity]
+    entropy = Measure(quantity, WHOLE_MODEL)
     looks = {ORIGINAL: {"colour": _style.INK}, **_style.line_looks(tables.variants)}
     for variant, look in looks.items():
-        stages = points(rows, model, quantity, "model", recipe, variant=variant)
+        stages = tables.points(entropy, *run, variant)
         if len(stages):
             _style.draw_line(axis, stages, **look, label=variant)
-    _style.label_steps(axis, list(points(rows, model, quantity, "model", recipe)["step"]))
+    _style.label_steps(axis, list(tables.points(entropy, *run)["step"]))
 
 
 def _draw_by_depth(axis: Axes, tables: Tables, run: tuple[str, str], quantity: str) -> None:
-    model, recipe = run
-    rows = tables.summary[tables.summary["quantity"] == quantity]
-    groups = [name for name in rows["group"].unique() if name.startswith("layer ")]
     layers = pd.concat(
-        points(rows, model, quantity, name, recipe).assign(layer=int(name.removeprefix("layer ")))
-        for name in groups
+        tables.points(measure, *run).assign(layer=layer)
+        for layer, measure in by_layer(tables.summary, quantity).items()
     )
     colours = _style.stage_colours(tables.steps())
     for step, stage in by_step(layers):

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ke_steps import _style
-from ke_steps._figure_data import Tables, points
-from ke_steps._figure_panels import ACQUISITION, OUTCOMES, Outcome, by_step, head
+from ke_steps._figure_panels import COMPARED, Tables, by_step, head
 from ke_steps._figure_sweeps import SweptName, resuscitations, sweeps, temperatures
+from ke_steps._quantities import ACQUISITION, KNOWLEDGE_AFTER, Measure
 from ke_steps.settings import ORIGINAL
 
 NUM_COLUMNS = 3
@@ -46,9 +46,11 @@ def _sweep_figure(tables: Tables, swept: SweptName, label: str, *, scale: float)
         strengths = sorted(set(sweep.values.values()))
         none = strengths[0] - _mean_gap(strengths)
         names = [f"{scale * strength:.3g}" for strength in strengths]
-        for axis, outcome in zip(block, OUTCOMES, strict=False):
-            changed = _swept_stages(_by_strength(tables, outcome, model, recipe, sweep.values))
-            original = _originals_of(changed, tables, outcome, model, recipe)
+        for axis, outcome in zip(block, COMPARED, strict=False):
+            changed = _swept_stages(
+                _by_strength(tables, outcome.measure, model, recipe, sweep.values)
+            )
+            original = _originals_of(changed, tables, outcome.measure, model, recipe)
             _draw_stages(axis, changed, colours)
             _draw_stages(axis, original.assign(x=none), colours, **HOLLOW)
             for stage in original.to_dict("records"):
@@ -75,13 +77,13 @@ def attention_temperature(tables: Tables) -> Figure:
         if (best := best_resuscitation(tables, model, recipe)) is not None:
             ticks[strengths[-1] + _mean_gap(strengths)] = "FFN"
             marks[best] = DIAMOND
-        for axis, outcome in zip(block, OUTCOMES, strict=False):
-            changed = _by_strength(tables, outcome, model, recipe, values)
-            original = _originals_of(changed, tables, outcome, model, recipe).assign(x=1.0)
+        for axis, outcome in zip(block, COMPARED, strict=False):
+            changed = _by_strength(tables, outcome.measure, model, recipe, values)
+            original = _originals_of(changed, tables, outcome.measure, model, recipe).assign(x=1.0)
             _draw_stages(axis, pd.concat([original, changed]), colours)
             _draw_stages(axis, original, colours, **HOLLOW)
             if best is not None:
-                woken = _by_strength(tables, outcome, model, recipe, {best: max(ticks)})
+                woken = _by_strength(tables, outcome.measure, model, recipe, {best: max(ticks)})
                 woken = woken[woken["step"].isin(changed["step"])]
                 _draw_stages(axis, woken, colours, **DIAMOND)
             axis.set_xticks(list(ticks), list(ticks.values()))
@@ -99,11 +101,11 @@ def resuscitation_by_stage(tables: Tables) -> Figure:
     looks = _style.line_looks(tables.variants)
     for block, (model, recipe) in zip(blocks, found, strict=True):
         names = widest_resuscitations(tables, model, recipe)
-        for axis, outcome in zip(block, OUTCOMES, strict=False):
-            original = outcome.points(tables, model, recipe)
+        for axis, outcome in zip(block, COMPARED, strict=False):
+            original = tables.points(outcome.measure, model, recipe)
             _style.draw_line(axis, original, _style.INK, label=ORIGINAL)
             for name in names:
-                stages = outcome.points(tables, model, recipe, name)
+                stages = tables.points(outcome.measure, model, recipe, name)
                 _style.draw_line(axis, stages, **looks[name], label=name)
             _style.label_steps(axis, list(original["step"]))
             outcome.dress(axis)
@@ -129,16 +131,15 @@ def best_resuscitation(tables: Tables, model: str, recipe: str) -> str | None:
     The mean of the difference over the stages at which attention was tempered; None when no
     resuscitation was run at any of them.
     """
-    name, group = "performance_after", "all/all"
     tempered = {
         step
         for variant in temperatures(tables.variants)
-        for step in points(tables.summary, model, name, group, recipe, variant=variant)["step"]
+        for step in tables.points(KNOWLEDGE_AFTER, model, recipe, variant)["step"]
     }
-    original = points(tables.summary, model, name, group, recipe).set_index("step")["value"]
+    original = tables.points(KNOWLEDGE_AFTER, model, recipe).set_index("step")["value"]
     gains: dict[str, float] = {}
     for variant in resuscitations(tables.variants):
-        stages = points(tables.summary, model, name, group, recipe, variant=variant)
+        stages = tables.points(KNOWLEDGE_AFTER, model, recipe, variant)
         stages = stages[stages["step"].isin(tempered & set(original.index))]
         if len(stages):
             gains[variant] = (stages["value"] - stages["step"].map(original)).mean()
@@ -146,7 +147,7 @@ def best_resuscitation(tables: Tables, model: str, recipe: str) -> str | None:
 
 
 def _blocks(num_blocks: int) -> tuple[Figure, list[list[Axes]]]:
-    return _style.blocks(num_blocks, len(OUTCOMES) + 1, NUM_COLUMNS, row_inches=ROW_INCHES)
+    return _style.blocks(num_blocks, len(COMPARED) + 1, NUM_COLUMNS, row_inches=ROW_INCHES)
 
 
 def _head(block: list[Axes], tables: Tables, model: str, shared: str = "") -> None:
@@ -155,11 +156,11 @@ def _head(block: list[Axes], tables: Tables, model: str, shared: str = "") -> No
 
 
 def _by_strength(
-    tables: Tables, outcome: Outcome, model: str, recipe: str, strengths: Mapping[str, float]
+    tables: Tables, measure: Measure, model: str, recipe: str, strengths: Mapping[str, float]
 ) -> pd.DataFrame:
     """Return step, value, low, high and x, the strength of a variant."""
     return pd.concat(
-        outcome.points(tables, model, recipe, variant).assign(x=strength)
+        tables.points(measure, model, recipe, variant).assign(x=strength)
         for variant, strength in strengths.items()
     )
 
@@ -170,9 +171,9 @@ def _swept_stages(changed: pd.DataFrame) -> pd.DataFrame:
 
 
 def _originals_of(
-    changed: pd.DataFrame, tables: Tables, outcome: Outcome, model: str, recipe: str
+    changed: pd.DataFrame, tables: Tables, measure: Measure, model: str, recipe: str
 ) -> pd.DataFrame:
-    original = outcome.points(tables, model, recipe)
+    original = tables.points(measure, model, recipe)
     return original[original["step"].isin(changed["step"])]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pandas as pd
 
-from ke_steps._correlations import stages_of
 from ke_steps._estimates import (
     Estimate,
     SeedSpread,
@@ -16,8 +16,8 @@ from ke_steps._estimates import (
     mean_of,
     pooled_spread,
 )
-from ke_steps._quantities import show
-from ke_steps._schemas import SUMMARY
+from ke_steps._points import by_stage, rows_of, stages_of
+from ke_steps._quantities import Measure, show
 from ke_steps.settings import ORIGINAL, SummarizeJob
 
 SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE = "supported", "not supported", "inconclusive"
@@ -26,8 +26,6 @@ WITH_SEEDS = (
     "Errors: bootstrap over passages or items, and between seeds (pooled over checkpoints and"
     " variants; unknown with one seed), combined as if independent."
 )
-NOTHING = pd.DataFrame(columns=SUMMARY.names)
-MODEL, ALL_PROBES, ALL_TASKS = "model", "all/all", "mean"
 
 
 def verdict(estimates: Sequence[Estimate]) -> str:
@@ -43,18 +41,20 @@ def verdict(estimates: Sequence[Estimate]) -> str:
     return NOT_SUPPORTED if any(estimate.high < 0 for estimate in estimates) else INCONCLUSIVE
 
 
-class Measured(NamedTuple):
+@dataclass(frozen=True)
+class Measured:
     """What was measured on one model, and how sure a statement must be.
 
-    ``states`` has model, step, variant and recipe of everything measured; ``rows`` the rows of the
-    summary by quantity and group, so that each of many questions is not one to the whole table.
+    ``states`` has step, variant and recipe of everything measured. Rows of the summary that were
+    asked for are kept: claims ask for the same ones again and again.
     """
 
     model: str
+    summary: pd.DataFrame
     states: pd.DataFrame
-    rows: dict[tuple[str, str], pd.DataFrame]
     correlations: pd.DataFrame
     settings: SummarizeJob
+    _found: dict[tuple[Measure, str | None], pd.DataFrame] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -62,20 +62,9 @@ class Measured(NamedTuple):
     ) -> Measured:
         """Return one model's part of the summary and the correlations."""
         summary = summary[summary["model"] == model]
-        return cls(
-            model,
-            summary[["model", "step", "variant", "recipe"]].drop_duplicates(),
-            {
-                (str(quantity), str(group)): rows
-                for (quantity, group), rows in summary.groupby(["quantity", "group"], sort=False)
-            },
-            correlations[correlations["model"] == model],
-            settings,
-        )
-
-    def groups(self, quantity: str) -> list[str]:
-        """Return the groups in which a quantity was measured, in the order of the summary."""
-        return [group for name, group in self.rows if name == quantity]
+        states = summary[["step", "variant", "recipe"]].drop_duplicates()
+        pairs = correlations[correlations["model"] == model]
+        return cls(model, summary, states, pairs, settings)
 
     def stages(self, recipe: str | None = None) -> list[int]:
         """Return the steps of the pretraining stages, or of those with a recipe, ascending."""
@@ -98,57 +87,49 @@ class Measured(NamedTuple):
         chosen = rows if recipe is None else rows[rows["recipe"] == recipe]
         return sorted(int(step) for step in chosen["step"].unique())
 
-    def by_stage(self, quantity: str, group: str, recipe: str | None = None) -> pd.Series:
+    def by_stage(self, measure: Measure, recipe: str | None = None) -> pd.Series:
         """Return the means over seeds by pretraining stage, ascending; unknown ones left out."""
-        stages = stages_of(self._rows(quantity, group, recipe))
-        return stages.groupby("step")["value"].mean().dropna()
+        return by_stage(self.summary, self.model, measure, recipe).dropna()
 
     def runs(
-        self,
-        quantity: str,
-        group: str,
-        step: int,
-        variant: str = ORIGINAL,
-        recipe: str | None = None,
+        self, measure: Measure, step: int, variant: str = ORIGINAL, recipe: str | None = None
     ) -> pd.DataFrame:
-        """Return seed, value, low and high of one quantity: one row per seed."""
-        rows = self._rows(quantity, group, recipe)
+        """Return seed, value, low and high of one measure: one row per seed."""
+        rows = self._rows(measure, recipe)
         same_state = (rows["step"] == step) & (rows["variant"] == variant)
         return rows[same_state][["seed", "value", "low", "high"]]
 
-    def mean(self, quantity: str, group: str, step: int, recipe: str) -> Estimate:
+    def mean(self, measure: Measure, step: int, recipe: str) -> Estimate:
         """Return the mean over seeds at an original checkpoint."""
         return mean_of(
-            self.runs(quantity, group, step, recipe=recipe),
-            self._seed_spread(quantity, group, recipe),
+            self.runs(measure, step, recipe=recipe),
+            self._seed_spread(measure, recipe),
             self.settings.confidence,
         )
 
     def difference(
         self,
-        quantity: str,
-        group: str,
+        measure: Measure,
         left: tuple[int, str],
         right: tuple[int, str],
         recipe: str | None = None,
     ) -> Estimate:
         """Return left - right, each a step and a variant."""
         return difference_of(
-            self.runs(quantity, group, *left, recipe),
-            self.runs(quantity, group, *right, recipe),
-            self._seed_spread(quantity, group, recipe),
+            self.runs(measure, *left, recipe),
+            self.runs(measure, *right, recipe),
+            self._seed_spread(measure, recipe),
             self.settings.confidence,
         )
 
-    def _seed_spread(self, quantity: str, group: str, recipe: str | None) -> SeedSpread:
-        rows = self._rows(quantity, group, recipe)
+    def _seed_spread(self, measure: Measure, recipe: str | None) -> SeedSpread:
+        rows = self._rows(measure, recipe)
         return pooled_spread(rows[rows["step"] > 0])
 
-    def _rows(self, quantity: str, group: str, recipe: str | None) -> pd.DataFrame:
-        rows = self.rows.get((quantity, group))
-        if rows is None:
-            return NOTHING
-        return rows[rows["recipe"].isna() if recipe is None else rows["recipe"] == recipe]
+    def _rows(self, measure: Measure, recipe: str | None) -> pd.DataFrame:
+        if (measure, recipe) not in self._found:
+            self._found[measure, recipe] = rows_of(self.summary, measure, recipe)
+        return self._found[measure, recipe]
 
     def spread(self, estimate: Estimate, unit: str) -> str:
         """Return an estimate in words, with unit and interval."""

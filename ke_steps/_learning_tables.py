@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ke_steps._quantities import MEASURES, VECTORS
+from ke_steps._points import by_corpus, group_names
+from ke_steps._quantities import ACTIVITIES, ALL_PROBES, ENTROPY, VECTORS, WHOLE_MODEL, Measure
 from ke_steps._report_tables import Column, Heading, Table, measured_table, runs_and_states
 
-ENTROPIES = ("entropy_nats", *(f"{measure}_entropy_nats" for measure in MEASURES))
-OF_TOKENS = ("attention_entropy_nats", "next_token_entropy_nats")
+LABELS = {ENTROPY.quantity: "H"} | {
+    f"{name}_entropy_nats": name.replace("_", " ")
+    for name in (*ACTIVITIES, "attention", "next_token")
+}
+"""Of the entropies, by quantity."""
 
-
-ENTROPY = Heading(
+ENTROPIES = Heading(
     "entropies",
     "Entropy by measure and corpus",
     "Sums over layers, in nats; next-token entropy of the predictions. No rescaling of a memory"
@@ -43,7 +46,7 @@ NOVELTY = Heading(
 )
 _SYMBOLS = dict(zip(VECTORS, ("v", "k"), strict=True))
 UPDATE_COLUMNS = [
-    Column(label.format(symbol), f"{vector}_update_{quantity}", "model")
+    Column(label.format(symbol), Measure(f"{vector}_update_{quantity}", WHOLE_MODEL))
     for vector, symbol in _SYMBOLS.items()
     for label, quantity in (
         ("H of ‖Δ{}‖", "entropy_nats"),
@@ -52,52 +55,42 @@ UPDATE_COLUMNS = [
     )
 ]
 DECAY_COLUMNS = [
-    Column("effectivity", "effectivity", "all/all"),
-    Column("retainability", "retainability", "all/all"),
-    Column("power law", "power_law_decay", "all/all"),
-    Column("R² (power law)", "power_law_r_squared", "all/all"),
-    Column("exponential", "exponential_decay_per_step", "all/all"),
-    Column("R² (exponential)", "exponential_r_squared", "all/all"),
+    Column("effectivity", Measure("effectivity", ALL_PROBES)),
+    Column("retainability", Measure("retainability", ALL_PROBES)),
+    Column("power law", Measure("power_law_decay", ALL_PROBES)),
+    Column("R² (power law)", Measure("power_law_r_squared", ALL_PROBES)),
+    Column("exponential", Measure("exponential_decay_per_step", ALL_PROBES)),
+    Column("R² (exponential)", Measure("exponential_r_squared", ALL_PROBES)),
 ]
 
 
 def further_tables(summary: pd.DataFrame) -> Iterator[Table]:
     """Yield the tables of entropies by measure and corpus, updates, decay, and novelty."""
     for heading, columns in (
-        (ENTROPY, _entropy_columns(summary)),
+        (ENTROPIES, _entropy_columns(summary)),
         (UPDATES, UPDATE_COLUMNS),
         (DECAY, DECAY_COLUMNS),
         (NOVELTY, _novelty_columns(summary)),
     ):
-        measured = summary[summary["quantity"].isin({column.quantity for column in columns})]
+        quantities = {column.measure.quantity for column in columns}
+        measured = summary[summary["quantity"].isin(quantities)]
         if len(measured):
             yield measured_table(heading, measured, columns, runs_and_states(measured))
 
 
 def _entropy_columns(summary: pd.DataFrame) -> list[Column]:
     """Return every model-wide entropy, by corpus; none when only the paper's was measured."""
-    is_model = (summary["group"] == "model") | summary["group"].str.endswith("/model")
-    found = summary[is_model & summary["quantity"].isin((*ENTROPIES, *OF_TOKENS))]
-    labels = {
-        quantity: "H"
-        if quantity == "entropy_nats"
-        else quantity.removesuffix("_entropy_nats").replace("_", " ")
-        for quantity in (*ENTROPIES, *OF_TOKENS)
-    }
+    found = {quantity: by_corpus(summary, quantity) for quantity in LABELS}
+    corpora = dict.fromkeys(corpus for entropies in found.values() for corpus in entropies)
     columns = [
-        Column(f"{labels[quantity]}{_on(group)}", quantity, group)
-        for group in found["group"].unique()
-        for quantity in labels
-        if ((found["group"] == group) & (found["quantity"] == quantity)).any()
+        Column(f"{LABELS[quantity]}, {corpus}".removesuffix(", "), entropies[corpus])
+        for corpus in corpora
+        for quantity, entropies in found.items()
+        if corpus in entropies
     ]
     return columns if len(columns) > 1 else []
 
 
-def _on(group: str) -> str:
-    corpus = group.rpartition("/")[0]
-    return f", {corpus}" if corpus else ""
-
-
 def _novelty_columns(summary: pd.DataFrame) -> list[Column]:
-    groups = summary.loc[summary["quantity"] == "median_perplexity", "group"].unique()
-    return [Column(corpus, "median_perplexity", corpus) for corpus in groups]
+    corpora = group_names(summary, "median_perplexity")
+    return [Column(corpus, Measure("median_perplexity", corpus)) for corpus in corpora]

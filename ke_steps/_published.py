@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from ke_steps._quantities import (
+    ACCURACY_AFTER,
+    ACQUISITION,
+    FORGETTING,
+    KNOWLEDGE_AFTER,
+    OUTCOMES,
+    Measure,
+)
+
 REPO = "allenai/OLMo-1B-hf"
 MAX_STEP_DEVIATION = 0.005
 """The paper rounds the steps of its stages: 118k is 117,850."""
@@ -36,7 +45,6 @@ RECIPES: dict[str, dict[str, float]] = {
 }
 """What tells the published recipes apart; ``num_steps`` counts all epochs."""
 
-_QUANTITIES = ("acquisition", "forgetting", "performance_after", "accuracy_after")
 _VALUES: dict[str, dict[int, tuple[float, float, float, float]]] = {
     "baseline": {
         118000: (0.252, 0.105, -0.281, 0.540),
@@ -69,11 +77,13 @@ _VALUES: dict[str, dict[int, tuple[float, float, float, float]]] = {
         738000: (0.245, 0.231, -0.280, 0.497),
     },
 }
-"""A and F (table 1), K after learning on the reference scale in nats and P after it (table 2)."""
+"""In the order of OUTCOMES: A and F (table 1), K on the reference scale in nats and P (table 2)."""
 
 
-def published_values(study: dict[str, Any], model: str, recipe: str, step: int) -> dict[str, float]:
-    """Return the paper's numbers for an original checkpoint by quantity, empty where none fits.
+def published_values(
+    study: dict[str, Any], model: str, recipe: str, step: int
+) -> dict[Measure, float]:
+    """Return the paper's numbers for an original checkpoint, empty where none fits.
 
     K is left out unless the study scores probes on the paper's scale. A is kept, as a ratio, on
     either scale. Fractions, and nats for K.
@@ -85,8 +95,8 @@ def published_values(study: dict[str, Any], model: str, recipe: str, step: int) 
     for stage, numbers in _VALUES[name].items():
         if abs(step - stage) <= MAX_STEP_DEVIATION * stage:
             comparable = _comparable(study)
-            found = zip(_QUANTITIES, numbers, strict=True)
-            return {quantity: value for quantity, value in found if quantity in comparable}
+            found = zip(OUTCOMES, numbers, strict=True)
+            return {measure: value for measure, value in found if measure in comparable}
     return {}
 
 
@@ -102,16 +112,16 @@ def published_recipe(study: dict[str, Any], recipe: str) -> str | None:
     return None
 
 
-def _comparable(study: dict[str, Any]) -> set[str]:
+def _comparable(study: dict[str, Any]) -> set[Measure]:
     knowledge, retention = study["knowledge"], study["evaluate_retention"]
-    quantities: set[str] = set()
+    measures: set[Measure] = set()
     if {**knowledge, "kind": knowledge["source"]["kind"]}.items() >= KNOWLEDGE.items():
-        quantities.add("acquisition")
+        measures.add(ACQUISITION)
         if is_reference_scale(study):
-            quantities.add("performance_after")
+            measures.add(KNOWLEDGE_AFTER)
     if set(retention["tasks"]) == TASKS and retention["num_items_per_task"] is None:
-        quantities |= {"forgetting", "accuracy_after"}
-    return quantities
+        measures |= {FORGETTING, ACCURACY_AFTER}
+    return measures
 
 
 def is_reference_scale(study: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The measured quantities by name: the unit of each, and how it is written for a reader."""
+"""What is measured: every quantity by name, and H, A, F, K and P as the rows of the summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Quantity(NamedTuple):
     label: str
 
 
-MEASURES: dict[str, str] = {
+ACTIVITIES: dict[str, str] = {
     "positive": "positive coefficients",
     "contribution": "contributions |c|·‖v‖",
     "relu_gate": "coefficients with a ReLU gate",
@@ -56,8 +56,8 @@ QUANTITIES: dict[str, Quantity] = {
     "top_1_percent_share": Quantity("fraction", "share of the most active 1 %"),
     "dormant_fraction": Quantity("fraction", "dormant memories"),
     **{
-        f"{measure}_{name}": quantity
-        for measure, words in MEASURES.items()
+        f"{activity}_{name}": quantity
+        for activity, words in ACTIVITIES.items()
         for name, quantity in _of_activity(words).items()
     },
     "attention_entropy_nats": Quantity("nats", "attention entropy"),
@@ -95,6 +95,58 @@ def unit_of(quantity: str) -> str:
     if quantity not in QUANTITIES:
         raise UserError(f"unknown quantity {quantity!r}; known: {', '.join(QUANTITIES)}")
     return QUANTITIES[quantity].unit
+
+
+WHOLE_MODEL = "model"
+"""The group of what is measured on a model as a whole; ``layer 3`` is that of a layer."""
+
+ALL_PROBES = "all/all"
+"""The group over all conditions and kinds of probes; ``once/semantic`` is one of each."""
+
+ALL_TASKS = "mean"
+"""The group over all tasks; a task's name is its own."""
+
+
+class Measure(NamedTuple):
+    """What names the rows of the summary that are of one kind: a quantity, and of what group."""
+
+    quantity: str
+    group: str
+
+    def of(self, group: str) -> Measure:
+        """Return the same quantity of another group: a layer, a condition, a task."""
+        return self._replace(group=group)
+
+    @property
+    def unit(self) -> str:
+        """The unit of the values."""
+        return unit_of(self.quantity)
+
+    @property
+    def label(self) -> str:
+        """The name for a reader."""
+        return QUANTITIES[self.quantity].label
+
+
+ENTROPY = Measure("entropy_nats", WHOLE_MODEL)
+"""H."""
+ENTROPY_BOUND = Measure("entropy_bound_nats", WHOLE_MODEL)
+ACQUISITION = Measure("acquisition", ALL_PROBES)
+"""A."""
+FORGETTING = Measure("forgetting", ALL_TASKS)
+"""F."""
+KNOWLEDGE_BEFORE = Measure("performance_before", ALL_PROBES)
+KNOWLEDGE_AFTER = Measure("performance_after", ALL_PROBES)
+"""K: log probability of the new knowledge."""
+ACCURACY_BEFORE = Measure("accuracy_before", ALL_TASKS)
+ACCURACY_AFTER = Measure("accuracy_after", ALL_TASKS)
+"""P: accuracy on tasks that have nothing to do with it."""
+
+OUTCOMES = (ACQUISITION, FORGETTING, KNOWLEDGE_AFTER, ACCURACY_AFTER)
+"""What a learning run comes to."""
+
+BEFORE_LEARNING = (ENTROPY, ACCURACY_BEFORE)
+"""Measured once per checkpoint and variant: their rows name no recipe. K before is of a run."""
 
 
 def difference_unit(unit: str) -> str:

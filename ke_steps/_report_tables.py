@@ -9,16 +9,29 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ke_steps._figure_data import over_seeds
-from ke_steps._quantities import QUANTITIES, number, show, unit_of
+from ke_steps._points import over_seeds
+from ke_steps._quantities import (
+    ACCURACY_AFTER,
+    ACCURACY_BEFORE,
+    ACQUISITION,
+    ALL_PROBES,
+    ALL_TASKS,
+    BEFORE_LEARNING,
+    ENTROPY,
+    FORGETTING,
+    KNOWLEDGE_AFTER,
+    KNOWLEDGE_BEFORE,
+    QUANTITIES,
+    WHOLE_MODEL,
+    Measure,
+    number,
+    show,
+)
 from ke_steps._runs import left_out, lost_states
 from ke_steps.settings import ORIGINAL
 
 MAX_ROWS = 200
 """A page with more cannot be read, and is slow on a phone; the CSV has every row."""
-
-BEFORE_LEARNING = ("entropy_nats", "accuracy_before")
-"""Of the main columns: measured once per checkpoint and variant, whatever the recipe."""
 
 DIVERGED = "diverged"
 """Instead of a number where every run diverged."""
@@ -30,21 +43,20 @@ MAIN_NOTE = (
 
 
 class Column(NamedTuple):
-    """One measured quantity as a column: its heading, and what it is in the summary."""
+    """One measure of the summary as a column."""
 
     label: str
-    quantity: str
-    group: str
+    measure: Measure
 
 
 MAIN_COLUMNS = (
-    Column("H", "entropy_nats", "model"),
-    Column("A", "acquisition", "all/all"),
-    Column("F", "forgetting", "mean"),
-    Column("K before", "performance_before", "all/all"),
-    Column("K after", "performance_after", "all/all"),
-    Column("P before", "accuracy_before", "mean"),
-    Column("P after", "accuracy_after", "mean"),
+    Column("H", ENTROPY),
+    Column("A", ACQUISITION),
+    Column("F", FORGETTING),
+    Column("K before", KNOWLEDGE_BEFORE),
+    Column("K after", KNOWLEDGE_AFTER),
+    Column("P before", ACCURACY_BEFORE),
+    Column("P after", ACCURACY_AFTER),
 )
 
 
@@ -133,11 +145,11 @@ def measured_table(
         cells |= {"step": f"{place['step']:,}", "variant": place["variant"]}
         numbers = {key: place[key] for key in cells}
         for column in columns:
-            recipe = "" if column.quantity in BEFORE_LEARNING else place["recipe"]
+            recipe = "" if column.measure in BEFORE_LEARNING else place["recipe"]
             state = (place["model"], place["step"], place["variant"], recipe)
-            point = measured.get((*state, column.quantity, column.group))
-            numbers |= _numbers(column, point)
-            cells[column.label] = DIVERGED if state in lost else cell(column.quantity, point)
+            point = measured.get((*state, *column.measure))
+            numbers |= _numbers(column.measure, point)
+            cells[column.label] = DIVERGED if state in lost else cell(column.measure.unit, point)
         shown.append(cells)
         full.append(numbers)
     varied = {key for key in ("model", "recipe", "variant") if len({row[key] for row in shown}) > 1}
@@ -156,22 +168,22 @@ def noted(heading: Heading, summary: pd.DataFrame) -> Heading:
 def _index(summary: pd.DataFrame, columns: Sequence[Column]) -> dict[Hashable, dict[Any, Any]]:
     """Return {(model, step, variant, recipe or "", quantity, group): {value, low, high}}."""
     keys = ["model", "step", "variant", "recipe", "quantity", "group"]
-    rows = summary[summary["quantity"].isin({column.quantity for column in columns})]
+    rows = summary[summary["quantity"].isin({column.measure.quantity for column in columns})]
     return over_seeds(rows.fillna({"recipe": ""}), keys).set_index(keys).to_dict("index")
 
 
-def _numbers(column: Column, point: Mapping[Any, float] | None) -> dict[str, float]:
-    is_whole = column.group in ("model", "mean", "all/all")
-    stem = column.quantity if is_whole else f"{column.group}/{column.quantity}"
+def _numbers(measure: Measure, point: Mapping[Any, float] | None) -> dict[str, float]:
+    quantity, group = measure
+    is_whole = group in (WHOLE_MODEL, ALL_TASKS, ALL_PROBES)
+    stem = quantity if is_whole else f"{group}/{quantity}"
     names = {"value": stem, "low": f"{stem}_low", "high": f"{stem}_high"}
     return {name: point[key] if point else math.nan for key, name in names.items()}
 
 
-def cell(quantity: str, point: Mapping[Any, float] | None) -> str:
+def cell(unit: str, point: Mapping[Any, float] | None) -> str:
     """Write a point (value, low, high) as value ± half its interval; fractions in percent."""
     if point is None or math.isnan(point["value"]):
         return "–"
-    unit = unit_of(quantity)
     half = (point["high"] - point["low"]) / 2
     error = "" if math.isnan(half) else f" ± {number(half, unit)}"
     return number(point["value"], unit) + error

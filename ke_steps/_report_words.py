@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ke_steps._figure_data import points
 from ke_steps._findings import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
-from ke_steps._quantities import QUANTITIES, show
+from ke_steps._points import points
+from ke_steps._quantities import ACQUISITION, ENTROPY, ENTROPY_BOUND, FORGETTING, show
 from ke_steps._runs import converged
 from ke_steps.settings import ORIGINAL
 
@@ -54,8 +54,8 @@ def _scope(summary: pd.DataFrame) -> str:
 
 
 def _entropy(summary: pd.DataFrame, model: str) -> str:
-    stages = points(summary, model, "entropy_nats", "model")
-    bound = points(summary, model, "entropy_bound_nats", "model")["value"].iloc[0]
+    stages = points(summary, model, ENTROPY)
+    bound = points(summary, model, ENTROPY_BOUND)["value"].iloc[0]
     return (
         f"The knowledge entropy of {model} {_course(stages, 'nats')};"
         f" at most {bound:.2f} nats are possible."
@@ -64,11 +64,10 @@ def _entropy(summary: pd.DataFrame, model: str) -> str:
 
 def _learning(summary: pd.DataFrame, model: str, recipe: str) -> str:
     parts = []
-    for quantity, group in (("acquisition", "all/all"), ("forgetting", "mean")):
-        stages = points(summary, model, quantity, group, recipe).dropna(subset="value")
+    for outcome in (ACQUISITION, FORGETTING):
+        stages = points(summary, model, outcome, recipe).dropna(subset="value")
         if len(stages):
-            unit = QUANTITIES[quantity].unit
-            parts.append(f"{QUANTITIES[quantity].label} {_course(stages, unit)}")
+            parts.append(f"{outcome.label} {_course(stages, outcome.unit)}")
     words = ", and ".join(parts) or "neither acquisition nor forgetting could be told"
     return f"With the recipe {recipe}, {words}."
 

@@ -14,7 +14,14 @@ from ke_steps import _schemas, _tables
 from ke_steps._errors import UserError
 from ke_steps._metrics import forgetting
 from ke_steps._places import Identity, corpus_of, identify
-from ke_steps._quantities import unit_of
+from ke_steps._quantities import (
+    ACCURACY_AFTER,
+    ACCURACY_BEFORE,
+    ENTROPY_BOUND,
+    FORGETTING,
+    WHOLE_MODEL,
+    unit_of,
+)
 from ke_steps.settings import ORIGINAL, SummarizeJob
 
 FINAL_FRACTION = 0.1
@@ -27,7 +34,7 @@ def checkpoint_rows(manifest: Path) -> pd.DataFrame:
     """Return the upper bound L·ln m of the model's entropy, from the sizes of a checkpoint."""
     sizes = json.loads(manifest.read_text())
     bound = sizes["num_layers"] * np.log(sizes["num_memories"])
-    return pd.DataFrame({"group": ["model"], "quantity": ["entropy_bound_nats"], "value": [bound]})
+    return pd.DataFrame([{**ENTROPY_BOUND._asdict(), "value": bound}])
 
 
 def entropy_rows(path: Path, main_corpus: str) -> pd.DataFrame:
@@ -50,7 +57,7 @@ def update_rows(path: Path) -> pd.DataFrame:
 
 def _first_the_model(table: pd.DataFrame) -> pd.DataFrame:
     table = table.sort_values("layer", na_position="first", kind="stable")
-    groups = ["model" if pd.isna(layer) else f"layer {int(layer)}" for layer in table["layer"]]
+    groups = [WHOLE_MODEL if pd.isna(layer) else f"layer {int(layer)}" for layer in table["layer"]]
     return table.assign(group=groups).drop(columns="layer")
 
 
@@ -92,8 +99,10 @@ def forgetting_rows(before: pd.DataFrame, after: pd.DataFrame, confidence: float
     The interval propagates the two bootstrap errors as if they were independent. Both answer the
     same items, so it is too wide rather than too narrow.
     """
-    pairs = before[before["quantity"] == "accuracy_before"].merge(
-        after[after["quantity"] == "accuracy_after"], on="group", suffixes=("_before", "_after")
+    pairs = before[before["quantity"] == ACCURACY_BEFORE.quantity].merge(
+        after[after["quantity"] == ACCURACY_AFTER.quantity],
+        on="group",
+        suffixes=("_before", "_after"),
     )
     start, end = pairs["value_before"].to_numpy(float), pairs["value_after"].to_numpy(float)
     value = forgetting(start, end)
@@ -105,7 +114,7 @@ def forgetting_rows(before: pd.DataFrame, after: pd.DataFrame, confidence: float
     return pd.DataFrame(
         {
             "group": pairs["group"],
-            "quantity": "forgetting",
+            "quantity": FORGETTING.quantity,
             "value": value,
             "low": np.where(np.isnan(value), np.nan, value - half_width),
             "high": np.where(np.isnan(value), np.nan, value + half_width),
@@ -118,7 +127,7 @@ def training_rows(path: Path) -> pd.DataFrame:
     losses = _tables.read_frame(path, _schemas.TRAINING)["loss_nats"]
     last = losses.tail(max(1, round(FINAL_FRACTION * len(losses))))
     final = last.where(np.isfinite(last)).mean(skipna=False)
-    return pd.DataFrame({"group": ["model"], "quantity": ["training_loss"], "value": [final]})
+    return pd.DataFrame({"group": [WHOLE_MODEL], "quantity": ["training_loss"], "value": [final]})
 
 
 def collect(parts: Iterable[Part], columns: list[str]) -> pd.DataFrame:

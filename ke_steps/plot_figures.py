@@ -21,20 +21,18 @@ from matplotlib.figure import Figure
 
 from ke_steps import (
     _cli,
+    _figures_comparisons,
     _figures_curves,
     _figures_entropy,
     _figures_learning,
-    _figures_measures,
     _figures_memories,
-    _figures_recipes,
     _figures_resuscitation,
-    _figures_variants,
     _schemas,
     _style,
     _tables,
 )
 from ke_steps._errors import UserError
-from ke_steps._figure_data import Tables
+from ke_steps._figure_panels import Tables
 from ke_steps._job_files import replacing
 from ke_steps._runs import converged, diverged
 from ke_steps.settings import FigureName, PlotFiguresJob
@@ -42,24 +40,24 @@ from ke_steps.settings import FigureName, PlotFiguresJob
 FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
     "entropy_by_stage": _figures_entropy.entropy_by_stage,
     "entropy_by_layer": _figures_entropy.entropy_by_layer,
-    "entropy_by_measure": _figures_measures.entropy_by_measure,
-    "entropy_by_corpus": _figures_measures.entropy_by_corpus,
-    "attention_and_next_token_entropy": _figures_measures.attention_and_next_token_entropy,
+    "entropy_by_measure": _figures_entropy.entropy_by_measure,
+    "entropy_by_corpus": _figures_entropy.entropy_by_corpus,
+    "attention_and_next_token_entropy": _figures_entropy.attention_and_next_token_entropy,
     "acquisition_and_forgetting": _figures_learning.acquisition_and_forgetting,
     "performance_by_stage": _figures_learning.performance_by_stage,
     "probe_curves": _figures_curves.probe_curves,
     "knowledge_by_injection": _figures_curves.knowledge_by_injection,
-    "variants": _figures_variants.variants,
+    "variants": _figures_comparisons.variants,
     "resuscitation_by_boost": _figures_resuscitation.resuscitation_by_boost,
     "resuscitation_by_quantile": _figures_resuscitation.resuscitation_by_quantile,
     "resuscitation_by_stage": _figures_resuscitation.resuscitation_by_stage,
     "attention_temperature": _figures_resuscitation.attention_temperature,
-    "learning_by_recipe": _figures_recipes.learning_by_recipe,
-    "learning_by_model": _figures_recipes.learning_by_model,
+    "learning_by_recipe": _figures_comparisons.learning_by_recipe,
+    "learning_by_model": _figures_comparisons.learning_by_model,
     "retention_over_time": _figures_curves.retention_over_time,
     "entropy_and_learning": _figures_learning.entropy_and_learning,
     "coefficient_distributions": _figures_entropy.coefficient_distributions,
-    "novelty_by_corpus": _figures_measures.novelty_by_corpus,
+    "novelty_by_corpus": _figures_comparisons.novelty_by_corpus,
     "update_map": _figures_memories.update_map,
     "ranking_changes": _figures_memories.ranking_changes,
 }

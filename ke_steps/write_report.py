@@ -35,7 +35,7 @@ from ke_steps._job_tables import (
 )
 from ke_steps._learning_tables import further_tables
 from ke_steps._memory_tables import checkpoint_table, memories_csv, memory_pages, ranking_table
-from ke_steps._recipe_tables import recipe_tables
+from ke_steps._report_runs import recipe_tables, run_table
 from ke_steps._report_tables import (
     correlation_table,
     csv_uri,
@@ -44,7 +44,6 @@ from ke_steps._report_tables import (
     variant_table,
 )
 from ke_steps._report_words import sentences
-from ke_steps._run_tables import run_table
 from ke_steps._runs import mark
 from ke_steps.settings import WriteReportJob
 

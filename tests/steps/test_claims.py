@@ -21,7 +21,9 @@ from ke_steps._claims_entropy import (
 )
 from ke_steps._claims_learning import (
     acquisition_falls,
+    active_memories_change_most,
     forgetting_rises,
+    late_stages_concentrate_updates,
     mid_stage_ends_best,
     once_knowledge_is_lost,
 )
@@ -31,11 +33,10 @@ from ke_steps._claims_resuscitation import (
     resuscitation_lowers_forgetting,
     resuscitation_raises_entropy,
 )
-from ke_steps._claims_updates import active_memories_change_most, late_stages_concentrate_updates
-from ke_steps._correlations import ENTROPIES, OUTCOMES, correlations
+from ke_steps._correlations import correlations
 from ke_steps._estimates import Estimate
 from ke_steps._findings import Measured, verdict
-from ke_steps._quantities import MEASURES
+from ke_steps._quantities import ACTIVITIES, ENTROPY, OUTCOMES
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ PAIRED = {"acquisition_falls_with_entropy", "forgetting_rises_as_entropy_falls"}
 
 def judge(summary: pd.DataFrame, *claims: str) -> dict[str, str]:
     """Return the verdicts of claims, each by its own rule alone: all of them take a second."""
-    needed = [*ENTROPIES[:1], *OUTCOMES] if set(claims) & PAIRED else []
+    needed = [m.quantity for m in (ENTROPY, *OUTCOMES)] if set(claims) & PAIRED else []
     measured = summary[summary["quantity"].isin(needed)]
     pairs = pd.DataFrame(correlations(measured, SETTINGS), columns=_schemas.CORRELATIONS.names)
     found = Measured.of("nursery", summary, pairs, SETTINGS)
@@ -99,7 +100,9 @@ COURSES = {
     "inconclusive": lambda step, _: 22.0,
 }
 DECIDERS = {
-    **dict.fromkeys((f"{name}_entropy_falls" for name in MEASURES), entropy_falls_by_every_measure),
+    **dict.fromkeys(
+        (f"{name}_entropy_falls" for name in ACTIVITIES), entropy_falls_by_every_measure
+    ),
     "entropy_falls": entropy_falls,
     "entropy_falls_on_c4": entropy_falls_on_every_corpus,
     "every_layer_falls": every_layer_falls,
@@ -119,7 +122,7 @@ DECIDERS = {
 }
 CASES = {
     "entropy_falls": ("entropy_nats", "model", COURSES),
-    **{f"{name}_entropy_falls": (f"{name}_entropy_nats", "model", COURSES) for name in MEASURES},
+    **{f"{name}_entropy_falls": (f"{name}_entropy_nats", "model", COURSES) for name in ACTIVITIES},
     "entropy_falls_on_c4": ("entropy_nats", "c4/model", COURSES),
     "active_memories_change_most": (
         "memory_update_correlation_spearman",

@@ -19,7 +19,8 @@ from test_write_report import STUDY, csv_of, report, words_of
 from ke_steps import _decay, _runs, _schemas, _style, _tables, plot_figures
 from ke_steps._divergence import diverged_at
 from ke_steps._errors import UserError
-from ke_steps._figure_data import points
+from ke_steps._points import points
+from ke_steps._quantities import ACQUISITION
 from ke_steps.settings import FigureName
 
 BOOST = "boost_p50_q2"
@@ -257,7 +258,7 @@ def test_a_stage_whose_runs_all_diverged_says_so(two: Two, page: str) -> None:
     assert row[1] != "diverged"  # its entropy was measured before any learning
     assert row[2:6] == ["diverged", "diverged", "diverged", "diverged"]
     (kept,) = [row for row in rows_of(page, "Every stage") if row[0] == "400"]
-    value = points(frame(two.without, "summary"), "nursery", "acquisition", "all/all", "baseline")
+    value = points(frame(two.without, "summary"), "nursery", ACQUISITION, "baseline")
     expected = value.set_index("step")["value"][400]
     assert kept[2].startswith(f"{100 * expected:.1f}")
     recipes = rows_of(page, "Acquisition and forgetting by recipe")

@@ -18,12 +18,11 @@ from synthetic_study import CORPUS, SyntheticStudy
 
 from ke_steps import _figures_resuscitation, _schemas, _style, _tables, plot_figures
 from ke_steps._errors import UserError
-from ke_steps._figure_data import Tables, first_recipes
-from ke_steps._figure_panels import spread_indices
+from ke_steps._figure_panels import Tables, first_recipes, spread_indices
 from ke_steps._figure_sweeps import sweeps
+from ke_steps._figures_comparisons import heights
 from ke_steps._figures_curves import after_injections
 from ke_steps._figures_memories import consecutive
-from ke_steps._figures_variants import heights
 from ke_steps.settings import FigureName, PlotFiguresJob
 
 FIGURES = typing.get_args(FigureName)

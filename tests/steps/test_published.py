@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from ke_steps._published import RECIPES, published_recipe, published_values
+from ke_steps._quantities import ACCURACY_AFTER, ACQUISITION, FORGETTING, KNOWLEDGE_AFTER
 
 STEPS = {118000: 117850, 369000: 369000, 554000: 554000, 738000: 738020}
 
@@ -50,16 +51,16 @@ def test_every_published_number_is_the_papers(shared_data: Path) -> None:
         found = published_values(paper_study(), "olmo", f"my_{row['recipe']}", STEPS[row["step"]])
         assert found == pytest.approx(
             {
-                "acquisition": row["acquisition_percent"] / 100,
-                "forgetting": row["forgetting_percent"] / 100,
-                "performance_after": row["probe_performance_reference_scale"],
-                "accuracy_after": row["downstream_percent"] / 100,
+                ACQUISITION: row["acquisition_percent"] / 100,
+                FORGETTING: row["forgetting_percent"] / 100,
+                KNOWLEDGE_AFTER: row["probe_performance_reference_scale"],
+                ACCURACY_AFTER: row["downstream_percent"] / 100,
             }
         )
 
 
-KNOWLEDGE = {"acquisition", "performance_after"}
-TASKS = {"forgetting", "accuracy_after"}
+KNOWLEDGE = {ACQUISITION, KNOWLEDGE_AFTER}
+TASKS = {FORGETTING, ACCURACY_AFTER}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ TASKS = {"forgetting", "accuracy_after"}
         (["recipes", "my_baseline", "corpus"], "c4", set()),
         (["knowledge", "num_once_passages"], 59, TASKS),
         (["knowledge", "source", "kind"], "world", TASKS),
-        (["evaluate_knowledge", "score"], "per_token", TASKS | {"acquisition"}),
+        (["evaluate_knowledge", "score"], "per_token", TASKS | {ACQUISITION}),
         (["evaluate_retention", "tasks"], ["sciq"], KNOWLEDGE),
         (["evaluate_retention", "num_items_per_task"], 100, KNOWLEDGE),
         (["seeds"], [5], KNOWLEDGE | TASKS),
