@@ -106,14 +106,14 @@ def write_manifest(
     )
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_checkpoint_manifest(path: Path) -> dict[str, Any]:
     """Read a checkpoint's manifest; its weights are not read (see ``_manifests``)."""
     return _manifests.read_manifest(path, "checkpoint")
 
 
 def has_diverged(path: Path) -> bool:
     """Tell whether a checkpoint is what a training that diverged left, by its manifest."""
-    return read_manifest(path)["source"].get("diverged_at_step") is not None
+    return read_checkpoint_manifest(path)["source"].get("diverged_at_step") is not None
 
 
 def describe_tensors(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:

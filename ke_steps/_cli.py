@@ -105,11 +105,11 @@ def _run(
         refuse_changed(inputs, _provenance.current()["inputs"], record)
         with _whole_or_none(outputs.values(), record) if is_first else nullcontext():
             run(**keywords)
-        provenance = _provenance.current()
+        origin = _provenance.current()
     if record is not None and is_first:
         hashes = {str(path): hash_file(path) for path in outputs.values()}
         job = {"outputs": hashes, "host": platform.node()}
-        write_json(record, provenance | usage.summary() | job)
+        write_json(record, origin | usage.summary() | job)
 
 
 @contextmanager

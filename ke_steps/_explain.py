@@ -16,7 +16,7 @@ PATTERNS = {
 """What the patterns of names mean."""
 
 
-def explain(error: ValidationError, schema: dict[str, Any]) -> list[str]:
+def explain_faults(error: ValidationError, schema: dict[str, Any]) -> list[str]:
     """Return one line ``key: what is wrong; what would be right`` per fault."""
     return [_explain(fault, schema) for fault in error.errors()]
 

@@ -83,8 +83,8 @@ def ranking_changes(tables: Tables) -> Figure:
                 label = f"layer {layer}" if layer in labelled else None
                 thin = {"color": colour, "linewidth": 0.9, "marker": ".", "markersize": 4}
                 axis.plot(one["step_to"], one[column], **thin, label=label)
-            style = {"color": _style.INK, "marker": "o", "label": "mean over layers"}
-            axis.plot(mean["step_to"], mean[column], **style)
+            bold = {"color": _style.INK, "marker": "o", "label": "mean over layers"}
+            axis.plot(mean["step_to"], mean[column], **bold)
             axis.set_title(name if len(models) == 1 else f"{model} · {name}")
             axis.set_ylabel(unit)
             _style.label_steps(axis, list(mean["step_to"]))

@@ -181,11 +181,11 @@ def _mean_gap(values: list[float]) -> float:
     return (values[-1] - values[0]) / (len(values) - 1) if len(values) > 1 else 1.0
 
 
-def _draw_stages(axis: Axes, marks: pd.DataFrame, colours: dict[int, Any], **style: Any) -> None:
+def _draw_stages(axis: Axes, marks: pd.DataFrame, colours: dict[int, Any], **look: Any) -> None:
     for step, stage in by_step(marks):
         colour = colours[step]
-        edge = {"markeredgecolor": colour} if style else {"label": _style.step_label(step)}
-        _style.draw_line(axis, stage.sort_values("x"), colour, x="x", **{**edge, **style})
+        edge = {"markeredgecolor": colour} if look else {"label": _style.step_label(step)}
+        _style.draw_line(axis, stage.sort_values("x"), colour, x="x", **{**edge, **look})
 
 
 def _fill_legend_cell(

@@ -29,7 +29,7 @@ _UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zlib.error, pa.Arrow
 """What ``datasets`` raises for what is not there or is damaged; its own errors are OSErrors."""
 
 
-def read_documents(source: HubDatasetText) -> Iterator[TextDocument]:
+def read_hub_documents(source: HubDatasetText) -> Iterator[TextDocument]:
     """Return the dataset's documents in its order, or shuffled by ``source.seed``.
 
     Raises:

@@ -99,7 +99,7 @@ def attention_implementation(config: PreTrainedConfig) -> str:
     return "eager" if config.model_type == "gemma2" else "sdpa"
 
 
-def unembedding(model: PreTrainedModel) -> Tensor:
+def unembedding_of(model: PreTrainedModel) -> Tensor:
     """Return the rows (V, d) whose products with a hidden state are the logits."""
     return model.get_output_embeddings().weight
 

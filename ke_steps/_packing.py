@@ -101,7 +101,9 @@ def select(sequences: Iterator[Sequence], skip: int, num: int) -> Iterator[Seque
         )
 
 
-def batches(sequences: Iterator[Sequence], sequence_length_tokens: int) -> Iterator[pa.RecordBatch]:
+def sequence_batches(
+    sequences: Iterator[Sequence], sequence_length_tokens: int
+) -> Iterator[pa.RecordBatch]:
     """Yield record batches of ``_schemas.sequences_schema``, a row group each."""
     schema = _schemas.sequences_schema(sequence_length_tokens)
     rows = max(1, ROW_GROUP_TOKENS // sequence_length_tokens)

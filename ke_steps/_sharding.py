@@ -62,7 +62,7 @@ def call_gathered(model: PreTrainedModel, function: Callable[[], Result]) -> Res
     return result
 
 
-def whole(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> PreTrainedModel:
+def gather_whole(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> PreTrainedModel:
     """Return a model with all weights, on the first rank's CPU; called on every rank.
 
     Args:

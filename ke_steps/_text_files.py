@@ -27,7 +27,7 @@ Reader = Callable[[Path, str], Iterator[tuple[int, str]]]
 """Yields the line where a document begins, and its text."""
 
 
-def read_documents(paths: Sequence[Path], text_field: str) -> Iterator[TextDocument]:
+def read_text_documents(paths: Sequence[Path], text_field: str) -> Iterator[TextDocument]:
     """Return the documents of the files, in the given order.
 
     Raises:

@@ -28,7 +28,7 @@ NUMPY_MAGIC = b"\x93NUMPY"
 TokenIds = NDArray[np.unsignedinteger[Any]]
 
 
-def read_documents(
+def read_token_documents(
     source: TokenFileText, *, eos_token_id: int, vocab_size: int, num_tokens: int
 ) -> Iterator[Document]:
     """Return the documents within the first ``num_tokens`` tokens; the last one may be cut there.

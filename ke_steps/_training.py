@@ -159,7 +159,7 @@ class Attempt:
             except _trainer.DivergedError as divergence:
                 log.end_diverged(divergence.step, divergence.logs)
         model.config.use_cache = use_cache  # which Trainer turns off for good
-        trained = _sharding.whole(model, lambda: build(torch.device("cpu")))
+        trained = _sharding.gather_whole(model, lambda: build(torch.device("cpu")))
         return Trained(trained, log.rows, _tell_divergence(log.rows))
 
     def _num_injected(self) -> Counter[int]:

@@ -69,7 +69,7 @@ def memory_rows(
     layers = _feed_forward.feed_forward(model)
     _refuse_misfits(layers, tokenizer, activity, settings)
     gain = final_gain(model)
-    unembedding = _models.unembedding(model)[: tokenizer.vocab_size]
+    unembedding = _models.unembedding_of(model)[: tokenizer.vocab_size]
     for layer, means in enumerate(activity):
         for end, order in (("most", -means), ("least", means)):
             chosen = np.argsort(order, kind="stable")[: settings.num_memories]

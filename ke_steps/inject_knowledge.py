@@ -112,7 +112,7 @@ def run(
         trained.model,
         checkpoint.parent,
         output_model,
-        step=_checkpoints.read_manifest(checkpoint)["step"],
+        step=_checkpoints.read_checkpoint_manifest(checkpoint)["step"],
         source=_source(checkpoint, intervention, settings)
         | {"diverged_at_step": trained.diverged_at_step},
         sizes=_feed_forward.describe_model(trained.model),

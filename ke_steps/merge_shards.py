@@ -57,19 +57,19 @@ def check_fit(shards: list[ShardTables], settings: ExtractCoefficientsJob) -> No
     (first, expected), *_ = shards[0].provenances.items()
     for number, shard in enumerate(shards):
         wanted = settings.model_dump(mode="json") | {"shard": number}
-        for path, provenance in shard.provenances.items():
-            if names := _different(provenance["settings"], wanted):
+        for path, origin in shard.provenances.items():
+            if names := _different(origin["settings"], wanted):
                 raise UserError(
                     f"{path}: not shard {number} of this extraction: {names[0]} is"
-                    f" {provenance['settings'].get(names[0])!r}, expected {wanted.get(names[0])!r};"
+                    f" {origin['settings'].get(names[0])!r}, expected {wanted.get(names[0])!r};"
                     " delete it and run again"
                 )
-            if names := _different(provenance["inputs"], expected["inputs"]):
+            if names := _different(origin["inputs"], expected["inputs"]):
                 raise UserError(
                     f"{path}: measured from another {names[0]} than {first}; delete both and run"
                     " again"
                 )
-            if provenance["code"] != expected["code"]:
+            if origin["code"] != expected["code"]:
                 raise UserError(
                     f"{path}: measured by other code than {first}; delete both and run again"
                 )

@@ -55,7 +55,7 @@ def read_documents(settings: PrepareCorpus, tokenizer: Tokenizer) -> Iterator[Do
     source = settings.source
     if isinstance(source, TokenFileText):
         num_sequences = settings.skip_sequences + settings.num_sequences
-        return _token_files.read_documents(
+        return _token_files.read_token_documents(
             source,
             eos_token_id=tokenizer.eos_token_id,
             vocab_size=tokenizer.vocab_size,
@@ -75,7 +75,7 @@ def _read_texts(
         case HubDatasetText():
             from ke_steps import _hub_datasets
 
-            return _hub_datasets.read_documents(source)
+            return _hub_datasets.read_hub_documents(source)
     assert_never(source)
 
 
@@ -91,7 +91,7 @@ def _world_documents(source: WorldText, world: World | None) -> Iterator[TextDoc
 
 def _local_documents(source: LocalText) -> Iterator[TextDocument]:
     paths = [Path(path) for path in source.paths]
-    texts = _text_files.read_documents(paths, source.text_field)
+    texts = _text_files.read_text_documents(paths, source.text_field)
     for path in paths:
         _provenance.note(f"sha256 of {path}", hash_file(path))
     return texts
@@ -117,7 +117,7 @@ def run(
     skip, num = settings.skip_sequences, settings.num_sequences
     table = _packing.DocumentTable(skip * length, num * length)
     packed = _packing.pack(table.watch(read_documents(settings, loaded)), length)
-    batches = _packing.batches(_packing.select(packed, skip, num), length)
+    batches = _packing.sequence_batches(_packing.select(packed, skip, num), length)
     _tables.write_batches(output_sequences, batches, _schemas.sequences_schema(length))
     _provenance.note("num_documents", str(table.num_documents))
     _provenance.note("content_sha256", table.content_sha256())

@@ -137,13 +137,13 @@ class _Keeper(Watcher):
             done = int(saved.name.rpartition("-")[2])
             for step in self._settings.steps:
                 if step <= done:
-                    _checkpoints.read_manifest(self._kept(step))
+                    _checkpoints.read_checkpoint_manifest(self._kept(step))
 
     def observe(self, model: PreTrainedModel, step: int) -> None:
         """Keep a checkpoint if the study asks for one of this step."""
         if step not in self._settings.steps:
             return
-        whole = _sharding.whole(model, lambda: self._build(torch.device("cpu")))
+        whole = _sharding.gather_whole(model, lambda: self._build(torch.device("cpu")))
         if _ranks.is_first():
             _checkpoints.save_checkpoint(
                 whole,

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from ke_steps._contradictions import contradictions
 from ke_steps._errors import UserError
-from ke_steps._explain import explain
+from ke_steps._explain import explain_faults
 from ke_steps._missing_files import missing_files
 from ke_steps.settings import (
     ORIGINAL,
@@ -130,7 +130,7 @@ def read_study(config: Mapping[str, Any], *, need_files: bool = True) -> Study:
     try:
         study = Study.model_validate(dict(config))
     except ValidationError as error:
-        lines = explain(error, Study.model_json_schema())
+        lines = explain_faults(error, Study.model_json_schema())
         raise UserError("\n".join(lines)) from error
     faults = [*contradictions(study), *(missing_files(study) if need_files else ())]
     if faults:

@@ -104,7 +104,7 @@ def run(
     summary, runs = summary_table(results, settings), runs_of(training)
     counted = converged(summary, runs)
     pairs = pd.DataFrame(correlations(counted, settings), columns=TABLES["correlations"].names)
-    main = [path for path in coefficients if corpus_of(path) == settings.corpus]
+    of_corpus = [path for path in coefficients if corpus_of(path) == settings.corpus]
     tables = {
         "summary": summary,
         "runs": runs,
@@ -112,11 +112,11 @@ def run(
         "claims": pd.DataFrame(claims(counted, pairs, settings)),
         "curves": _joined("curves", probe_scores, curve_rows),
         "distributions": _joined(
-            "distributions", main, lambda path: distribution_rows(read_activity(path))
+            "distributions", of_corpus, lambda path: distribution_rows(read_activity(path))
         ),
         "checkpoints": checkpoints_of(manifests),
         "memories": _joined("memories", memories, partial(read_frame, schema=_schemas.MEMORIES)),
-        "rankings": rankings_of(stage_activities(main), settings.turnover_fraction),
+        "rankings": rankings_of(stage_activities(of_corpus), settings.turnover_fraction),
         "novelty": _joined("novelty", novelties, novelty_quantiles),
         "retained": _joined("retained", retained, partial(read_frame, schema=_schemas.RETAINED)),
     }

@@ -27,7 +27,7 @@ from ke_steps.settings import TemperAttention
 
 def run(*, checkpoint: Path, output: Path, settings: TemperAttention) -> None:
     """Compute the factor that gives a checkpoint's attention another temperature."""
-    _checkpoints.read_manifest(checkpoint)
+    _checkpoints.read_checkpoint_manifest(checkpoint)
     path = checkpoint.parent / "config.json"
     family, config = _families.read_family(path)
     _families.refuse_query_scaling(family, config, where=str(path))

@@ -89,7 +89,7 @@ def test_scores_equal_brute_force(tmp_path, activity, family):
     with torch.no_grad():
         for row in table.itertuples():
             v = layers.memory_vectors(row.layer)[row.memory]
-            rows = _models.unembedding(model)[:vocab_size]
+            rows = _models.unembedding_of(model)[:vocab_size]
             scores = [sum((gain * v * e).tolist()) for e in rows]
             np.testing.assert_allclose(row.scores, sorted(scores)[::-1][:4], rtol=1e-4, atol=1e-5)
 

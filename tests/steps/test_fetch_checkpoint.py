@@ -55,7 +55,7 @@ def edit_json(path, **changes):
 def test_a_directory_becomes_a_checkpoint(tmp_path, family):
     model = build_source(tmp_path / "run" / "step3", family)
     manifest = fetch(tmp_path / "run" / "step{step}", tmp_path / "out" / "manifest.json")
-    described = _checkpoints.read_manifest(manifest)
+    described = _checkpoints.read_checkpoint_manifest(manifest)
     assert described["step"] == 3
     assert described["architecture"] == type(model).__name__
     assert described["num_parameters"] == model.num_parameters()
@@ -102,7 +102,7 @@ def test_equal_weights_have_equal_hashes(tmp_path):
         model.save_pretrained(tmp_path / name, max_shard_size=size)
         conftest.build_tokenizer(tmp_path / name)
         manifest = fetch(tmp_path / name, tmp_path / f"{name}_out" / "manifest.json")
-        tensors.append(_checkpoints.read_manifest(manifest)["tensors"])
+        tensors.append(_checkpoints.read_checkpoint_manifest(manifest)["tensors"])
     assert tensors[0] == tensors[1]
 
 
@@ -299,7 +299,7 @@ def llama_gguf(tmp_path_factory):
 def test_gguf_becomes_a_checkpoint(tmp_path, llama_gguf):
     path, model, tokenizer_directory = llama_gguf
     manifest = fetch(path, tmp_path / "out" / "manifest.json", "gguf")
-    described = _checkpoints.read_manifest(manifest)
+    described = _checkpoints.read_checkpoint_manifest(manifest)
     assert described["architecture"] == "LlamaForCausalLM"
     assert {tensor["dtype"] for tensor in described["tensors"].values()} == {"F32"}
     loaded = _models.load_model(manifest, device=CPU)

@@ -87,7 +87,7 @@ def blob_of(hub, ref, name=WEIGHTS):
 
 def test_a_branch_becomes_a_checkpoint(hub, tmp_path):
     manifest = fetch(tmp_path / "out" / "manifest.json")
-    described = _checkpoints.read_manifest(manifest)
+    described = _checkpoints.read_checkpoint_manifest(manifest)
     assert described["source"] == {
         "kind": "hub",
         "repo": REPO,

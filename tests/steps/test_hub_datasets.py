@@ -37,7 +37,7 @@ for line in sys.stdin:
     source = HubDatasetText(kind="hub_dataset", **case["source"])
     with _provenance.recording("prepare_corpus", {}, {}):
         try:
-            documents = _hub_datasets.read_documents(source)
+            documents = _hub_datasets.read_hub_documents(source)
             result = {"documents": list(itertools.islice(documents, case.get("take")))}
         except UserError as error:
             result = {"error": str(error)}

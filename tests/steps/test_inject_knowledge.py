@@ -171,7 +171,7 @@ def test_moments(interval):
 
 def test_outputs(trained, files):
     folder, _ = trained
-    manifest = _checkpoints.read_manifest(folder / "model" / "manifest.json")
+    manifest = _checkpoints.read_checkpoint_manifest(folder / "model" / "manifest.json")
     assert manifest["step"] == 40
     assert manifest["source"]["seed"] == 0
     assert manifest["source"]["recipe"]["corpus"] == "news"
@@ -226,20 +226,20 @@ def test_interventions_change_where_training_starts(trained, files, tmp_path):
     )
     start = scores["moment"] == "start"
     assert (scores[start]["log_probability_sum"] != original[start]["log_probability_sum"]).all()
-    source = _checkpoints.read_manifest(tmp_path / "model" / "manifest.json")["source"]
+    source = _checkpoints.read_checkpoint_manifest(tmp_path / "model" / "manifest.json")["source"]
     assert len(source["intervention_sha256"]) == 64
 
 
 def test_bf16_runs(files, tmp_path):
     inject(tmp_path, files, precision="bf16")
-    manifest = _checkpoints.read_manifest(tmp_path / "model" / "manifest.json")
+    manifest = _checkpoints.read_checkpoint_manifest(tmp_path / "model" / "manifest.json")
     assert {tensor["dtype"] for tensor in manifest["tensors"].values()} == {"F32"}
 
 
 def test_a_diverged_run_is_kept_and_marked(files, tmp_path, capsys):
     # the first step makes weights so large that nothing after it is a number
     inject(tmp_path, files, learning_rate=1e30)
-    manifest = _checkpoints.read_manifest(tmp_path / "model" / "manifest.json")
+    manifest = _checkpoints.read_checkpoint_manifest(tmp_path / "model" / "manifest.json")
     assert manifest["source"]["diverged_at_step"] == 2
     training = _tables.read_frame(tmp_path / "training.parquet", _schemas.TRAINING)
     assert training["train_step"].tolist() == [1, 2]

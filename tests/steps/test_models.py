@@ -64,7 +64,7 @@ def test_output_logits_are_those_of_the_model(family):
         hidden = model.base_model(token_ids(), use_cache=False).last_hidden_state
         assert torch.equal(_models.output_logits(model, hidden), expected)
         some = _models.output_logits(model, hidden, slice(100, 200))
-        products = hidden @ _models.unembedding(model).T
+        products = hidden @ _models.unembedding_of(model).T
     torch.testing.assert_close(some, expected[..., 100:200], rtol=1e-6, atol=1e-6)
     products = 0.5 * torch.tanh(2 * products) if caps else products
     torch.testing.assert_close(products, expected, rtol=1e-5, atol=1e-5)
@@ -201,7 +201,7 @@ def test_unknown_model_class_is_refused():
 def test_manifest_describes_the_checkpoint(tmp_path):
     model = conftest.build_model()
     manifest = conftest.build_checkpoint(tmp_path / "olmo", model=model, step=7)
-    described = _checkpoints.read_manifest(manifest)
+    described = _checkpoints.read_checkpoint_manifest(manifest)
     assert described["step"] == 7
     assert described["architecture"] == "OlmoForCausalLM"
     assert described["num_layers"] == 2

@@ -153,7 +153,7 @@ def test_parity_of_logits(tmp_path, changes):
 def test_the_manifest_of_a_converted_checkpoint(tmp_path):
     build_native(tmp_path / "native")
     manifest = fetch(tmp_path / "native", tmp_path / "out" / "manifest.json")
-    described = _checkpoints.read_manifest(manifest)
+    described = _checkpoints.read_checkpoint_manifest(manifest)
     assert described["architecture"] == "OlmoForCausalLM"
     assert described["num_memories"] == 6 * WIDTH // 2
     assert set(described["files"]) == {
@@ -167,7 +167,9 @@ def test_the_hubs_wrapper_of_the_native_format(tmp_path):
     build_native(tmp_path / "yaml")
     build_native(tmp_path / "json", as_json=True, prefix="model.")
     one, two = (
-        _checkpoints.read_manifest(fetch(tmp_path / kind, tmp_path / f"{kind}_out/manifest.json"))
+        _checkpoints.read_checkpoint_manifest(
+            fetch(tmp_path / kind, tmp_path / f"{kind}_out/manifest.json")
+        )
         for kind in ("yaml", "json")
     )
     assert one["tensors"] == two["tensors"]

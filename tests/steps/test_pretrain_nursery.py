@@ -58,7 +58,7 @@ def pretrain(folder, tokenizer, corpus, **changes):
 
 def test_checkpoints_and_training_table(tmp_path, tokenizer_manifest, corpus):
     manifests = pretrain(tmp_path, tokenizer_manifest, corpus)
-    described = [_checkpoints.read_manifest(path) for path in manifests]
+    described = [_checkpoints.read_checkpoint_manifest(path) for path in manifests]
     assert [m["step"] for m in described] == [0, 2, 6]
     assert described[0]["num_memories"] == 24
     assert described[0]["source"] == {"kind": "nursery", "seed": 5}
@@ -94,7 +94,7 @@ def test_seeds_differ(tmp_path, tokenizer_manifest, corpus):
         pretrain(tmp_path / str(seed), tokenizer_manifest, corpus, steps=[6], seed=seed)[0]
         for seed in (1, 2)
     )
-    hashes = [_checkpoints.read_manifest(path)["tensors"] for path in (one, other)]
+    hashes = [_checkpoints.read_checkpoint_manifest(path)["tensors"] for path in (one, other)]
     assert hashes[0] != hashes[1]
 
 

@@ -94,7 +94,7 @@ def test_a_run_has_the_numbers_of_one_rank(sharding, alone, together):
 def test_a_nursery_has_the_checkpoints_of_one_rank(sharding, alone, together):
     folder = together / f"{sharding}_nursery"
     for step in (0, 2, 6):
-        manifest = _checkpoints.read_manifest(folder / f"step{step}" / "manifest.json")
+        manifest = _checkpoints.read_checkpoint_manifest(folder / f"step{step}" / "manifest.json")
         assert manifest["step"] == step
         ours, theirs = (
             load_file(nursery / f"step{step}" / "model.safetensors")

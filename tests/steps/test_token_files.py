@@ -39,7 +39,7 @@ def server():
 def read(location, num_tokens, dtype="uint16", vocab_size=VOCAB_SIZE):
     source = TokenFileText(kind="token_file", location=str(location), dtype=dtype)
     return list(
-        _token_files.read_documents(
+        _token_files.read_token_documents(
             source, eos_token_id=EOS_ID, vocab_size=vocab_size, num_tokens=num_tokens
         )
     )
