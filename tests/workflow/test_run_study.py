@@ -70,6 +70,11 @@ def run(folder, code, *options, preexec=None, study="config/study.yaml", **other
     )
 
 
+def hear_hang_up():
+    """Undo what nohup does: the tests may have been started by it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def running(folder, code, *options):
     """A run that has come to its first line; that line comes with it."""
@@ -81,6 +86,7 @@ def running(folder, code, *options):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_hang_up,  # noqa: PLW1509
     )
     try:
         yield process, process.stdout.readline().strip()
