@@ -1,14 +1,27 @@
 """The smoke study, finished once for all tests of the workflow."""
 
-import pytest
+import os
+import pickle
 
+import pytest
+from filelock import FileLock
+
+from tests.workflow import warm
 from tests.workflow.project import Project
 
 
 @pytest.fixture(scope="session")
 def finished_smoke(tmp_path_factory):
-    """The smoke study, run once; tests leave it as it is."""
-    project = Project(tmp_path_factory.mktemp("smoke"))
-    run = project.run()
-    assert run.returncode == 0, run.stdout + run.stderr
-    return project
+    """The smoke study, run once for all processes that test; they leave it as it is."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    finished = folder / "finished_smoke.pickle"
+    with FileLock(f"{finished}.lock"):
+        if not finished.exists():
+            project = Project(tmp_path_factory.mktemp("smoke"))
+            with warm.starts(project):
+                run = project.run()
+            assert run.returncode == 0, run.stdout + run.stderr
+            finished.write_bytes(pickle.dumps(project))
+    return pickle.loads(finished.read_bytes())

@@ -13,6 +13,7 @@ from ke_steps._tokenizers import load_tokenizer
 from ke_steps.settings import World
 from tests.conftest import build_model, build_tokenizer
 from tests.hub_server import HubServer, read_files
+from tests.workflow import warm
 from tests.workflow.project import Project
 
 REPO, TEXTS, TOKEN_FILE = "allenai/tiny-hf", "datasets/o/texts", "/olmo/part-000-00000.npy"
@@ -89,14 +90,15 @@ def over_http(smoke, hub):
 
 @pytest.fixture(scope="module")
 def finished(hub, tmp_path_factory):
-    """The study, run once; the cache is new."""
+    """The study, run once; the cache is new. Its steps start warm, later ones too."""
     project = Project(tmp_path_factory.mktemp("hub_study"))
     project.study = over_http(project.study, hub)
     home = str(tmp_path_factory.mktemp("home"))
     project.environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": home}
-    run = project.snakemake()
-    assert run.returncode == 0, run.stdout + run.stderr
-    return project
+    with warm.starts(project):
+        run = project.snakemake()
+        assert run.returncode == 0, run.stdout + run.stderr
+        yield project
 
 
 def manifest_of(results_dir, step):
@@ -168,7 +170,8 @@ def test_a_second_study_downloads_no_weights(finished, hub):
 
 
 def test_the_cache_serves_a_study_offline(finished, hub, monkeypatch):
-    monkeypatch.setitem(finished.environment, "HF_HUB_OFFLINE", "1")
+    monkeypatch.setitem(finished.environment, "HF_HUB_OFFLINE", "1")  # read when a step starts
+    monkeypatch.delitem(finished.environment, "PATH")
     num_before = len(hub.requests)
     fetch_again(finished, "results/third", [30])
     assert len(hub.requests) == num_before

@@ -80,8 +80,8 @@ def test_every_job_left_a_record_and_no_partial_file(finished):
     assert not list((finished.folder / RESULTS).rglob("*.partial"))
 
 
-def test_a_second_run_has_nothing_to_do(finished):
-    run = finished.snakemake()
+def test_a_second_run_has_nothing_to_do(finished, tmp_path):
+    run = finished.copy(tmp_path).snakemake()
     assert run.returncode == 0
     assert "Nothing to be done" in run.stdout + run.stderr
 
@@ -131,8 +131,9 @@ def test_half_a_study_is_not_filled_up_from_the_default_one(clone):
     assert "models: missing; this key is required" in run.stdout + run.stderr
 
 
-def test_snakemakes_own_report_has_the_captions(finished):
-    run = finished.snakemake("--report", "snakemake_report.html")
+def test_snakemakes_own_report_has_the_captions(finished, tmp_path):
+    project = finished.copy(tmp_path)
+    run = project.snakemake("--report", "snakemake_report.html")
     assert run.returncode == 0, run.stdout + run.stderr
-    report = (finished.folder / "snakemake_report.html").read_text()
+    report = (project.folder / "snakemake_report.html").read_text()
     assert "entropy_by_stage" in report
