@@ -27,6 +27,7 @@ def reduce(study):
     study["extract_coefficients"]["other_corpora"] = []
     baseline = study["recipes"]["baseline"]
     study["recipes"] = {"baseline": baseline | {"steps": [8], "variants": ["original"]}}
+    study["plot_figures"]["figures"] = ["entropy_by_stage"]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ LOCAL_RULES = ["prepare_corpus", "plot_figures", "write_report"]
 SLURM_MINI = ROOT.parent / "shared/tools/slurm-mini.sh"
 FOR_ONE_NODE = {
     "slurm-status-command": "squeue",  # a SLURM for tests keeps no accounts
-    "slurm-init-seconds-before-status-checks": 15,
+    "slurm-init-seconds-before-status-checks": 4,
     "latency-wait": 10,
     "resources": ["side_by_side=2"],
 }
@@ -45,6 +45,7 @@ def in_short(smoke):
     return smoke | {
         "seeds": [0],
         "recipes": {"longer": recipe},
+        "plot_figures": {"figures": ["entropy_by_stage"]},
         "extract_coefficients": smoke["extract_coefficients"] | {"other_corpora": []},
         "cluster": {
             "cpu_partition": "cpu",
