@@ -258,7 +258,8 @@ def run_saving_often(folder, files):
 def test_kills_at_random_moments_do_not_change_a_byte(files, tmp_path):
     # its server imports torch once, every job is forked from it in no time
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ke_steps.inject_knowledge"])
+    libraries = ["transformers.trainer", "transformers.models.olmo.modeling_olmo"]
+    context.set_forkserver_preload(["ke_steps.inject_knowledge", *libraries])
 
     def start(folder):
         process = context.Process(target=run_saving_often, args=(folder, files))

@@ -14,7 +14,9 @@ import yaml
 ROOT = Path(__file__).parent.parent.parent
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["snakemake.cli", "snakemake_executor_plugin_slurm"])
+FORKS.set_forkserver_preload(
+    ["snakemake.cli", "snakemake_executor_plugin_slurm", "smart_open", "jinja2", "docutils.core"]
+)
 
 PRETENDER = """#!{python} -ES
 # Stands for the steps: makes what a job would make, without its content.
@@ -40,6 +42,8 @@ def _in_fork(folder, arguments, output):
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    for name in [each for each in sys.modules if each.partition(".")[0] == "ke_steps"]:
+        del sys.modules[name]  # of a server that another test started
     from snakemake.cli import main
 
     main(arguments)
