@@ -207,7 +207,7 @@ def test_a_figure_without_data_is_still_refused_when_no_run_diverged(two: Two) -
 
 
 def test_an_unknown_value_at_one_stage_leaves_figures_and_report_whole(tmp_path: Path) -> None:
-    study = SyntheticStudy(tmp_path, **RICH)
+    study = SyntheticStudy(tmp_path, **RICH, steps=(0, 400, 2000))
     tables = study.build()
     summary = frame(tables, "summary")
     rows = (summary["quantity"] == "forgetting") & (summary["step"] == 400)
