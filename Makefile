@@ -14,14 +14,15 @@ SNAKEMAKE := snakemake $(if $(EXECUTOR),,--cores $(CORES)) --configfile "$(STUDY
              --workflow-profile workflow/profiles/$(PROFILE)
 LOGGERS   := PYTHONPATH="$(CURDIR):$(CURDIR)/workflow/logger$${PYTHONPATH:+:$$PYTHONPATH}"
 DRY_RUN   := $(LOGGERS) $(SNAKEMAKE) --dry-run --logger jobs
+PYTEST    := pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help report why plan test kills lint format schema smollm2 clean
+.PHONY: help report why plan test test-fast kills lint format schema smollm2 clean
 
 help: ## this list
 	@echo 'Knowledge entropy: how broadly a language model uses its memory, and what that does to learning.'
 	@echo
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
 	@echo
 	@echo '  STUDY=$(STUDY)  CORES=$(CORES)  PROFILE=$(PROFILE)'
 
@@ -44,7 +45,10 @@ smollm2: $(READY) ## the same study on a real model, SmolLM2-135M (inputs: see R
 	@$(MAKE) --no-print-directory report STUDY=config/smollm2.yaml
 
 test: $(READY) ## set up and run the tests
-	@pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(PYTEST) --no-loadscope-reorder
+
+test-fast: $(READY) ## those that need no workflow, in three minutes
+	@$(PYTEST) --ignore tests/workflow
 
 kills: $(READY) ## kill the smoke study 30 times, run it again, compare: docs/reliability.md (an hour)
 	@python -m tests.workflow.kills $(OPTIONS)

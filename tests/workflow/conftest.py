@@ -9,6 +9,14 @@ from filelock import FileLock
 from tests.workflow import warm
 from tests.workflow.project import Project
 
+LONGEST = ["test_slurm.py", "test_reruns.py", "test_kills.py", "test_hub_study.py"]
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files, so that at the end no process waits for another's."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def finished_smoke(tmp_path_factory):
