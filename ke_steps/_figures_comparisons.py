@@ -102,8 +102,8 @@ def learning_by_recipe(tables: Tables) -> Figure:
         for axis, outcome in zip(block, LEARNING, strict=True):
             if (before := BEFORE.get(outcome.measure)) is not None:
                 stages = tables.points(before, model, recipes[0])
-                style = {"linestyle": "--", "marker": "", "label": "before learning"}
-                _style.draw_line(axis, stages, _style.GREY, **style)
+                before = {"linestyle": "--", "marker": "", "label": "before learning"}
+                _style.draw_line(axis, stages, _style.GREY, **before)
             steps: set[int] = set()
             for recipe in recipes:
                 stages = tables.points(outcome.measure, model, recipe)
