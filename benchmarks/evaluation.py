@@ -1,6 +1,6 @@
 """How much faster retention is evaluated than without care for padding, on a random model.
 
-Prints the items per second of ``_tasks.predict`` on the paper's six tasks, one after the other,
+Prints the items per second of ``tasks.predict`` on the paper's six tasks, one after the other,
 which sorts sequences by length and runs the head at scored positions alone, and of a plain version:
 sequences in the order of the items, each batch padded to its longest, logits at every position.
 Both have fp32, the same batch size and the same predictions; the ratio's goal is 2 or more. Few
@@ -29,11 +29,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from benchmarks._comparison import Measurement, interleave, olmo_config, random_model, ratio
-from ke_steps import _models, _tasks, evaluate_retention
-from ke_steps._scoring import Span
-from ke_steps._tokenizers import Tokenizer
-from ke_steps.settings import Task
+from benchmarks.comparison import Measurement, interleave, olmo_config, random_model, ratio
+from ke_steps import evaluate_retention
+from ke_steps.models.loading import prepare_torch
+from ke_steps.scoring.spans import Span
+from ke_steps.scoring.tasks import Item, predict
+from ke_steps.settings.learning import Task
+from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.train_tokenizer import train_tokenizer
 
 TASKS = [task for task in get_args(Task) if task != "world_recall"]
@@ -45,7 +47,7 @@ NUM_BYTES = 256
 def main() -> None:
     """Run the benchmark and print its table."""
     options = parse_options()
-    device = _models.prepare_torch(options.num_threads, seed=0)
+    device = prepare_torch(options.num_threads, seed=0)
     config = olmo_config(options.scale)
     config.max_position_embeddings = CONTEXT_TOKENS
     model = random_model(config, device).eval()
@@ -79,7 +81,7 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_tasks(vocab_size: int, num_items_per_task: int) -> list[list[_tasks.Item]]:
+def load_tasks(vocab_size: int, num_items_per_task: int) -> list[list[Item]]:
     """Return the first items of each task, tokenised by a tokenizer learnt from their texts."""
     by_byte = learn_tokenizer([], NUM_BYTES + 2)
     texts = [
@@ -96,7 +98,7 @@ def learn_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     return Tokenizer(train_tokenizer(texts, vocab_size), eos_token_id=0, pad_token_id=1)
 
 
-def tokenised_tasks(tokenizer: Tokenizer, num_items_per_task: int) -> list[list[_tasks.Item]]:
+def tokenised_tasks(tokenizer: Tokenizer, num_items_per_task: int) -> list[list[Item]]:
     """Return the first items of each task."""
     return [
         evaluate_retention.load_task_items(
@@ -110,14 +112,12 @@ def tokenised_tasks(tokenizer: Tokenizer, num_items_per_task: int) -> list[list[
     ]
 
 
-def retention(
-    model: PreTrainedModel, tasks: list[list[_tasks.Item]], batch_size: int
-) -> Measurement:
+def retention(model: PreTrainedModel, tasks: list[list[Item]], batch_size: int) -> Measurement:
     """Return what ``evaluate_retention`` does with its tasks."""
 
     def measure() -> NDArray[np.float64]:
         predictions = [
-            _tasks.predict(model, items, batch_size_sequences=batch_size, description="items")
+            predict(model, items, batch_size_sequences=batch_size, description="items")
             for items in tasks
         ]
         return np.concatenate(predictions).astype(np.float64)
@@ -125,7 +125,7 @@ def retention(
     return measure
 
 
-def plain(model: PreTrainedModel, tasks: list[list[_tasks.Item]], batch_size: int) -> Measurement:
+def plain(model: PreTrainedModel, tasks: list[list[Item]], batch_size: int) -> Measurement:
     """Return the version that pads what comes together and computes every logit."""
 
     def measure() -> NDArray[np.float64]:
@@ -136,7 +136,7 @@ def plain(model: PreTrainedModel, tasks: list[list[_tasks.Item]], batch_size: in
 
 
 def predict_plainly(
-    model: PreTrainedModel, items: list[_tasks.Item], batch_size: int
+    model: PreTrainedModel, items: list[Item], batch_size: int
 ) -> NDArray[np.int64]:
     """Return the index of the likeliest choice of every item."""
     spans = [span for item in items for span in item.choices]

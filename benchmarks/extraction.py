@@ -31,17 +31,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
 
-from benchmarks._comparison import Measurement, interleave, olmo_config, ratio
-from ke_steps import _models
-from ke_steps._instances import gather_instances
-from ke_steps._measuring import DTYPES, measure_in_one_pass
-from ke_steps.settings import ExtractCoefficientsJob
+from benchmarks.comparison import Measurement, interleave, olmo_config, ratio
+from ke_steps.measuring.extraction import DTYPES, measure_in_one_pass
+from ke_steps.measuring.instances import gather_instances
+from ke_steps.models.loading import prepare_torch
+from ke_steps.settings.measures import ExtractCoefficientsJob
 
 
 def main() -> None:
     """Run the benchmark and print its table."""
     options = parse_options()
-    device = _models.prepare_torch(options.num_threads, seed=0)
+    device = prepare_torch(options.num_threads, seed=0)
     config = olmo_config(options.scale)
     print(
         f"{config.num_hidden_layers} layers, hidden {config.hidden_size},"

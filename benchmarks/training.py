@@ -1,6 +1,6 @@
 """How much injection training costs beside a bare loop, on a random model of OLMo-1B's proportions.
 
-Prints the tokens per second of ``_training.train``, which learning runs and the nursery use, and of
+Prints the tokens per second of ``train.train``, which learning runs and the nursery use, and of
 a bare loop of forward, backward and AdamW on the same batches in the same precision, and the ratio
 (goal: 0.93 or more). The bare loop neither clips, logs, schedules the learning rate nor looks at
 the loss. Also prints what both reach in model floating-point operations per second (6 · N · tokens
@@ -27,12 +27,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import OlmoConfig, PreTrainedModel
 
-from benchmarks._comparison import Measurement, interleave, olmo_config, random_model, ratio
-from ke_steps import _models, _training
-from ke_steps._model_shapes import shape_of_config
-from ke_steps._tokenizers import Tokenizer
-from ke_steps._training_plan import Optimisation, TrainingSequences
-from ke_steps.plan import PEAK_FLOPS
+from benchmarks.comparison import Measurement, interleave, olmo_config, random_model, ratio
+from ke_steps.models.loading import prepare_torch
+from ke_steps.planning.model_shapes import shape_of_config
+from ke_steps.planning.plan import PEAK_FLOPS
+from ke_steps.texts.tokenizers import Tokenizer
+from ke_steps.training.batches import Optimisation, TrainingSequences
+from ke_steps.training.train import train
 
 LEARNING_RATE = 1e-5
 INJECTED_SHARE = 0.6
@@ -42,7 +43,7 @@ INJECTED_SHARE = 0.6
 def main() -> None:
     """Run the benchmark and print its table."""
     options = parse_options()
-    device = _models.prepare_torch(options.num_threads, seed=0)
+    device = prepare_torch(options.num_threads, seed=0)
     config = olmo_config(options.scale)
     optimisation = build_optimisation(options)
     sequences = build_sequences(config, optimisation)
@@ -153,7 +154,7 @@ def training(
     words = Tokenizer(tokenizers.Tokenizer(tokenizers.models.BPE()), eos_token_id=0, pad_token_id=1)
 
     def measure() -> NDArray[np.float64]:
-        trained = _training.train(
+        trained = train(
             lambda device: model, sequences, optimisation, tokenizer=words, device=model.device
         )
         return np.array([row["loss_nats"] for row in trained.rows])

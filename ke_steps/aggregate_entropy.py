@@ -1,9 +1,9 @@
 """Turn measures of a checkpoint into entropies and their relatives, with bootstrap intervals.
 
 Reads: the two Parquet tables of ``extract_coefficients``.
-Writes: Parquet (``_schemas.ENTROPY``), one row per (measure, layer, quantity), and per quantity one
-row for the whole model (``layer`` null). A measure gives every one of a layer's m memories an
-activity a, the mean over tokens, then instances, of
+Writes: Parquet (``measure_schemas.ENTROPY``), one row per (measure, layer, quantity), and per
+quantity one row for the whole model (``layer`` null). A measure gives every one of a layer's m
+memories an activity a, the mean over tokens, then instances, of
 
 - ``absolute``: |c| (paper, section 3);
 - ``positive``: max(c, 0) = (|c| + c) / 2;
@@ -44,11 +44,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ke_steps import _cli, _schemas, _tables
-from ke_steps._activity import Array, model_quantities, quantities
-from ke_steps._errors import UserError
-from ke_steps._statistics import basic_interval, bootstrap_weights
-from ke_steps.settings import AggregateEntropy
+from ke_steps.artefacts.measure_schemas import ENTROPY, TOKEN_ENTROPIES, coefficients_schema
+from ke_steps.artefacts.parquet import read_frame, read_table, write_table
+from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
+from ke_steps.formulas.entropy import Array, model_quantities, quantities
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.settings.measures import AggregateEntropy
 
 Row = dict[str, int | float | str | None]
 
@@ -63,7 +65,7 @@ def run(
     attention, next_token = read_token_entropies(token_entropies)
     rows += attention_rows(attention, settings)
     rows += next_token_rows(next_token, settings)
-    _tables.write_table(output, rows, _schemas.ENTROPY)
+    write_table(output, rows, ENTROPY)
 
 
 def read_group_activities(path: Path) -> Iterator[tuple[str, Array]]:
@@ -72,11 +74,11 @@ def read_group_activities(path: Path) -> Iterator[tuple[str, Array]]:
     Raises:
         UserError: not a table of coefficients, or a layer without any activity.
     """
-    table = _tables.read_table(path)
+    table = read_table(path)
     if "group_mean_absolute" not in table.column_names:
         raise UserError(f"{path}: not a table of coefficients, columns are {table.column_names}")
     num_groups = table.schema.field("group_mean_absolute").type.list_size
-    if not table.schema.equals(_schemas.coefficients_schema(num_groups), check_metadata=False):
+    if not table.schema.equals(coefficients_schema(num_groups), check_metadata=False):
         raise UserError(f"{path}: not a table of coefficients, columns are {table.column_names}")
     for measure, activity in _activities(table, num_groups):
         silent = np.argwhere(activity.sum(axis=2) == 0)
@@ -110,7 +112,7 @@ def read_token_entropies(path: Path) -> tuple[Array, Array]:
 
     Attention is the mean over heads. What was not extracted is (0, 0), respectively (0,).
     """
-    frame = _tables.read_frame(path, _schemas.TOKEN_ENTROPIES)
+    frame = read_frame(path, TOKEN_ENTROPIES)
     attention = frame[frame["quantity"] == "attention"]
     by_layer = attention.pivot_table(index="layer", columns="group", values="entropy_nats")
     next_token = frame[frame["quantity"] == "next_token"].sort_values("group")
@@ -118,7 +120,7 @@ def read_token_entropies(path: Path) -> tuple[Array, Array]:
 
 
 def activity_rows(measure: str, group_activity: Array, settings: AggregateEntropy) -> Iterator[Row]:
-    """Yield rows of ``_schemas.ENTROPY`` from activities (num_layers, num_groups, m)."""
+    """Yield rows of ``measure_schemas.ENTROPY`` from activities (num_layers, num_groups, m)."""
     num_layers, num_groups, m = group_activity.shape
     weights = resampling_weights(num_groups, settings)
     total: dict[str, Array] = {}
@@ -134,7 +136,7 @@ def activity_rows(measure: str, group_activity: Array, settings: AggregateEntrop
 
 
 def attention_rows(entropies: Array, settings: AggregateEntropy) -> Iterator[Row]:
-    """Yield rows of ``_schemas.ENTROPY`` from entropies (num_layers, num_groups)."""
+    """Yield rows of ``measure_schemas.ENTROPY`` from entropies (num_layers, num_groups)."""
     num_layers, num_groups = entropies.shape
     if num_layers:
         means = resampling_weights(num_groups, settings) @ entropies.T
@@ -144,7 +146,7 @@ def attention_rows(entropies: Array, settings: AggregateEntropy) -> Iterator[Row
 
 
 def next_token_rows(entropies: Array, settings: AggregateEntropy) -> Iterator[Row]:
-    """Yield the row of ``_schemas.ENTROPY`` from entropies (num_groups,), if there are any."""
+    """Yield the row of ``ENTROPY`` from entropies (num_groups,), if there are any."""
     if len(entropies):
         means = resampling_weights(len(entropies), settings) @ entropies
         yield _row("next_token", None, "entropy_nats", means, settings.confidence)
@@ -172,4 +174,4 @@ def _row(measure: str, layer: int | None, quantity: str, values: Array, confiden
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

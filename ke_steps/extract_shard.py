@@ -6,9 +6,9 @@ each with whole batches and whole groups; of the sequences for attention, next-t
 attribution it has those that fall to it, which may be none.
 
 Writes ``output_coefficients``: Parquet, one row per (layer, memory)
-(``_schemas.SHARD_COEFFICIENTS``): means by group of the shard, fp64; and ``memory_norm``.
-Writes ``output_token_entropies``: Parquet (``_schemas.SHARD_TOKEN_ENTROPIES``), one row per (layer,
-head) and one for the predictions: entropies in nats by instance of the shard.
+(``measure_schemas.SHARD_COEFFICIENTS``): means by group of the shard, fp64; and ``memory_norm``.
+Writes ``output_token_entropies``: Parquet (``measure_schemas.SHARD_TOKEN_ENTROPIES``), one row per
+(layer, head) and one for the predictions: entropies in nats by instance of the shard.
 
 Example::
 
@@ -24,11 +24,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ke_steps import _cli, _ranks
-from ke_steps._instances import Shard
-from ke_steps._measuring import measure
-from ke_steps._shard_tables import write_shard
-from ke_steps.settings import ExtractShardJob
+from ke_steps.job.command_line import main
+from ke_steps.measuring.extraction import measure
+from ke_steps.measuring.instances import Shard
+from ke_steps.measuring.shards import write_shard
+from ke_steps.models import ranks
+from ke_steps.settings.measures import ExtractShardJob
 
 
 def run(
@@ -43,9 +44,9 @@ def run(
     """Measure coefficients, attention and predictions of a checkpoint over a shard of a corpus."""
     shard = Shard(settings.shard, settings.num_shards)
     measures = measure(checkpoint, sequences, intervention, settings, shard)
-    if _ranks.is_first():
+    if ranks.is_first():
         write_shard(output_coefficients, output_token_entropies, measures)
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -1,18 +1,21 @@
 """Take a checkpoint from outside: the Hugging Face hub, a local directory or a GGUF file.
 
 Reads: ``settings.source``, where ``{step}`` in ``path`` or ``revision`` stands for the step.
-Writes: a checkpoint directory (see ``_checkpoints``): config, tokenizer, weights, manifest.
+Writes: a checkpoint directory (see ``checkpoints.checkpoint_files``): config, tokenizer, weights,
+manifest.
 
 - ``hub``: the commit of the branch or tag that matches ``revision`` is fetched into the cache of
-  the hub's client (see ``_hub``) and taken from there as a directory. The manifest names both.
+  the hub's client (see ``hub.snapshots``) and taken from there as a directory. The manifest names
+  both.
 - ``directory``: the safetensors files are linked, not copied (absolute symbolic links): the source
   must stay where it is. Small JSON files are copied. Weights in OLMo's own naming are converted
-  (see ``_native_olmo``) and written anew.
+  (see ``checkpoints.native_olmo``) and written anew.
 - ``gguf``: the dequantised weights are written as fp32 safetensors, in which the products of GGUF's
   scales and integers are exact; four bytes per parameter.
 
 Refused is a checkpoint that later jobs could not load whole, whose weights hold NaN or Inf, or
-whose tokenizer is of another model (see ``_outside_checks``). Pickled weights are refused.
+whose tokenizer is of another model (see ``checkpoints.outside_checks``). Pickled weights are
+refused.
 
 Example::
 
@@ -32,28 +35,32 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from ke_steps import (
-    _checkpoints,
-    _cli,
-    _families,
-    _hub,
-    _models,
-    _native_olmo,
-    _outside_checks,
-    _tokenizers,
+from ke_steps.checkpoints.checkpoint_files import replacing, save_weights, write_manifest
+from ke_steps.checkpoints.families import is_native_olmo, read_model_config
+from ke_steps.checkpoints.native_olmo import convert, read_native_config
+from ke_steps.checkpoints.outside_checks import (
+    check_tokenizer,
+    find_weights,
+    load_shapes,
+    refuse_broken,
+    refuse_broken_values,
 )
-from ke_steps._errors import UserError
-from ke_steps._feed_forward import describe_model, feed_forward
-from ke_steps._weight_files import INDEX, choose_weights
-from ke_steps.settings import FetchCheckpoint
+from ke_steps.checkpoints.weight_files import INDEX, choose_weights
+from ke_steps.hub.snapshots import fetch_snapshot
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.models.feed_forward import describe_model, feed_forward
+from ke_steps.models.loading import silence_transformers
+from ke_steps.settings.checkpoints import FetchCheckpoint
+from ke_steps.texts.tokenizers import FILES
 
 
 def run(*, output: Path, settings: FetchCheckpoint) -> None:
     """Take a checkpoint from the hub, a local directory or a GGUF file."""
-    _models.silence_transformers()
+    silence_transformers()
     source = settings.source
     if source.kind == "hub":
-        snapshot = _hub.fetch_snapshot(
+        snapshot = fetch_snapshot(
             source.repo, source.revision, settings.step, choose=choose_weights
         )
         path = snapshot.directory
@@ -62,9 +69,9 @@ def run(*, output: Path, settings: FetchCheckpoint) -> None:
         path = Path(source.path.replace("{step}", str(settings.step)))
         place = {"path": str(path)}
     fetch = fetch_gguf if source.kind == "gguf" else fetch_directory
-    with _checkpoints.replacing(output) as directory:
+    with replacing(output) as directory:
         model = fetch(path, directory)
-        _checkpoints.write_manifest(
+        write_manifest(
             output,
             step=settings.step,
             source=source.model_dump() | place,
@@ -80,12 +87,12 @@ def fetch_directory(source: Path, directory: Path) -> PreTrainedModel:
     """
     if not source.is_dir():
         raise UserError(f"source.path: no such directory: {source}")
-    weights = _outside_checks.find_weights(source)
-    if _families.is_native_olmo(source):
+    weights = find_weights(source)
+    if is_native_olmo(source):
         return convert_directory(source, weights, directory)
-    _outside_checks.check_tokenizer(source, _families.read_model_config(source).vocab_size)
-    model = _outside_checks.load_shapes(source)
-    _outside_checks.refuse_broken_values(weights)
+    check_tokenizer(source, read_model_config(source).vocab_size)
+    model = load_shapes(source)
+    refuse_broken_values(weights)
     copy_files(source, directory, ("config.json", "generation_config.json", INDEX))
     for path in weights:
         (directory / path.name).symlink_to(path.resolve())
@@ -94,18 +101,18 @@ def fetch_directory(source: Path, directory: Path) -> PreTrainedModel:
 
 def convert_directory(source: Path, weights: Sequence[Path], directory: Path) -> PreTrainedModel:
     """Convert a checkpoint in OLMo's own naming, in the weights' own dtype; return its shapes."""
-    config = _native_olmo.read_native_config(source)
-    _outside_checks.check_tokenizer(source, config.vocab_size)
-    _native_olmo.convert(weights, config, directory)
+    config = read_native_config(source)
+    check_tokenizer(source, config.vocab_size)
+    convert(weights, config, directory)
     copy_files(source, directory, ())
-    model = _outside_checks.load_shapes(directory)
-    _outside_checks.refuse_broken_values(_outside_checks.find_weights(directory))
+    model = load_shapes(directory)
+    refuse_broken_values(find_weights(directory))
     return model
 
 
 def copy_files(source: Path, directory: Path, names: Iterable[str]) -> None:
     """Copy the tokenizer's files, and those of ``names`` that there are."""
-    for name in (*names, *_tokenizers.FILES):
+    for name in (*names, *FILES):
         if (source / name).is_file():
             shutil.copyfile(source / name, directory / name)
 
@@ -127,17 +134,17 @@ def fetch_gguf(source: Path, directory: Path) -> PreTrainedModel:
         raise UserError(f"{source}: not a readable GGUF file ({reason})") from error
     feed_forward(model)
     for name, tensor in model.state_dict().items():
-        _outside_checks.refuse_broken(tensor, name, source)
+        refuse_broken(tensor, name, source)
     # the weights are plain fp32 by now; with these two set transformers refuses to save them
     model.hf_quantizer = None
     del model.config.quantization_config
-    _checkpoints.save_weights(model, directory)
+    save_weights(model, directory)
     tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
     special = {name: getattr(tokenizer, name) for name in ("bos_token", "eos_token", "pad_token")}
     (directory / "tokenizer_config.json").write_text(json.dumps(special, indent=1) + "\n")
-    _outside_checks.check_tokenizer(directory, model.config.vocab_size)
+    check_tokenizer(directory, model.config.vocab_size)
     return model
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

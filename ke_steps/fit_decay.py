@@ -2,15 +2,15 @@ r"""How fast injected knowledge fades: effectivity, retainability and decay cons
 
 Reads: the probe scores of ``inject_knowledge`` for a recipe with ``probe_interval_steps``, and the
 run's schedule, which says when each passage was injected.
-Writes, for the conditions paraphrase, once, and all (see ``_decay`` for the definitions),
+Writes, for the conditions paraphrase, once, and all (see ``formulas.decay`` for the definitions),
 
-- the decay table (``_schemas.DECAY``):
+- the decay table (``learning_schemas.DECAY``):
   ``effectivity``: mean gain of ℓ by an injection, in nats;
   ``retainability``: share R of the whole gain that is left at the run's end;
   ``power_law_decay``: a of R(t) = C - a ln t, with t > 0 the steps since the last peak, and
   ``power_law_r_squared`` of that fit (Chang et al. plot the slope per decade, a · ln 10);
   ``exponential_decay_per_step``: k = 1/τ of R(t) = exp(-t/τ), and ``exponential_r_squared``;
-- the retained table (``_schemas.RETAINED``): the curve R(t) that both fits go through.
+- the retained table (``learning_schemas.RETAINED``): the curve R(t) that both fits go through.
 
 Every value is a mean over a passage's probes, then over passages, with a basic bootstrap interval
 over passages; null where nothing defines it (no gain, too few times), or, for an interval, where
@@ -31,9 +31,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ke_steps import _cli, _decay, _schemas, _statistics, _tables
-from ke_steps._conditions import CONDITIONS
-from ke_steps.settings import FitDecay
+from ke_steps.artefacts.learning_schemas import CONDITIONS, DECAY, PROBE_SCORES, RETAINED
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.text_schemas import SCHEDULE
+from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
+from ke_steps.formulas.decay import fit_exponential, fit_power_law, measure, weighted_curves
+from ke_steps.job.command_line import main
+from ke_steps.settings.learning import FitDecay
 
 Array = NDArray[np.float64]
 
@@ -47,9 +51,9 @@ def run(
     settings: FitDecay,
 ) -> None:
     """Measure how a run's gains fade, and fit both laws."""
-    gains, retained = _decay.measure(
-        _tables.read_frame(probe_scores, _schemas.PROBE_SCORES),
-        _tables.read_frame(schedule, _schemas.SCHEDULE),
+    gains, retained = measure(
+        read_frame(probe_scores, PROBE_SCORES),
+        read_frame(schedule, SCHEDULE),
     )
     decay_rows: list[dict[str, Any]] = []
     retained_rows: list[dict[str, Any]] = []
@@ -62,33 +66,33 @@ def run(
             decay, curve = condition_rows(of_gains, of_retained, settings)
             decay_rows += [{"condition": condition} | row for row in decay]
             retained_rows += [{"condition": condition} | row for row in curve]
-    _tables.write_table(output_decay, decay_rows, _schemas.DECAY)
-    _tables.write_table(output_retained, retained_rows, _schemas.RETAINED)
+    write_table(output_decay, decay_rows, DECAY)
+    write_table(output_retained, retained_rows, RETAINED)
 
 
 def condition_rows(
     gains: pd.DataFrame, retained: pd.DataFrame, settings: FitDecay
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the rows of one condition for both tables, from the frames of ``_decay.measure``."""
+    """Return the rows of one condition for both tables, from the frames of ``decay.measure``."""
     effectivity = gains.groupby("passage_id")[["effectivity"]].mean()
     curves = retained.groupby(["passage_id", "steps_since"])["retained"].mean().unstack()
     at_end = retained[retained["train_step"] == retained["train_step"].max()]
     left = at_end.groupby("passage_id")[["retained"]].mean()
 
     num_passages = len(effectivity)
-    drawn = _statistics.bootstrap_weights(num_passages, settings.num_bootstrap, settings.seed)
+    drawn = bootstrap_weights(num_passages, settings.num_bootstrap, settings.seed)
     # the estimate rides along as row 0, so that it and its replicates go through the same code
     weights = np.vstack([np.full(num_passages, 1 / num_passages), drawn])
 
-    means, totals = _decay.weighted_curves(curves.to_numpy(), weights)
+    means, totals = weighted_curves(curves.to_numpy(), weights)
     times = curves.columns.to_numpy(dtype=np.float64)
     later = times > 0
     fits = (times[later], means[:, later], totals[:, later])
-    power_law, power_law_r_squared = _decay.fit_power_law(*fits)
-    exponential, exponential_r_squared = _decay.fit_exponential(*fits)
+    power_law, power_law_r_squared = fit_power_law(*fits)
+    exponential, exponential_r_squared = fit_exponential(*fits)
     quantities = {
-        "effectivity": _decay.weighted_curves(effectivity.to_numpy(), weights)[0][:, 0],
-        "retainability": _decay.weighted_curves(left.to_numpy(), weights)[0][:, 0],
+        "effectivity": weighted_curves(effectivity.to_numpy(), weights)[0][:, 0],
+        "retainability": weighted_curves(left.to_numpy(), weights)[0][:, 0],
         "power_law_decay": power_law,
         "power_law_r_squared": power_law_r_squared,
         "exponential_decay_per_step": exponential,
@@ -105,10 +109,10 @@ def condition_rows(
 
 def _interval(replicates: Array, name: str, settings: FitDecay) -> dict[str, float | None]:
     """Return an estimate (row 0) and its interval; None for what is not a number."""
-    low, high = _statistics.basic_interval(replicates[0], replicates[1:], settings.confidence)
+    low, high = basic_interval(replicates[0], replicates[1:], settings.confidence)
     row = {name: replicates[0], "low": low, "high": high}
     return {key: None if np.isnan(value) else float(value) for key, value in row.items()}
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

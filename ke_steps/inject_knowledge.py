@@ -8,18 +8,18 @@ back to length (FACTS, section 2). Writes
 
 - the trained model as a checkpoint (fp32 safetensors; its manifest keeps the checkpoint's step),
 - the training table: train_step, loss_nats, learning_rate, gradient_norm, num_injected_sequences,
-- the probe scores (``_schemas.PROBE_SCORES``) at the start, before and after every injection, every
-  ``probe_interval_steps`` after the last one, and at the end,
-- the update map (``_schemas.UPDATES``): how far training moved every memory from where it started,
-  the intervention included.
+- the probe scores (``learning_schemas.PROBE_SCORES``) at the start, before and after every
+  injection, every ``probe_interval_steps`` after the last one, and at the end,
+- the update map (``learning_schemas.UPDATES``): how far training moved every memory from where it
+  started, the intervention included.
 
 With ``precision: bf16`` training and probing run under autocast on fp32 weights, as the reference.
 
 A run whose loss or gradient norm is no finite number ends there, before the optimiser steps: the
 training table has that step as its last row, the probes get their ``end``, the model is the last
 finite one, and its manifest says ``diverged_at_step``, as it does where the loss only grew
-(``_divergence``). Training that is ended from outside leaves ``unfinished/`` beside the model: the
-same command goes on from there (``_resuming``).
+(``formulas.divergence``). Training that is ended from outside leaves ``unfinished/`` beside the
+model: the same command goes on from there (``training.resuming``).
 
     python -m ke_steps.inject_knowledge --checkpoint results/nursery/step400/manifest.json \
         --sequences … --passages … --probes … --schedule … --output-model …/manifest.json \
@@ -37,29 +37,33 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from ke_steps import (
-    _checkpoints,
-    _cli,
-    _feed_forward,
-    _injection,
-    _models,
-    _probes,
-    _ranks,
-    _schemas,
-    _sharding,
-    _tables,
-    _tokenizers,
-    _training,
-    _updates,
+from ke_steps.artefacts.learning_schemas import PROBE_SCORES, TRAINING, UPDATES
+from ke_steps.artefacts.parquet import read_frame, write_batches, write_table
+from ke_steps.artefacts.text_schemas import ENCODED_PROBES, PASSAGES, SCHEDULE
+from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest, save_checkpoint
+from ke_steps.checkpoints.families import read_model_config
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.job.files import hash_file
+from ke_steps.measuring.updates import update_map
+from ke_steps.models import ranks
+from ke_steps.models.feed_forward import describe_model, feed_forward
+from ke_steps.models.loading import load_model, prepare_torch
+from ke_steps.scoring.probes import score_probes
+from ke_steps.settings.learning import InjectKnowledge
+from ke_steps.texts.tokenizers import load_tokenizer
+from ke_steps.training.batches import Optimisation, TrainingSequences, read_corpus
+from ke_steps.training.injection import (
+    END,
+    Moment,
+    first_sequence,
+    injected_tokens,
+    moments_of_step,
 )
-from ke_steps._errors import UserError
-from ke_steps._families import read_model_config
-from ke_steps._injection import Moment
-from ke_steps._job_files import hash_file
-from ke_steps._resuming import Unfinished
-from ke_steps._training_log import Watcher
-from ke_steps._training_plan import Optimisation, TrainingSequences, read_corpus
-from ke_steps.settings import InjectKnowledge
+from ke_steps.training.log import Watcher
+from ke_steps.training.resuming import Unfinished
+from ke_steps.training.sharding import call_gathered
+from ke_steps.training.train import train
 
 SAVED_SCORES = "probe_scores.parquet"
 
@@ -79,18 +83,18 @@ def run(
     settings: InjectKnowledge,
 ) -> None:
     """Train, probing along the way, and write the model and the three tables."""
-    device = _models.prepare_torch(settings.num_threads, settings.seed)
-    tokenizer = _tokenizers.load_tokenizer(checkpoint.parent)
-    probing = _Probing(_tables.read_frame(probes, _schemas.ENCODED_PROBES), settings)
-    prefixes = _injection.injected_tokens(
-        _tables.read_frame(schedule, _schemas.SCHEDULE),
-        _tables.read_frame(passages, _schemas.PASSAGES),
+    device = prepare_torch(settings.num_threads, settings.seed)
+    tokenizer = load_tokenizer(checkpoint.parent)
+    probing = _Probing(read_frame(probes, ENCODED_PROBES), settings)
+    prefixes = injected_tokens(
+        read_frame(schedule, SCHEDULE),
+        read_frame(passages, PASSAGES),
         tokenizer,
         settings,
     )
     load = partial(_load, checkpoint, intervention)
     unfinished = Unfinished(output_model, probing)
-    trained = _training.train(
+    trained = train(
         load,
         _items(sequences, checkpoint, prefixes, settings),
         Optimisation.of(settings),
@@ -99,29 +103,27 @@ def run(
         watcher=probing,
         unfinished=unfinished,
     )
-    if not _ranks.is_first():
+    if not ranks.is_first():
         return
-    _tables.write_table(output_training, trained.rows, _schemas.TRAINING)
-    _tables.write_table(output_probe_scores, probing.scores(), _schemas.PROBE_SCORES)
+    write_table(output_training, trained.rows, TRAINING)
+    write_table(output_probe_scores, probing.scores(), PROBE_SCORES)
     # read anew: a copy kept through training would take the place of larger batches
-    start, end = (
-        _feed_forward.feed_forward(model) for model in (load(torch.device("cpu")), trained.model)
-    )
-    _tables.write_batches(output_updates, _updates.update_map(start, end), _schemas.UPDATES)
-    _checkpoints.save_checkpoint(
+    start, end = (feed_forward(model) for model in (load(torch.device("cpu")), trained.model))
+    write_batches(output_updates, update_map(start, end), UPDATES)
+    save_checkpoint(
         trained.model,
         checkpoint.parent,
         output_model,
-        step=_checkpoints.read_checkpoint_manifest(checkpoint)["step"],
+        step=read_checkpoint_manifest(checkpoint)["step"],
         source=_source(checkpoint, intervention, settings)
         | {"diverged_at_step": trained.diverged_at_step},
-        sizes=_feed_forward.describe_model(trained.model),
+        sizes=describe_model(trained.model),
     )
     unfinished.remove()
 
 
 def _load(checkpoint: Path, intervention: Path | None, device: torch.device) -> PreTrainedModel:
-    return _models.load_model(checkpoint, intervention=intervention, device=device)
+    return load_model(checkpoint, intervention=intervention, device=device)
 
 
 class _Probing(Watcher):
@@ -129,7 +131,7 @@ class _Probing(Watcher):
 
     def __init__(self, probes: pd.DataFrame, settings: InjectKnowledge) -> None:
         self._probes = probes
-        self._moments = _injection.moments_of_step(settings)
+        self._moments = moments_of_step(settings)
         self._precision = settings.precision
         self._frames: list[pd.DataFrame] = []
 
@@ -137,7 +139,7 @@ class _Probing(Watcher):
         """Forget what was scored, but for what a saved state holds."""
         self._frames = []
         if saved is not None:
-            frame = _tables.read_frame(saved / SAVED_SCORES, _schemas.PROBE_SCORES)
+            frame = read_frame(saved / SAVED_SCORES, PROBE_SCORES)
             self._frames.append(frame.astype({"injection": "Int32"}))
 
     def observe(self, model: PreTrainedModel, step: int) -> None:
@@ -146,25 +148,23 @@ class _Probing(Watcher):
 
     def diverged(self, model: PreTrainedModel, step: int) -> None:
         """Score the probes for the end of the run, which is now."""
-        self._score(model, step, [_injection.END])
+        self._score(model, step, [END])
 
     def save(self, folder: Path) -> None:
         """Write everything scored so far."""
-        _tables.write_table(folder / SAVED_SCORES, self.scores(), _schemas.PROBE_SCORES)
+        write_table(folder / SAVED_SCORES, self.scores(), PROBE_SCORES)
 
     def scores(self) -> pd.DataFrame:
-        """Return everything scored so far, a frame of ``_schemas.PROBE_SCORES``."""
+        """Return everything scored so far, a frame of ``learning_schemas.PROBE_SCORES``."""
         joined = pd.concat(self._frames, ignore_index=True)
         return joined.assign(injection=joined["injection"].astype("Int32"))
 
     def _score(self, model: PreTrainedModel, step: int, moments: Sequence[Moment]) -> None:
         if not moments:
             return
-        scores = _sharding.call_gathered(
+        scores = call_gathered(
             model,
-            lambda: _probes.score_probes(
-                model, self._probes, precision=self._precision, allow_nan=True
-            ),
+            lambda: score_probes(model, self._probes, precision=self._precision, allow_nan=True),
         )
         for moment in moments:
             self._frames.append(scores.assign(**moment._asdict(), train_step=step))
@@ -191,7 +191,7 @@ def _items(
     return TrainingSequences(
         tokens,
         num_items=optimisation.num_sequences,
-        first=_injection.first_sequence(settings.seed, len(tokens)),
+        first=first_sequence(settings.seed, len(tokens)),
         num_epochs=settings.num_epochs,
         prefixes=prefixes,
     )
@@ -211,4 +211,4 @@ def _source(
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -20,11 +20,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ke_steps import _cli, _provenance
-from ke_steps._errors import UserError
-from ke_steps._measured_tables import write_measures
-from ke_steps._shard_tables import ShardTables, join, read_shard
-from ke_steps.settings import ExtractCoefficientsJob
+from ke_steps.job import provenance
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.measuring.measures import write_measures
+from ke_steps.measuring.shards import ShardTables, join, read_shard
+from ke_steps.settings.measures import ExtractCoefficientsJob
 
 
 def run(
@@ -43,7 +44,7 @@ def run(
     check_fit(shards, settings)
     devices = {p["device"] for shard in shards for p in shard.provenances.values() if "device" in p}
     if devices:
-        _provenance.note("device", ", ".join(sorted(devices)))
+        provenance.note("device", ", ".join(sorted(devices)))
     measures = join([shard.measures for shard in shards])
     write_measures(output_coefficients, output_token_entropies, measures, settings.num_groups)
 
@@ -80,4 +81,4 @@ def _different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -19,47 +19,75 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ke_steps import (
-    _cli,
-    _figures_comparisons,
-    _figures_curves,
-    _figures_entropy,
-    _figures_learning,
-    _figures_memories,
-    _figures_resuscitation,
-    _schemas,
-    _style,
-    _tables,
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.summary_schemas import (
+    CORRELATIONS,
+    CURVES,
+    DISTRIBUTIONS,
+    NOVELTY_QUANTILES,
+    RANKINGS,
+    RETAINED_CURVES,
+    RUNS,
+    SUMMARY,
 )
-from ke_steps._errors import UserError
-from ke_steps._figure_panels import Tables
-from ke_steps._job_files import replacing
-from ke_steps._runs import converged, diverged
-from ke_steps.settings import FigureName, PlotFiguresJob
+from ke_steps.figures import style
+from ke_steps.figures.comparisons import (
+    learning_by_model,
+    learning_by_recipe,
+    novelty_by_corpus,
+    variants,
+)
+from ke_steps.figures.curves import knowledge_by_injection, probe_curves, retention_over_time
+from ke_steps.figures.entropy import (
+    attention_and_next_token_entropy,
+    coefficient_distributions,
+    entropy_by_corpus,
+    entropy_by_layer,
+    entropy_by_measure,
+    entropy_by_stage,
+)
+from ke_steps.figures.learning import (
+    acquisition_and_forgetting,
+    entropy_and_learning,
+    performance_by_stage,
+)
+from ke_steps.figures.memories import ranking_changes, update_map
+from ke_steps.figures.panels import Tables
+from ke_steps.figures.resuscitation import (
+    attention_temperature,
+    resuscitation_by_boost,
+    resuscitation_by_quantile,
+    resuscitation_by_stage,
+)
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.job.files import replacing
+from ke_steps.settings.telling import FigureName, PlotFiguresJob
+from ke_steps.summary.runs import converged, diverged
 
 FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
-    "entropy_by_stage": _figures_entropy.entropy_by_stage,
-    "entropy_by_layer": _figures_entropy.entropy_by_layer,
-    "entropy_by_measure": _figures_entropy.entropy_by_measure,
-    "entropy_by_corpus": _figures_entropy.entropy_by_corpus,
-    "attention_and_next_token_entropy": _figures_entropy.attention_and_next_token_entropy,
-    "acquisition_and_forgetting": _figures_learning.acquisition_and_forgetting,
-    "performance_by_stage": _figures_learning.performance_by_stage,
-    "probe_curves": _figures_curves.probe_curves,
-    "knowledge_by_injection": _figures_curves.knowledge_by_injection,
-    "variants": _figures_comparisons.variants,
-    "resuscitation_by_boost": _figures_resuscitation.resuscitation_by_boost,
-    "resuscitation_by_quantile": _figures_resuscitation.resuscitation_by_quantile,
-    "resuscitation_by_stage": _figures_resuscitation.resuscitation_by_stage,
-    "attention_temperature": _figures_resuscitation.attention_temperature,
-    "learning_by_recipe": _figures_comparisons.learning_by_recipe,
-    "learning_by_model": _figures_comparisons.learning_by_model,
-    "retention_over_time": _figures_curves.retention_over_time,
-    "entropy_and_learning": _figures_learning.entropy_and_learning,
-    "coefficient_distributions": _figures_entropy.coefficient_distributions,
-    "novelty_by_corpus": _figures_comparisons.novelty_by_corpus,
-    "update_map": _figures_memories.update_map,
-    "ranking_changes": _figures_memories.ranking_changes,
+    "entropy_by_stage": entropy_by_stage,
+    "entropy_by_layer": entropy_by_layer,
+    "entropy_by_measure": entropy_by_measure,
+    "entropy_by_corpus": entropy_by_corpus,
+    "attention_and_next_token_entropy": attention_and_next_token_entropy,
+    "acquisition_and_forgetting": acquisition_and_forgetting,
+    "performance_by_stage": performance_by_stage,
+    "probe_curves": probe_curves,
+    "knowledge_by_injection": knowledge_by_injection,
+    "variants": variants,
+    "resuscitation_by_boost": resuscitation_by_boost,
+    "resuscitation_by_quantile": resuscitation_by_quantile,
+    "resuscitation_by_stage": resuscitation_by_stage,
+    "attention_temperature": attention_temperature,
+    "learning_by_recipe": learning_by_recipe,
+    "learning_by_model": learning_by_model,
+    "retention_over_time": retention_over_time,
+    "entropy_and_learning": entropy_and_learning,
+    "coefficient_distributions": coefficient_distributions,
+    "novelty_by_corpus": novelty_by_corpus,
+    "update_map": update_map,
+    "ranking_changes": ranking_changes,
 }
 
 
@@ -82,35 +110,35 @@ def run(
         raise UserError(
             f"figures and --output-figures disagree about: {', '.join(sorted(unknown))}"
         )
-    every_run = _tables.read_frame(runs, _schemas.RUNS)
-    every_curve = _tables.read_frame(curves, _schemas.CURVES)
+    every_run = read_frame(runs, RUNS)
+    every_curve = read_frame(curves, CURVES)
     tables = Tables(
-        summary=converged(_tables.read_frame(summary, _schemas.SUMMARY), every_run),
-        correlations=_tables.read_frame(correlations, _schemas.CORRELATIONS),
+        summary=converged(read_frame(summary, SUMMARY), every_run),
+        correlations=read_frame(correlations, CORRELATIONS),
         curves=converged(every_curve, every_run),
         diverged_curves=diverged(every_curve, every_run),
-        distributions=_tables.read_frame(distributions, _schemas.DISTRIBUTIONS),
-        rankings=_tables.read_frame(rankings, _schemas.RANKINGS),
-        novelty=_tables.read_frame(novelty, _schemas.NOVELTY_QUANTILES),
-        retained=converged(_tables.read_frame(retained, _schemas.RETAINED_CURVES), every_run),
+        distributions=read_frame(distributions, DISTRIBUTIONS),
+        rankings=read_frame(rankings, RANKINGS),
+        novelty=read_frame(novelty, NOVELTY_QUANTILES),
+        retained=converged(read_frame(retained, RETAINED_CURVES), every_run),
         corpus=settings.corpus,
         variants=settings.variants,
         recipes=settings.recipes,
     )
-    _style.use_style()
+    style.use_style()
     for name in settings.figures:
         try:
             figure = FIGURES[name](tables)
-        except _style.NothingToShowError as error:
+        except style.NothingToShowError as error:
             if not every_run["diverged_at_step"].notna().any():
                 raise UserError(f"figure {name}: {error}") from error
-            figure = _style.words("Nothing to show: too many of its runs diverged.")
-        _style.settle(figure)
+            figure = style.words("Nothing to show: too many of its runs diverged.")
+        style.settle(figure)
         for path in output_figures:
             if path.stem == name:
                 with replacing(path) as beside:
-                    _style.save(figure, beside, path.suffix[1:])
+                    style.save(figure, beside, path.suffix[1:])
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

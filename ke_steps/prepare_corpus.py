@@ -1,10 +1,10 @@
 r"""Pack documents into token sequences of equal length.
 
-Reads a tokenizer, and documents from the world, local text files (``_text_files``), a dataset of
-the hub (``_hub_datasets``), or a file of token ids (``_token_files``). Writes
+Reads a tokenizer, and documents from the world, local text files (``texts.text_files``), a dataset
+of the hub (``texts.hub_datasets``), or a file of token ids (``texts.token_files``). Writes
 
 - the sequences: one column, input_ids: fixed-size lists of int32 token ids, one sequence a row;
-- the documents that have a token in them (``_schemas.DOCUMENTS``).
+- the documents that have a token in them (``text_schemas.DOCUMENTS``).
 
 Documents follow each other in the order of their source, each followed by the end-of-text token,
 and the stream is cut every ``sequence_length_tokens``; the first ``skip_sequences`` are passed over
@@ -25,22 +25,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_never
 
-from ke_steps import (
-    _cli,
-    _families,
-    _packing,
-    _provenance,
-    _schemas,
-    _tables,
-    _text_files,
-    _token_files,
-    _world,
-)
-from ke_steps._documents import Document, TextDocument, tokenise
-from ke_steps._errors import UserError
-from ke_steps._job_files import hash_file
-from ke_steps._tokenizers import Tokenizer, load_tokenizer
-from ke_steps.settings import (
+from ke_steps.artefacts.parquet import write_batches, write_table
+from ke_steps.artefacts.text_schemas import DOCUMENTS, sequences_schema
+from ke_steps.checkpoints.families import num_positions
+from ke_steps.job import provenance
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.job.files import hash_file
+from ke_steps.settings.texts import (
     HubDatasetText,
     LocalText,
     PrepareCorpus,
@@ -48,6 +40,12 @@ from ke_steps.settings import (
     World,
     WorldText,
 )
+from ke_steps.texts.documents import Document, TextDocument, tokenise
+from ke_steps.texts.packing import DocumentTable, pack, select, sequence_batches
+from ke_steps.texts.text_files import read_text_documents
+from ke_steps.texts.token_files import read_token_documents
+from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
+from ke_steps.texts.world import continual_documents, pretraining_documents
 
 
 def read_documents(settings: PrepareCorpus, tokenizer: Tokenizer) -> Iterator[Document]:
@@ -55,7 +53,7 @@ def read_documents(settings: PrepareCorpus, tokenizer: Tokenizer) -> Iterator[Do
     source = settings.source
     if isinstance(source, TokenFileText):
         num_sequences = settings.skip_sequences + settings.num_sequences
-        return _token_files.read_token_documents(
+        return read_token_documents(
             source,
             eos_token_id=tokenizer.eos_token_id,
             vocab_size=tokenizer.vocab_size,
@@ -73,9 +71,9 @@ def _read_texts(
         case LocalText():
             return _local_documents(source)
         case HubDatasetText():
-            from ke_steps import _hub_datasets
+            from ke_steps.texts.hub_datasets import read_hub_documents
 
-            return _hub_datasets.read_hub_documents(source)
+            return read_hub_documents(source)
     assert_never(source)
 
 
@@ -83,23 +81,23 @@ def _world_documents(source: WorldText, world: World | None) -> Iterator[TextDoc
     if world is None:
         raise UserError("world: missing, but the corpus has source.kind 'world'")
     if source.domain == "pretraining":
-        texts = _world.pretraining_documents(world)
+        texts = pretraining_documents(world)
     else:
-        texts = _world.continual_documents(world)
+        texts = continual_documents(world)
     return (TextDocument(str(place), text) for place, text in enumerate(texts))
 
 
 def _local_documents(source: LocalText) -> Iterator[TextDocument]:
     paths = [Path(path) for path in source.paths]
-    texts = _text_files.read_text_documents(paths, source.text_field)
+    texts = read_text_documents(paths, source.text_field)
     for path in paths:
-        _provenance.note(f"sha256 of {path}", hash_file(path))
+        provenance.note(f"sha256 of {path}", hash_file(path))
     return texts
 
 
 def refuse_too_long(sequence_length_tokens: int, model_directory: Path) -> None:
     """Refuse sequences of more tokens than the model beside the tokenizer has positions."""
-    positions = _families.num_positions(model_directory)
+    positions = num_positions(model_directory)
     if positions is not None and sequence_length_tokens > positions:
         raise UserError(
             f"corpora.<name>.sequence_length_tokens: {sequence_length_tokens} exceeds the"
@@ -115,14 +113,14 @@ def run(
     length = settings.sequence_length_tokens
     refuse_too_long(length, tokenizer.parent)
     skip, num = settings.skip_sequences, settings.num_sequences
-    table = _packing.DocumentTable(skip * length, num * length)
-    packed = _packing.pack(table.watch(read_documents(settings, loaded)), length)
-    batches = _packing.sequence_batches(_packing.select(packed, skip, num), length)
-    _tables.write_batches(output_sequences, batches, _schemas.sequences_schema(length))
-    _provenance.note("num_documents", str(table.num_documents))
-    _provenance.note("content_sha256", table.content_sha256())
-    _tables.write_table(output_documents, table.columns(), _schemas.DOCUMENTS)
+    table = DocumentTable(skip * length, num * length)
+    packed = pack(table.watch(read_documents(settings, loaded)), length)
+    batches = sequence_batches(select(packed, skip, num), length)
+    write_batches(output_sequences, batches, sequences_schema(length))
+    provenance.note("num_documents", str(table.num_documents))
+    provenance.note("content_sha256", table.content_sha256())
+    write_table(output_documents, table.columns(), DOCUMENTS)
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

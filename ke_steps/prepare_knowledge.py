@@ -19,13 +19,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ke_steps import _cli, _provenance, _schemas, _tables
-from ke_steps._errors import UserError
-from ke_steps._fictional_knowledge import read_passages
-from ke_steps._job_files import hash_file
-from ke_steps._passages import Passage
-from ke_steps._world_knowledge import knowledge_passages
-from ke_steps.settings import FictionalKnowledge, PrepareKnowledge
+from ke_steps.artefacts.parquet import write_table
+from ke_steps.artefacts.text_schemas import PASSAGES, PROBES
+from ke_steps.job import provenance
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.job.files import hash_file
+from ke_steps.settings.texts import FictionalKnowledge, PrepareKnowledge
+from ke_steps.texts.passages import Passage, read_passages
+from ke_steps.texts.world_knowledge import knowledge_passages
 
 Row = dict[str, Any]
 
@@ -42,7 +44,7 @@ def passages_by_condition(settings: PrepareKnowledge) -> list[tuple[str, Passage
             *read_passages(once_path, num_once, "knowledge.num_once_passages"),
         ]
         for path in (paraphrase_path, once_path):
-            _provenance.note(f"sha256 of {path}", hash_file(path))
+            provenance.note(f"sha256 of {path}", hash_file(path))
     elif settings.world is None:
         raise UserError("world: missing, but knowledge.source.kind is 'world'")
     else:
@@ -78,9 +80,9 @@ def probe_rows(passages: list[tuple[str, Passage]]) -> list[Row]:
 def run(*, output_passages: Path, output_probes: Path, settings: PrepareKnowledge) -> None:
     """Write the two tables."""
     passages = passages_by_condition(settings)
-    _tables.write_table(output_passages, text_rows(passages), _schemas.PASSAGES)
-    _tables.write_table(output_probes, probe_rows(passages), _schemas.PROBES)
+    write_table(output_passages, text_rows(passages), PASSAGES)
+    write_table(output_probes, probe_rows(passages), PROBES)
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -8,7 +8,7 @@ warms up linearly and falls on a cosine to the end of the run, so that the last 
 checkpoint in the paper's sense and one at half of the run a *mid* one.
 
 Checkpoints appear together, when the run is done. One that is ended from outside leaves
-``unfinished/`` beside the first: the same command goes on from there (``_resuming``).
+``unfinished/`` beside the first: the same command goes on from there (``training.resuming``).
 
     python -m ke_steps.pretrain_nursery --tokenizer results/train_tokenizer/manifest.json \
         --sequences results/prepare_corpus/pretraining/sequences.parquet \
@@ -26,24 +26,25 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
 
-from ke_steps import (
-    _checkpoints,
-    _cli,
-    _models,
-    _ranks,
-    _schemas,
-    _sharding,
-    _tables,
-    _tokenizers,
-    _training,
+from ke_steps.artefacts.learning_schemas import TRAINING
+from ke_steps.artefacts.parquet import write_table
+from ke_steps.checkpoints.checkpoint_files import (
+    read_checkpoint_manifest,
+    replacing,
+    save_checkpoint,
 )
-from ke_steps._errors import UserError
-from ke_steps._feed_forward import describe_model
-from ke_steps._resuming import FOLDER, Unfinished
-from ke_steps._tokenizers import Tokenizer
-from ke_steps._training_log import Watcher
-from ke_steps._training_plan import Optimisation, TrainingSequences, read_corpus
-from ke_steps.settings import Nursery, PretrainNursery
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.models import ranks
+from ke_steps.models.feed_forward import describe_model
+from ke_steps.models.loading import prepare_torch
+from ke_steps.settings.checkpoints import Nursery, PretrainNursery
+from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
+from ke_steps.training.batches import Optimisation, TrainingSequences, read_corpus
+from ke_steps.training.log import Watcher
+from ke_steps.training.resuming import FOLDER, Unfinished
+from ke_steps.training.sharding import gather_whole
+from ke_steps.training.train import Build, train
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -80,8 +81,8 @@ def run(
 ) -> None:
     """Pretrain the nursery; ``output_manifests`` follow the order of ``settings.steps``."""
     manifest_of_step = _manifest_of_step(settings, output_manifests)
-    device = _models.prepare_torch(settings.num_threads, settings.seed)
-    words = _tokenizers.load_tokenizer(tokenizer.parent)
+    device = prepare_torch(settings.num_threads, settings.seed)
+    words = load_tokenizer(tokenizer.parent)
     optimisation = Optimisation.of(
         settings,
         micro_batch_size_sequences=settings.batch_size_sequences,
@@ -101,7 +102,7 @@ def run(
 
     keeper = _Keeper(settings, build, tokenizer.parent, output_manifests[0].parent / FOLDER)
     unfinished = Unfinished(output_manifests[0], keeper)
-    trained = _training.train(
+    trained = train(
         build,
         TrainingSequences(tokens, num_items=optimisation.num_sequences),
         optimisation,
@@ -110,9 +111,9 @@ def run(
         watcher=keeper,
         unfinished=unfinished,
     )
-    if _ranks.is_first():
+    if ranks.is_first():
         keeper.hand_over(manifest_of_step)
-        _tables.write_table(output_training, trained.rows, _schemas.TRAINING)
+        write_table(output_training, trained.rows, TRAINING)
         unfinished.remove()
 
 
@@ -122,7 +123,7 @@ class _Keeper(Watcher):
     def __init__(
         self,
         settings: PretrainNursery,
-        build: _training.Build,
+        build: Build,
         tokenizer_directory: Path,
         folder: Path,
     ) -> None:
@@ -137,15 +138,15 @@ class _Keeper(Watcher):
             done = int(saved.name.rpartition("-")[2])
             for step in self._settings.steps:
                 if step <= done:
-                    _checkpoints.read_checkpoint_manifest(self._kept(step))
+                    read_checkpoint_manifest(self._kept(step))
 
     def observe(self, model: PreTrainedModel, step: int) -> None:
         """Keep a checkpoint if the study asks for one of this step."""
         if step not in self._settings.steps:
             return
-        whole = _sharding.gather_whole(model, lambda: self._build(torch.device("cpu")))
-        if _ranks.is_first():
-            _checkpoints.save_checkpoint(
+        whole = gather_whole(model, lambda: self._build(torch.device("cpu")))
+        if ranks.is_first():
+            save_checkpoint(
                 whole,
                 self._tokenizer_directory,
                 self._kept(step),
@@ -156,7 +157,7 @@ class _Keeper(Watcher):
 
     def diverged(self, model: PreTrainedModel, step: int) -> None:
         """Refuse: there are no checkpoints of later steps to study."""
-        if _ranks.is_first():
+        if ranks.is_first():
             shutil.rmtree(self._folder)
         raise UserError(
             f"pretraining diverged after step {step} of {self._settings.num_steps}: lower"
@@ -167,7 +168,7 @@ class _Keeper(Watcher):
         """Move all checkpoints to where they belong, their manifests last."""
         for step, manifest in manifest_of_step.items():
             kept = self._kept(step)
-            with _checkpoints.replacing(manifest) as directory:
+            with replacing(manifest) as directory:
                 for path in kept.parent.iterdir():
                     if path != kept:
                         path.replace(directory / path.name)
@@ -193,4 +194,4 @@ def _manifest_of_step(settings: PretrainNursery, manifests: list[Path]) -> dict[
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -29,11 +29,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ke_steps import _cli
-from ke_steps._coefficient_tables import read_activity
-from ke_steps._errors import UserError
-from ke_steps._interventions import Target, write_intervention
-from ke_steps.settings import Resuscitate
+from ke_steps.artefacts.coefficients import read_activity
+from ke_steps.artefacts.interventions import Target, write_intervention
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.settings.learning import Resuscitate
 
 
 def run(*, coefficients: Path, output: Path, settings: Resuscitate) -> None:
@@ -65,4 +65,4 @@ def row_multipliers(activity: NDArray[np.float64], settings: Resuscitate) -> NDA
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

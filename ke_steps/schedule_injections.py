@@ -24,9 +24,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ke_steps import _cli, _injection, _schemas, _tables
-from ke_steps._errors import UserError
-from ke_steps.settings import ScheduleInjections
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.text_schemas import PASSAGES, SCHEDULE
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.settings.learning import ScheduleInjections
+from ke_steps.training.injection import injection_steps
 
 Ids = NDArray[np.int64]
 
@@ -54,7 +57,7 @@ def schedule(passages: pd.DataFrame, settings: ScheduleInjections) -> list[dict[
         injected += [(passage, 0, "once") for passage in group]
         batch_rows = _batch_rows(len(injected), settings.batch_size_sequences, generator)
         layouts.append(list(zip(batch_rows, injected, strict=True)))
-    steps = _injection.injection_steps(settings)
+    steps = injection_steps(settings)
     return [
         {
             "injection": injection,
@@ -103,9 +106,9 @@ def _batch_rows(size: int, batch_size: int, generator: np.random.Generator | Non
 
 def run(*, passages: Path, output: Path, settings: ScheduleInjections) -> None:
     """Write the schedule of one recipe and seed."""
-    frame = _tables.read_frame(passages, _schemas.PASSAGES)
-    _tables.write_table(output, schedule(frame, settings), _schemas.SCHEDULE)
+    frame = read_frame(passages, PASSAGES)
+    write_table(output, schedule(frame, settings), SCHEDULE)
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -1,16 +1,16 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``_places``). Writes eleven tables of ``_schemas``; those whose data the
-study lacks have no rows:
+to is read from its path (``artefacts.places``). Writes eleven tables (``summary_schemas``); those
+whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
   interval; recipe and seed are null for what is measured before learning. Groups: ``model`` and
   ``layer 3`` for entropies and updates, with ``c4/`` before it on another corpus than the main one;
   ``paraphrase/semantic`` (or ``all``) for probes; a task, ``mean`` (P) or ``held_out`` for
-  retention; a corpus for its median perplexity. Quantities: ``_quantities``.
-- runs: steps, first and last loss, and where a run diverged (``_divergence``). The summary and the
-  curves keep such runs; means over seeds, correlations, claims and figures leave them out.
+  retention; a corpus for its median perplexity. Quantities: ``summary.quantities``.
+- runs: steps, first and last loss, and where a run diverged (``formulas.divergence``). The summary
+  and the curves keep such runs; means over seeds, correlations, claims and figures leave them out.
 - correlations of entropy with learning over the stages; claims with their verdicts.
 - curves: K in nats (per-token log probability; mean over a passage's probes, then over passages).
 - distributions: 101 quantiles of mean |c| relative to the layer's mean; novelty: of perplexity.
@@ -30,32 +30,48 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from ke_steps import _cli, _schemas, _tables
-from ke_steps._claims import claims
-from ke_steps._coefficient_tables import read_activity
-from ke_steps._correlations import correlations
-from ke_steps._curves import curve_rows, distribution_rows, novelty_quantiles
-from ke_steps._duplicates import checkpoints_of
-from ke_steps._errors import UserError
-from ke_steps._places import corpus_of, identify
-from ke_steps._rankings import Array, rankings_of
-from ke_steps._runs import converged, runs_of
-from ke_steps._summary_rows import collect, summary_table
-from ke_steps._tables import read_frame
-from ke_steps.settings import ORIGINAL, SummarizeJob
+from ke_steps.artefacts.coefficients import read_activity
+from ke_steps.artefacts.learning_schemas import RETAINED
+from ke_steps.artefacts.measure_schemas import MEMORIES
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.places import corpus_of, identify
+from ke_steps.artefacts.summary_schemas import (
+    CHECKPOINTS,
+    CLAIMS,
+    CORRELATIONS,
+    CURVES,
+    DISTRIBUTIONS,
+    MEMORY_TABLE,
+    NOVELTY_QUANTILES,
+    RANKINGS,
+    RETAINED_CURVES,
+    RUNS,
+    SUMMARY,
+)
+from ke_steps.claims.judging import claims
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.settings.learning import ORIGINAL
+from ke_steps.settings.telling import SummarizeJob
+from ke_steps.summary.checkpoints import checkpoints_of
+from ke_steps.summary.correlations import correlations
+from ke_steps.summary.curves import curve_rows, distribution_rows, novelty_quantiles
+from ke_steps.summary.rankings import Array, rankings_of
+from ke_steps.summary.rows import collect, summary_table
+from ke_steps.summary.runs import converged, runs_of
 
 TABLES: dict[str, pa.Schema] = {
-    "summary": _schemas.SUMMARY,
-    "runs": _schemas.RUNS,
-    "correlations": _schemas.CORRELATIONS,
-    "claims": _schemas.CLAIMS,
-    "curves": _schemas.CURVES,
-    "distributions": _schemas.DISTRIBUTIONS,
-    "checkpoints": _schemas.CHECKPOINTS,
-    "memories": _schemas.MEMORY_TABLE,
-    "rankings": _schemas.RANKINGS,
-    "novelty": _schemas.NOVELTY_QUANTILES,
-    "retained": _schemas.RETAINED_CURVES,
+    "summary": SUMMARY,
+    "runs": RUNS,
+    "correlations": CORRELATIONS,
+    "claims": CLAIMS,
+    "curves": CURVES,
+    "distributions": DISTRIBUTIONS,
+    "checkpoints": CHECKPOINTS,
+    "memories": MEMORY_TABLE,
+    "rankings": RANKINGS,
+    "novelty": NOVELTY_QUANTILES,
+    "retained": RETAINED_CURVES,
 }
 """By the name of the table's file."""
 
@@ -115,13 +131,13 @@ def run(
             "distributions", of_corpus, lambda path: distribution_rows(read_activity(path))
         ),
         "checkpoints": checkpoints_of(manifests),
-        "memories": _joined("memories", memories, partial(read_frame, schema=_schemas.MEMORIES)),
+        "memories": _joined("memories", memories, partial(read_frame, schema=MEMORIES)),
         "rankings": rankings_of(stage_activities(of_corpus), settings.turnover_fraction),
         "novelty": _joined("novelty", novelties, novelty_quantiles),
-        "retained": _joined("retained", retained, partial(read_frame, schema=_schemas.RETAINED)),
+        "retained": _joined("retained", retained, partial(read_frame, schema=RETAINED)),
     }
     for name, schema in TABLES.items():
-        _tables.write_table(outputs[name], tables[name], schema)
+        write_table(outputs[name], tables[name], schema)
 
 
 def _by_name(paths: Iterable[Path]) -> dict[str, Path]:
@@ -138,4 +154,4 @@ def _joined(name: str, paths: Iterable[Path], read: Callable[[Path], pd.DataFram
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -20,19 +20,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ke_steps import _checkpoints, _cli, _families
-from ke_steps._interventions import write_intervention
-from ke_steps.settings import TemperAttention
+from ke_steps.artefacts.interventions import write_intervention
+from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
+from ke_steps.checkpoints.families import read_family, refuse_query_scaling
+from ke_steps.job.command_line import main
+from ke_steps.settings.learning import TemperAttention
 
 
 def run(*, checkpoint: Path, output: Path, settings: TemperAttention) -> None:
     """Compute the factor that gives a checkpoint's attention another temperature."""
-    _checkpoints.read_checkpoint_manifest(checkpoint)
+    read_checkpoint_manifest(checkpoint)
     path = checkpoint.parent / "config.json"
-    family, config = _families.read_family(path)
-    _families.refuse_query_scaling(family, config, where=str(path))
+    family, config = read_family(path)
+    refuse_query_scaling(family, config, where=str(path))
     write_intervention(output, "query_rows", 1 / settings.temperature)
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

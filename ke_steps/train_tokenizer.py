@@ -18,10 +18,13 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ke_steps import _cli, _manifests, _provenance, _world
-from ke_steps._errors import UserError
-from ke_steps._job_files import replacing, write_json
-from ke_steps.settings import TrainWorldTokenizer
+from ke_steps.artefacts.manifests import describe_files
+from ke_steps.job import provenance
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.job.files import replacing, write_json
+from ke_steps.settings.checkpoints import TrainWorldTokenizer
+from ke_steps.texts.world import pretraining_documents
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
@@ -48,9 +51,7 @@ def train_tokenizer(documents: Iterable[str], vocab_size_tokens: int) -> Tokeniz
 
 def run(*, output: Path, settings: TrainWorldTokenizer) -> None:
     """Train on the first documents of the pretraining domain and write the directory."""
-    documents = itertools.islice(
-        _world.pretraining_documents(settings.world), settings.num_documents
-    )
+    documents = itertools.islice(pretraining_documents(settings.world), settings.num_documents)
     tokenizer = train_tokenizer(documents, settings.vocab_size_tokens)
     vocab_size = tokenizer.get_vocab_size()
     if vocab_size < settings.vocab_size_tokens:
@@ -83,11 +84,11 @@ def _write_directory(manifest: Path, tokenizer: Tokenizer, vocab_size: int) -> N
         {
             "kind": "tokenizer",
             "vocab_size": vocab_size,
-            "provenance": _provenance.current(),
-            "files": _manifests.describe_files(files),
+            "provenance": provenance.current(),
+            "files": describe_files(files),
         },
     )
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

@@ -21,10 +21,22 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from ke_steps import _cli, _schemas, _tables
-from ke_steps._errors import UserError
-from ke_steps._job_files import replacing
-from ke_steps._job_tables import (
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.summary_schemas import (
+    CHECKPOINTS,
+    CLAIMS,
+    CORRELATIONS,
+    CURVES,
+    MEMORY_TABLE,
+    RANKINGS,
+    RUNS,
+    SUMMARY,
+)
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.job.files import replacing
+from ke_steps.report.further_tables import further_tables
+from ke_steps.report.jobs import (
     Trace,
     distinct,
     job_frame,
@@ -33,19 +45,17 @@ from ke_steps._job_tables import (
     trace_jobs,
     versions,
 )
-from ke_steps._learning_tables import further_tables
-from ke_steps._memory_tables import checkpoint_table, memories_csv, memory_pages, ranking_table
-from ke_steps._report_runs import recipe_tables, run_table
-from ke_steps._report_tables import (
-    correlation_table,
-    csv_uri,
-    data_uri,
-    stage_table,
-    variant_table,
+from ke_steps.report.memory_tables import (
+    checkpoint_table,
+    memories_csv,
+    memory_pages,
+    ranking_table,
 )
-from ke_steps._report_words import sentences
-from ke_steps._runs import mark
-from ke_steps.settings import WriteReportJob
+from ke_steps.report.runs import recipe_tables, run_table
+from ke_steps.report.tables import correlation_table, csv_uri, data_uri, stage_table, variant_table
+from ke_steps.report.words import sentences
+from ke_steps.settings.telling import WriteReportJob
+from ke_steps.summary.runs import mark
 
 MAX_SVG_BYTES = 1_000_000
 CHECKPOINT_STEPS = ("fetch_checkpoint", "pretrain_nursery")
@@ -128,17 +138,17 @@ def run(
     settings: WriteReportJob,
 ) -> None:
     """Write the report."""
-    every_run = _tables.read_frame(runs, _schemas.RUNS)
-    measured = mark(_tables.read_frame(summary, _schemas.SUMMARY), every_run)
-    pairs = _tables.read_frame(correlations, _schemas.CORRELATIONS)
-    findings = _tables.read_frame(claims, _schemas.CLAIMS)
-    progress = mark(_tables.read_frame(curves, _schemas.CURVES), every_run)
+    every_run = read_frame(runs, RUNS)
+    measured = mark(read_frame(summary, SUMMARY), every_run)
+    pairs = read_frame(correlations, CORRELATIONS)
+    findings = read_frame(claims, CLAIMS)
+    progress = mark(read_frame(curves, CURVES), every_run)
     sources = [
         *(summary, runs, correlations, claims, curves, checkpoints, memories, rankings),
         *figures,
     ]
-    places = _tables.read_frame(checkpoints, _schemas.CHECKPOINTS)
-    described = _tables.read_frame(memories, _schemas.MEMORY_TABLE)
+    places = read_frame(checkpoints, CHECKPOINTS)
+    described = read_frame(memories, MEMORY_TABLE)
     tables = [
         stage_table(measured),
         variant_table(measured),
@@ -146,7 +156,7 @@ def run(
         *further_tables(measured),
         correlation_table(pairs),
         ranking_table(
-            _tables.read_frame(rankings, _schemas.RANKINGS),
+            read_frame(rankings, RANKINGS),
             settings.study["summarize"]["turnover_fraction"],
         ),
         checkpoint_table(places),
@@ -174,4 +184,4 @@ def run(
 
 
 if __name__ == "__main__":
-    _cli.main(run)
+    main(run)

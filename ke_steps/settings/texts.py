@@ -79,7 +79,7 @@ class TokenFileText(Strict):
 
 
 class PresetText(Strict):
-    """A source that the paper used, by name (see ``_corpus_presets``)."""
+    """A source that the paper used, by name (see ``study.presets``)."""
 
     kind: Literal["preset"]
     name: PresetName

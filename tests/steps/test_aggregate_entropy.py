@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ke_steps import _activity, _schemas, _tables, aggregate_entropy
-from ke_steps._errors import UserError
-from ke_steps._statistics import bootstrap_weights
-from ke_steps.settings import AggregateEntropy
+from ke_steps import aggregate_entropy
+from ke_steps.artefacts.measure_schemas import ENTROPY, TOKEN_ENTROPIES
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.formulas.bootstrap import bootstrap_weights
+from ke_steps.formulas.entropy import dormant_fraction, entropy_nats, gini, quantities, top_share
+from ke_steps.job.errors import UserError
+from ke_steps.settings.measures import AggregateEntropy
+from tests.invented.activity import random_activity, write_coefficients
 
 QUANTITIES = [
     "entropy_nats",
@@ -26,38 +30,6 @@ def job(**overrides):
     return AggregateEntropy(**(keywords | overrides))
 
 
-def random_activity(num_layers=3, num_groups=8, m=50, seed=0):
-    return np.random.default_rng(seed).gamma(0.5, size=(num_layers, num_groups, m))
-
-
-def write_coefficients(path, group_activity, **columns):
-    """Write activities (L, G, m) as mean |c|, and by default half of it as mean c; all ‖v‖ = 1.
-
-    ``columns`` are others of the table: by memory (L, m), or by group (L, G, m).
-    """
-    num_layers, num_groups, m = group_activity.shape
-    size = num_layers * m
-    flat = group_activity.swapaxes(1, 2).reshape(size, num_groups)
-    table = {
-        "layer": np.repeat(np.arange(num_layers), m),
-        "memory": np.tile(np.arange(m), num_layers),
-        "mean_absolute": flat.mean(axis=1),
-        "mean": flat.mean(axis=1) / 2,
-        "mean_square": np.zeros(size),
-        "active_fraction": np.zeros(size),
-        "memory_norm": np.ones(size),
-        "group_mean_absolute": list(flat),
-        "group_mean": list(flat / 2),
-        "group_mean_relu_gate": [None] * size,
-        "group_mean_attribution": [None] * size,
-    }
-    for name, values in columns.items():
-        by_memory = values.swapaxes(1, 2).reshape(size, -1) if values.ndim == 3 else values.ravel()
-        table[name] = list(by_memory)
-    _tables.write_table(path, table, _schemas.coefficients_schema(num_groups))
-    return path
-
-
 def write_token_entropies(path, attention=None, next_token=None):
     """Write entropies of attention (L, H, G) and of predictions (G,), in reverse order."""
     rows = []
@@ -68,7 +40,7 @@ def write_token_entropies(path, attention=None, next_token=None):
         rows.append(row | {"quantity": "attention"})
     for group, value in enumerate([] if next_token is None else next_token):
         rows.append({"quantity": "next_token", "group": group, "entropy_nats": value})
-    _tables.write_table(path, rows[::-1], _schemas.TOKEN_ENTROPIES)
+    write_table(path, rows[::-1], TOKEN_ENTROPIES)
     return path
 
 
@@ -86,7 +58,7 @@ def aggregate_all(
         output=output,
         settings=job(**overrides),
     )
-    return _tables.read_frame(output, _schemas.ENTROPY)
+    return read_frame(output, ENTROPY)
 
 
 def aggregate(tmp_path, group_activity, **overrides):
@@ -100,7 +72,7 @@ def values(frame, layer=None):
 
 
 def test_alike_memories():
-    found = _activity.quantities(np.full(200, 0.3), dormant_ratio=0.1)
+    found = quantities(np.full(200, 0.3), dormant_ratio=0.1)
     assert found["entropy_nats"] == pytest.approx(math.log(200))
     assert found["normalized_entropy"] == pytest.approx(1)
     assert found["effective_number"] == pytest.approx(200)
@@ -110,7 +82,7 @@ def test_alike_memories():
 
 
 def test_one_memory_does_everything():
-    found = _activity.quantities(np.eye(200)[3] * 5, dormant_ratio=0.1)
+    found = quantities(np.eye(200)[3] * 5, dormant_ratio=0.1)
     assert found["entropy_nats"] == 0
     assert found["effective_number"] == 1
     assert found["gini"] == pytest.approx(1 - 1 / 200)
@@ -122,38 +94,38 @@ def test_one_memory_does_everything():
 def test_geometric_distribution(r):
     """H = -log(1 - r) - r log r / (1 - r) for p = (1 - r) rⁱ over all i; 2000 terms suffice."""
     expected = -math.log(1 - r) - r * math.log(r) / (1 - r)
-    assert _activity.entropy_nats(r ** np.arange(2000.0)) == pytest.approx(expected)
+    assert entropy_nats(r ** np.arange(2000.0)) == pytest.approx(expected)
 
 
 def test_entropy_equals_scipy():
     activity = random_activity()
-    found = _activity.entropy_nats(activity)
+    found = entropy_nats(activity)
     np.testing.assert_allclose(found, scipy.stats.entropy(activity, axis=-1), rtol=1e-12)
 
 
 def test_entropy_is_blind_to_scale_and_order():
     activity = random_activity(m=50)[0, 0]
     shuffled = np.random.default_rng(1).permutation(activity) * 7
-    assert _activity.entropy_nats(shuffled) == pytest.approx(_activity.entropy_nats(activity))
+    assert entropy_nats(shuffled) == pytest.approx(entropy_nats(activity))
 
 
 def test_gini_is_the_mean_difference():
     activity = random_activity(m=50)[0, 0]
     differences = np.abs(activity[:, None] - activity[None, :]).mean()
-    assert _activity.gini(activity) == pytest.approx(differences / (2 * activity.mean()))
+    assert gini(activity) == pytest.approx(differences / (2 * activity.mean()))
 
 
 @pytest.mark.parametrize(("m", "num_top"), [(64, 1), (100, 1), (101, 2), (350, 4)])
 def test_top_share_rounds_up(m, num_top):
     activity = random_activity(m=m)[0, 0]
     expected = np.sort(activity)[-num_top:].sum() / activity.sum()
-    assert _activity.top_share(activity, 0.01) == pytest.approx(expected)
+    assert top_share(activity, 0.01) == pytest.approx(expected)
 
 
 def test_dormant_means_below_a_share_of_the_mean():
     activity = np.array([0.0, 0.1, 1.0, 2.9])
-    assert _activity.dormant_fraction(activity, 0.1) == 0.25
-    assert _activity.dormant_fraction(activity, 0.2) == 0.5
+    assert dormant_fraction(activity, 0.1) == 0.25
+    assert dormant_fraction(activity, 0.2) == 0.5
 
 
 def test_rows_of_layers_and_model(tmp_path):
@@ -164,7 +136,7 @@ def test_rows_of_layers_and_model(tmp_path):
     assert list(model) == QUANTITIES
     for layer, found in enumerate(layers):
         activity = group_activity[layer].mean(axis=0)
-        expected = _activity.quantities(activity, 0.1)
+        expected = quantities(activity, 0.1)
         assert found == pytest.approx({name: float(v) for name, v in expected.items()})
     entropies = [found["entropy_nats"] for found in layers]
     assert model["entropy_nats"] == pytest.approx(sum(entropies))
@@ -222,7 +194,7 @@ def test_a_memory_that_is_never_positive(tmp_path):
     assert ((absolute + signed.astype(np.float32)) < 0).any()
     frame = aggregate_all(tmp_path, absolute, columns={"group_mean": signed})
     found = values(frame[frame["measure"] == "positive"], 0)
-    expected = _activity.quantities(absolute[0].mean(axis=0)[25:], 0.1)
+    expected = quantities(absolute[0].mean(axis=0)[25:], 0.1)
     assert found["entropy_nats"] == pytest.approx(expected["entropy_nats"], rel=1e-5)
 
 
@@ -299,7 +271,7 @@ def test_bad_tables_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"layer 1 has no activity at all \(absolute\)"):
         aggregate(tmp_path, group_activity)
     path = tmp_path / "foreign.parquet"
-    _tables.write_table(path, [], _schemas.ENTROPY)
+    write_table(path, [], ENTROPY)
     coefficients = write_coefficients(tmp_path / "coefficients.parquet", random_activity())
     for first, second, message in (
         (path, path, "not a table of coefficients"),

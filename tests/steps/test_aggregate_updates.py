@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ke_steps import _schemas, _tables, aggregate_updates
-from ke_steps._errors import UserError
-from ke_steps.settings import AggregateUpdates
+from ke_steps import aggregate_updates
+from ke_steps.artefacts.learning_schemas import UPDATE_STATISTICS, UPDATES
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.job.errors import UserError
+from ke_steps.settings.measures import AggregateUpdates
 
 QUANTITIES = {
     "update_entropy_nats",
@@ -96,7 +98,7 @@ def test_what_nothing_defines_is_null():
 def test_runs_from_files_without_torch(tmp_path):
     updates, coefficients = tmp_path / "updates", tmp_path / "coefficients"
     output = tmp_path / "statistics"
-    _tables.write_table(updates, build_updates(np.ones((2, 4)), np.ones((2, 4))), _schemas.UPDATES)
+    write_table(updates, build_updates(np.ones((2, 4)), np.ones((2, 4))), UPDATES)
     activity = pd.DataFrame({"layer": [0, 0, 1, 1], "mean_absolute": [1.0, 2.0, 3.0, 4.0]})
     activity.to_parquet(coefficients)
     inputs = {"updates": updates, "coefficients": coefficients, "output": output}
@@ -104,7 +106,7 @@ def test_runs_from_files_without_torch(tmp_path):
         aggregate_updates.run(**inputs, settings=AggregateUpdates())
     pd.concat([activity, activity]).sort_values("layer").to_parquet(coefficients)
     aggregate_updates.run(**inputs, settings=AggregateUpdates())
-    table = _tables.read_frame(output, _schemas.UPDATE_STATISTICS)
+    table = read_frame(output, UPDATE_STATISTICS)
     assert len(table) == 2 * 3 * len(QUANTITIES)
     code = (
         "import sys, ke_steps.aggregate_updates; print({'torch', 'transformers'} & {*sys.modules})"

@@ -5,11 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
-from ke_steps import _feed_forward, _models, _schemas, _tables, describe_memories
-from ke_steps._errors import UserError
-from ke_steps._tokenizers import load_tokenizer
-from ke_steps.settings import DescribeMemoriesJob
-from tests.conftest import (
+from ke_steps import describe_memories
+from ke_steps.artefacts.measure_schemas import MEMORIES
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.job.errors import UserError
+from ke_steps.models.feed_forward import feed_forward
+from ke_steps.models.loading import unembedding_of
+from ke_steps.settings.measures import DescribeMemoriesJob
+from ke_steps.texts.tokenizers import load_tokenizer
+from tests.invented.models import (
     FAMILIES,
     HIDDEN_SIZE,
     NUM_LAYERS,
@@ -35,7 +39,7 @@ def describe(folder, checkpoint, activity, **changes):
         output=folder / "memories",
         settings=settings(**changes),
     )
-    return _tables.read_frame(folder / "memories", _schemas.MEMORIES)
+    return read_frame(folder / "memories", MEMORIES)
 
 
 @pytest.fixture
@@ -83,13 +87,13 @@ def test_scores_equal_brute_force(tmp_path, activity, family):
         norm.weight.normal_(std=0.5)
     checkpoint = build_checkpoint(tmp_path / "model", model=model)
     table = describe(tmp_path, checkpoint, activity)
-    layers = _feed_forward.feed_forward(model)
+    layers = feed_forward(model)
     gain = (1 + norm.weight) if family == "gemma2" else norm.weight
     vocab_size = load_tokenizer(checkpoint.parent).vocab_size
     with torch.no_grad():
         for row in table.itertuples():
             v = layers.memory_vectors(row.layer)[row.memory]
-            rows = _models.unembedding_of(model)[:vocab_size]
+            rows = unembedding_of(model)[:vocab_size]
             scores = [sum((gain * v * e).tolist()) for e in rows]
             np.testing.assert_allclose(row.scores, sorted(scores)[::-1][:4], rtol=1e-4, atol=1e-5)
 

@@ -5,10 +5,14 @@ import json
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from ke_steps import _manifests, _probes, _schemas, _tables, _tokenizers
-from ke_steps._job_files import write_json
-from tests import conftest
-from tests.command_line import call
+from ke_steps.artefacts.manifests import describe_files
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.text_schemas import ENCODED_PROBES, PROBES
+from ke_steps.job.files import write_json
+from ke_steps.scoring.probes import read_spans
+from ke_steps.texts.tokenizers import FILES, load_tokenizer
+from tests.invented.command_line import call
+from tests.invented.models import MAX_LENGTH_TOKENS, build_checkpoint
 
 
 def write_probes(path, pairs):
@@ -23,7 +27,7 @@ def write_probes(path, pairs):
         }
         for index, (asked, target) in enumerate(pairs)
     ]
-    _tables.write_table(path, rows, _schemas.PROBES)
+    write_table(path, rows, PROBES)
     return path
 
 
@@ -42,11 +46,11 @@ def encode(folder, tokenizer, pairs):
 
 def test_tokens_and_starts_are_those_of_input_and_target(tmp_path, tokenizer_manifest):
     assert encode(tmp_path, tokenizer_manifest, PAIRS[:2]) is None
-    tokenizer = _tokenizers.load_tokenizer(tokenizer_manifest.parent)
-    table = _tables.read_frame(tmp_path / "encoded.parquet", _schemas.ENCODED_PROBES)
+    tokenizer = load_tokenizer(tokenizer_manifest.parent)
+    table = read_frame(tmp_path / "encoded.parquet", ENCODED_PROBES)
     assert table["probe_id"].tolist() == [10, 11]
     assert table["kind"].tolist() == ["semantic"] * 2
-    for (asked, target), span in zip(PAIRS, _probes.read_spans(table), strict=False):
+    for (asked, target), span in zip(PAIRS, read_spans(table), strict=False):
         assert list(span.token_ids) == tokenizer.encode(f"{asked} {target}")
         assert list(span.token_ids[: span.start]) == tokenizer.encode(asked)
         text = "".join(tokenizer.decode(token) for token in span.token_ids[span.start :])
@@ -63,8 +67,8 @@ def merging_tokenizer(directory):
     backend.save(str(directory / "tokenizer.json"))
     (directory / "tokenizer_config.json").write_text(json.dumps({"eos_token": pieces[0]}))
     manifest = directory / "manifest.json"
-    files = [directory / name for name in _tokenizers.FILES]
-    content = {"kind": "tokenizer", "files": _manifests.describe_files(files)}
+    files = [directory / name for name in FILES]
+    content = {"kind": "tokenizer", "files": describe_files(files)}
     write_json(manifest, content)
     return manifest
 
@@ -86,8 +90,8 @@ def test_a_target_that_a_merge_swallows_is_refused(tmp_path, asked, target, says
 
 
 def test_a_probe_beyond_the_models_positions_is_refused(tmp_path):
-    manifest = conftest.build_checkpoint(tmp_path / "llama", "llama")
-    long = "Mara " * conftest.MAX_LENGTH_TOKENS + "Velin"
+    manifest = build_checkpoint(tmp_path / "llama", "llama")
+    long = "Mara " * MAX_LENGTH_TOKENS + "Velin"
     line = encode(tmp_path, manifest, [PAIRS[0], (long, "Orsk")])
     assert "probe 11" in line
-    assert f"more than the model's {conftest.MAX_LENGTH_TOKENS} positions; shorten it" in line
+    assert f"more than the model's {MAX_LENGTH_TOKENS} positions; shorten it" in line

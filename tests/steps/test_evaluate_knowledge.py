@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ke_steps import _schemas, _statistics, _tables, evaluate_knowledge
-from ke_steps._errors import UserError
-from ke_steps.settings import EvaluateKnowledge
+from ke_steps import evaluate_knowledge
+from ke_steps.artefacts.learning_schemas import KNOWLEDGE, PROBE_SCORES
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.formulas.bootstrap import bootstrap_weights
+from ke_steps.job.errors import UserError
+from ke_steps.settings.learning import EvaluateKnowledge
 
 KINDS = ["memorization", "semantic", "compositional"]
 
@@ -92,7 +95,7 @@ def test_rows_equal_brute_force(score):
             )
             row = table.loc[(condition, kind, "acquisition")]
             assert row["value"] == pytest.approx(1 - after.mean() / before.mean())
-            weights = _statistics.bootstrap_weights(len(before), 400, 3)
+            weights = bootstrap_weights(len(before), 400, 3)
             ratios = [1 - (w * after).sum() / (w * before).sum() for w in weights]
             assert row["low"] == pytest.approx(2 * row["value"] - np.quantile(ratios, 0.95))
             assert row["high"] == pytest.approx(2 * row["value"] - np.quantile(ratios, 0.05))
@@ -130,11 +133,11 @@ def test_probes_without_an_end_are_refused():
 
 def test_runs_from_files_without_torch(tmp_path):
     scores = tmp_path / "scores.parquet"
-    _tables.write_table(scores, random_scores(), _schemas.PROBE_SCORES)
+    write_table(scores, random_scores(), PROBE_SCORES)
     evaluate_knowledge.run(
         probe_scores=scores, output=tmp_path / "knowledge.parquet", settings=settings()
     )
-    table = _tables.read_frame(tmp_path / "knowledge.parquet", _schemas.KNOWLEDGE)
+    table = read_frame(tmp_path / "knowledge.parquet", KNOWLEDGE)
     assert (table["low"] <= table["value"] + 1e-12).all()
     code = "import sys, ke_steps.evaluate_knowledge; print({'torch'} & set(sys.modules))"
     result = subprocess.run(

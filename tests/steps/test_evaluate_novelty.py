@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from ke_steps import _schemas, _tables, evaluate_novelty
-from ke_steps._errors import UserError
-from ke_steps.settings import EvaluateNoveltyJob
-from tests.conftest import (
+from ke_steps import evaluate_novelty
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.text_schemas import DOCUMENTS, NOVELTY
+from ke_steps.job.errors import UserError
+from ke_steps.settings.texts import EvaluateNoveltyJob
+from tests.invented.models import (
     EOS_ID,
     MAX_LENGTH_TOKENS,
     build_checkpoint,
@@ -43,8 +45,8 @@ def build_corpus(directory, seed, lengths=LENGTHS, cut_tokens=0, length=16):
         directory / "sequences.parquet", input_ids=stream.reshape(-1, length)
     )
     documents = directory / "documents.parquet"
-    frame = pd.DataFrame(rows, columns=_schemas.DOCUMENTS.names)
-    _tables.write_table(documents, frame, _schemas.DOCUMENTS)
+    frame = pd.DataFrame(rows, columns=DOCUMENTS.names)
+    write_table(documents, frame, DOCUMENTS)
     num_lost = max(position - len(stream), 0)
     last = f"{directory.name}-{len(lengths) - 1}"
     begun[last] = begun[last][: max(lengths[-1] + 1 - num_lost, 0)]
@@ -89,7 +91,7 @@ def evaluate(checkpoint, tmp_path, tables, **changes):
         output=output,
         settings=settings(**changes),
     )
-    return _tables.read_frame(output, _schemas.NOVELTY)
+    return read_frame(output, NOVELTY)
 
 
 @pytest.mark.parametrize(("max_document_tokens", "limit"), [(1000, MAX_LENGTH_TOKENS), (9, 9)])

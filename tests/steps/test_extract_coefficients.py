@@ -7,41 +7,34 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ke_steps import _models, _moments, _schemas, _tables, aggregate_entropy, extract_coefficients
-from ke_steps._errors import UserError
-from ke_steps._feed_forward import feed_forward
-from ke_steps.settings import AggregateEntropy, ExtractCoefficientsJob
-from tests import conftest
+from ke_steps import aggregate_entropy
+from ke_steps.artefacts.measure_schemas import ENTROPY
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.job.errors import UserError
+from ke_steps.measuring.moments import (
+    CHUNK_ELEMENTS,
+    coefficient_terms,
+    sum_over_routed_tokens,
+    sum_over_tokens,
+)
+from ke_steps.models.feed_forward import feed_forward
+from ke_steps.models.loading import load_model
+from ke_steps.settings.measures import AggregateEntropy
+from tests.invented.extraction import EVERYTHING, THRESHOLD, extract, padded
+from tests.invented.models import (
+    MAX_LENGTH_TOKENS,
+    NUM_LAYERS,
+    NUM_MEMORIES,
+    PAD_ID,
+    build_checkpoint,
+    build_model,
+    build_sequences,
+    random_sequences,
+)
 
 FAMILIES = ["olmo", "gpt_neox", "gpt2", "phi3", "olmoe", "mixtral"]
-THRESHOLD = 0.05
+
 SUMMED = ("mean_absolute", "mean", "mean_square", "active_fraction")
-
-
-def job(**overrides):
-    keywords = {
-        "corpus": "random",
-        "num_sequences": 8,
-        "batch_size_sequences": 3,
-        "precision": "fp32",
-        "active_threshold": THRESHOLD,
-        "num_groups": 4,
-        "num_threads": 1,
-    }
-    return ExtractCoefficientsJob(**(keywords | overrides))
-
-
-def extract(tmp_path, checkpoint, sequences, intervention=None, **overrides):
-    output = tmp_path / "coefficients.parquet"
-    extract_coefficients.run(
-        checkpoint=checkpoint,
-        sequences=sequences,
-        intervention=intervention,
-        output_coefficients=output,
-        output_token_entropies=tmp_path / "token_entropies.parquet",
-        settings=job(**overrides),
-    )
-    return _tables.read_frame(output, _schemas.coefficients_schema(job(**overrides).num_groups))
 
 
 def naive_coefficients(model, input_ids, *, with_relu=False):
@@ -65,19 +58,17 @@ def naive_coefficients(model, input_ids, *, with_relu=False):
 
 
 def by_layer(frame, column):
-    return np.stack(frame[column].to_numpy()).reshape(
-        conftest.NUM_LAYERS, conftest.NUM_MEMORIES, -1
-    )
+    return np.stack(frame[column].to_numpy()).reshape(NUM_LAYERS, NUM_MEMORIES, -1)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equals_the_naive_implementation(tmp_path, family):
-    model = conftest.build_model(family)
-    checkpoint = conftest.build_checkpoint(tmp_path / family, model=model)
+    model = build_model(family)
+    checkpoint = build_checkpoint(tmp_path / family, model=model)
     input_ids = padded([16, 3, 9, 16, 1, 12, 7, 5])
-    sequences = conftest.build_sequences(tmp_path / "ids.parquet", input_ids=input_ids)
+    sequences = build_sequences(tmp_path / "ids.parquet", input_ids=input_ids)
     frame = extract(tmp_path, checkpoint, sequences, relu_gate=True)
-    lengths = (input_ids != conftest.PAD_ID).sum(axis=1)
+    lengths = (input_ids != PAD_ID).sum(axis=1)
 
     def by_instance(values):
         means = [values[:, n, :length].mean(axis=1) for n, length in enumerate(lengths)]
@@ -110,8 +101,8 @@ def test_relu_takes_the_place_of_the_activation(tmp_path, sequences):
     """Equal to the coefficients of the first layer of the same weights under another activation."""
     frames = {}
     for activation in ("silu", "relu"):
-        model = conftest.build_model("llama", hidden_act=activation)
-        checkpoint = conftest.build_checkpoint(tmp_path / activation, model=model)
+        model = build_model("llama", hidden_act=activation)
+        checkpoint = build_checkpoint(tmp_path / activation, model=model)
         frames[activation] = extract(tmp_path, checkpoint, sequences, relu_gate=True)
     relu = by_layer(frames["silu"], "group_mean_relu_gate")[0]
     np.testing.assert_allclose(relu, by_layer(frames["relu"], "group_mean_absolute")[0], rtol=1e-5)
@@ -119,7 +110,7 @@ def test_relu_takes_the_place_of_the_activation(tmp_path, sequences):
 
 
 def test_memory_norms(tmp_path, checkpoint, sequences):
-    model = _models.load_model(checkpoint, device=torch.device("cpu"))
+    model = load_model(checkpoint, device=torch.device("cpu"))
     frame = extract(tmp_path, checkpoint, sequences)
     expected = [
         np.linalg.norm(layer.mlp.down_proj.weight.detach().double().numpy(), axis=0)
@@ -137,7 +128,7 @@ def test_batch_size_changes_nothing(tmp_path, checkpoint, sequences):
             np.testing.assert_allclose(frame[column], frames[0][column], rtol=1e-5, atol=1e-7)
 
 
-TERMS = partial(_moments.coefficient_terms, active_threshold=THRESHOLD)
+TERMS = partial(coefficient_terms, active_threshold=THRESHOLD)
 
 
 def stacked_terms(c, relu):
@@ -146,12 +137,12 @@ def stacked_terms(c, relu):
 
 @pytest.mark.parametrize("elements", [1, 7, 30, 75, 150, 2**18])
 def test_chunks_change_nothing(monkeypatch, elements):
-    monkeypatch.setitem(_moments.CHUNK_ELEMENTS, "cpu", elements)
+    monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", elements)
     c, relu = torch.randn(2, 3, 10, 7)
-    dense = _moments.sum_over_tokens(TERMS, 5, [c, relu])
+    dense = sum_over_tokens(TERMS, 5, [c, relu])
     torch.testing.assert_close(dense, stacked_terms(c, relu).sum(2))
     instance = torch.tensor([2, 0, 0, 2, 2, 0, 2, 0, 0, 2])
-    routed = _moments.sum_over_routed_tokens(TERMS, 5, [c[0], relu[0]], instance, 3)
+    routed = sum_over_routed_tokens(TERMS, 5, [c[0], relu[0]], instance, 3)
     for n in range(3):
         terms = stacked_terms(c[0], relu[0])[:, instance == n]
         torch.testing.assert_close(routed[:, n], terms.sum(1))
@@ -160,25 +151,18 @@ def test_chunks_change_nothing(monkeypatch, elements):
 def test_measuring_leaves_coefficients_untouched():
     c = torch.randn(2, 5, 7)
     before = c.clone()
-    _moments.sum_over_tokens(TERMS, 4, [c])
+    sum_over_tokens(TERMS, 4, [c])
     assert torch.equal(c, before)
-
-
-def padded(lengths):
-    input_ids = conftest.random_sequences(len(lengths), 16)
-    for row, length in zip(input_ids, lengths, strict=True):
-        row[length:] = conftest.PAD_ID
-    return input_ids
 
 
 def test_padding_never_counts(tmp_path, checkpoint):
     """Equal to running each sequence alone, cut to its own length; pads inside a text count."""
     lengths = [16, 3, 9, 16, 1, 12, 7, 5]
     input_ids = padded(lengths)
-    input_ids[0, 4] = conftest.PAD_ID
-    sequences = conftest.build_sequences(tmp_path / "ids.parquet", input_ids=input_ids)
+    input_ids[0, 4] = PAD_ID
+    sequences = build_sequences(tmp_path / "ids.parquet", input_ids=input_ids)
     frame = extract(tmp_path, checkpoint, sequences)
-    model = _models.load_model(checkpoint, device=torch.device("cpu"))
+    model = load_model(checkpoint, device=torch.device("cpu"))
     alone = [
         np.abs(naive_coefficients(model, row[None, :length])).mean(axis=(1, 2))
         for row, length in zip(input_ids, lengths, strict=True)
@@ -189,27 +173,19 @@ def test_padding_never_counts(tmp_path, checkpoint):
 
 def test_reference_padding_sums_over_pads_too(tmp_path, checkpoint):
     input_ids = padded([16, 3, 9, 16, 1, 12, 7, 5])
-    sequences = conftest.build_sequences(tmp_path / "ids.parquet", input_ids=input_ids)
+    sequences = build_sequences(tmp_path / "ids.parquet", input_ids=input_ids)
     frame = extract(tmp_path, checkpoint, sequences, padding="reference")
-    model = _models.load_model(checkpoint, device=torch.device("cpu"))
+    model = load_model(checkpoint, device=torch.device("cpu"))
     expected = np.abs(naive_coefficients(model, input_ids)).sum(axis=2).mean(axis=1)
     np.testing.assert_allclose(by_layer(frame, "mean_absolute")[..., 0], expected, rtol=1e-5)
 
 
 def test_only_the_first_sequences_are_measured(tmp_path, checkpoint):
-    input_ids = conftest.random_sequences(8, 16)
-    whole = conftest.build_sequences(tmp_path / "whole.parquet", input_ids=input_ids)
-    part = conftest.build_sequences(tmp_path / "part.parquet", input_ids=input_ids[:4])
+    input_ids = random_sequences(8, 16)
+    whole = build_sequences(tmp_path / "whole.parquet", input_ids=input_ids)
+    part = build_sequences(tmp_path / "part.parquet", input_ids=input_ids[:4])
     frames = [extract(tmp_path, checkpoint, path, num_sequences=4) for path in (whole, part)]
     assert frames[0].equals(frames[1])
-
-
-EVERYTHING = {
-    "relu_gate": True,
-    "num_attribution_sequences": 8,
-    "num_attention_sequences": 4,
-    "num_next_token_sequences": 8,
-}
 
 
 def test_same_inputs_same_bytes(tmp_path, checkpoint, sequences):
@@ -224,7 +200,7 @@ def test_same_inputs_same_bytes(tmp_path, checkpoint, sequences):
 def test_what_is_asked_for_beside_changes_no_coefficient(tmp_path, checkpoint, sequences):
     """Up to rounding: batches end where the sequences for attention end."""
     plain = extract(tmp_path, checkpoint, sequences)
-    assert len(_tables.read_frame(tmp_path / "token_entropies.parquet")) == 0
+    assert len(read_frame(tmp_path / "token_entropies.parquet")) == 0
     more = extract(tmp_path, checkpoint, sequences, **EVERYTHING)
     for column in SUMMED:
         np.testing.assert_allclose(plain[column], more[column], rtol=1e-5, atol=1e-7)
@@ -255,23 +231,23 @@ def test_too_few_sequences_are_refused(tmp_path, checkpoint, sequences):
 
 
 def test_too_long_sequences_are_refused(tmp_path, checkpoint):
-    long = conftest.build_sequences(tmp_path / "long.parquet", 8, conftest.MAX_LENGTH_TOKENS + 1)
+    long = build_sequences(tmp_path / "long.parquet", 8, MAX_LENGTH_TOKENS + 1)
     with pytest.raises(UserError, match="sequences of 65 tokens, the model takes at most 64"):
         extract(tmp_path, checkpoint, long)
 
 
 def test_a_sequence_of_padding_is_refused(tmp_path, checkpoint):
     input_ids = padded([16, 0, 9, 16, 1, 12, 7, 5])
-    sequences = conftest.build_sequences(tmp_path / "ids.parquet", input_ids=input_ids)
+    sequences = build_sequences(tmp_path / "ids.parquet", input_ids=input_ids)
     with pytest.raises(UserError, match="sequence 1 of the corpus holds nothing but padding"):
         extract(tmp_path, checkpoint, sequences)
 
 
 def test_overflow_is_refused(tmp_path, sequences):
-    model = conftest.build_model()
+    model = build_model()
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight.mul_(1e38)
-    checkpoint = conftest.build_checkpoint(tmp_path / "huge", model=model)
+    checkpoint = build_checkpoint(tmp_path / "huge", model=model)
     with pytest.raises(UserError, match="coefficients of layer 1 are not finite"):
         extract(tmp_path, checkpoint, sequences)
 
@@ -285,7 +261,7 @@ def entropies(tmp_path, checkpoint, sequences):
         output=tmp_path / "entropy.parquet",
         settings=AggregateEntropy(num_bootstrap=100, confidence=0.95, dormant_ratio=0.1, seed=0),
     )
-    frame = _tables.read_frame(tmp_path / "entropy.parquet", _schemas.ENTROPY)
+    frame = read_frame(tmp_path / "entropy.parquet", ENTROPY)
     rows = frame[frame["layer"].isna() & (frame["quantity"] == "entropy_nats")]
     return dict(zip(rows["measure"], rows["value"], strict=True))
 
@@ -306,15 +282,15 @@ def rescale(model, factors):
 def test_rescaling_memories(tmp_path, sequences, family):
     """Memory vectors times a, their up rows by a: the same function, another absolute entropy."""
     found, logits = {}, {}
-    factors = torch.linspace(0.1, 5, conftest.NUM_MEMORIES)
+    factors = torch.linspace(0.1, 5, NUM_MEMORIES)
     for scaled in (False, True):
-        model = conftest.build_model(family)
+        model = build_model(family)
         if scaled:
             rescale(model, factors)
-        checkpoint = conftest.build_checkpoint(tmp_path / f"{family}{scaled}", model=model)
+        checkpoint = build_checkpoint(tmp_path / f"{family}{scaled}", model=model)
         found[scaled] = entropies(tmp_path, checkpoint, sequences)
         with torch.inference_mode():
-            ids = torch.tensor(conftest.random_sequences(1, 16)).long()
+            ids = torch.tensor(random_sequences(1, 16)).long()
             logits[scaled] = model(ids).logits
     torch.testing.assert_close(logits[True], logits[False], rtol=1e-4, atol=1e-4)
     for measure in ("contribution", "attribution"):

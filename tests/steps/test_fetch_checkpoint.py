@@ -10,11 +10,13 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from ke_steps import _checkpoints, _models, fetch_checkpoint
-from ke_steps._errors import UserError
-from ke_steps._tokenizers import load_tokenizer
-from ke_steps.settings import FetchCheckpoint
-from tests import conftest
+from ke_steps import fetch_checkpoint
+from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
+from ke_steps.job.errors import UserError
+from ke_steps.models.loading import load_model
+from ke_steps.settings.checkpoints import FetchCheckpoint
+from ke_steps.texts.tokenizers import load_tokenizer
+from tests.invented.models import EOS_ID, PAD_ID, build_model, build_tokenizer, random_sequences
 
 CPU = torch.device("cpu")
 
@@ -29,9 +31,9 @@ def fetch(path, manifest, kind="directory", step=3):
 
 def build_source(directory, family="llama", **overrides):
     """Write a Hugging Face directory as its own tools would; return the model."""
-    model = conftest.build_model(family, **overrides)
+    model = build_model(family, **overrides)
     model.save_pretrained(directory)
-    conftest.build_tokenizer(directory)
+    build_tokenizer(directory)
     return model
 
 
@@ -55,7 +57,7 @@ def edit_json(path, **changes):
 def test_a_directory_becomes_a_checkpoint(tmp_path, family):
     model = build_source(tmp_path / "run" / "step3", family)
     manifest = fetch(tmp_path / "run" / "step{step}", tmp_path / "out" / "manifest.json")
-    described = _checkpoints.read_checkpoint_manifest(manifest)
+    described = read_checkpoint_manifest(manifest)
     assert described["step"] == 3
     assert described["architecture"] == type(model).__name__
     assert described["num_parameters"] == model.num_parameters()
@@ -63,22 +65,22 @@ def test_a_directory_becomes_a_checkpoint(tmp_path, family):
     link = manifest.parent / "model.safetensors"
     assert link.is_symlink()
     assert link.readlink() == (tmp_path / "run" / "step3" / "model.safetensors").resolve()
-    loaded = _models.load_model(manifest, device=CPU)
-    ids = torch.tensor(conftest.random_sequences(2, 8))
+    loaded = load_model(manifest, device=CPU)
+    ids = torch.tensor(random_sequences(2, 8))
     with torch.inference_mode():
         assert torch.equal(model(ids).logits, loaded(ids).logits)
-    assert load_tokenizer(manifest.parent).pad_token_id == conftest.PAD_ID
+    assert load_tokenizer(manifest.parent).pad_token_id == PAD_ID
 
 
 def test_shards(tmp_path):
-    model = conftest.build_model()
+    model = build_model()
     source = tmp_path / "source"
     model.save_pretrained(source, max_shard_size="50KB")
-    conftest.build_tokenizer(source)
+    build_tokenizer(source)
     shards = sorted(source.glob("*.safetensors"))
     assert len(shards) > 1
     manifest = fetch(source, tmp_path / "out" / "manifest.json")
-    loaded = _models.load_model(manifest, device=CPU)
+    loaded = load_model(manifest, device=CPU)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name])
     shards[0].unlink()
@@ -96,13 +98,13 @@ def test_transformers_keeps_quiet(tmp_path, source, capfd):
 
 def test_equal_weights_have_equal_hashes(tmp_path):
     """However they are stored: that is how byte-identical checkpoints are found out."""
-    model = conftest.build_model()
+    model = build_model()
     tensors = []
     for name, size in {"whole": "5GB", "shards": "50KB"}.items():
         model.save_pretrained(tmp_path / name, max_shard_size=size)
-        conftest.build_tokenizer(tmp_path / name)
+        build_tokenizer(tmp_path / name)
         manifest = fetch(tmp_path / name, tmp_path / f"{name}_out" / "manifest.json")
-        tensors.append(_checkpoints.read_checkpoint_manifest(manifest)["tensors"])
+        tensors.append(read_checkpoint_manifest(manifest)["tensors"])
     assert tensors[0] == tensors[1]
 
 
@@ -262,9 +264,9 @@ def build_gguf(path, model, tokenizer_directory, architecture="llama"):
     writer.add_token_list(tokens)
     writer.add_token_types([3, 3] + [1] * (len(tokens) - 2))
     writer.add_token_merges([" ".join(pair) for pair in bpe["merges"]])
-    writer.add_bos_token_id(conftest.EOS_ID)
-    writer.add_eos_token_id(conftest.EOS_ID)
-    writer.add_pad_token_id(conftest.PAD_ID)
+    writer.add_bos_token_id(EOS_ID)
+    writer.add_eos_token_id(EOS_ID)
+    writer.add_pad_token_id(PAD_ID)
     for name, tensor in model.state_dict().items():
         array = tensor.numpy()
         top = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
@@ -289,8 +291,8 @@ def build_gguf(path, model, tokenizer_directory, architecture="llama"):
 @pytest.fixture(scope="module")
 def llama_gguf(tmp_path_factory):
     directory = tmp_path_factory.mktemp("gguf")
-    model = conftest.build_model("llama")
-    tokenizer_directory = conftest.build_tokenizer(directory / "tokenizer")
+    model = build_model("llama")
+    tokenizer_directory = build_tokenizer(directory / "tokenizer")
     path = directory / "tiny.Q8_0.gguf"
     build_gguf(path, model, tokenizer_directory)
     return path, model, tokenizer_directory
@@ -299,10 +301,10 @@ def llama_gguf(tmp_path_factory):
 def test_gguf_becomes_a_checkpoint(tmp_path, llama_gguf):
     path, model, tokenizer_directory = llama_gguf
     manifest = fetch(path, tmp_path / "out" / "manifest.json", "gguf")
-    described = _checkpoints.read_checkpoint_manifest(manifest)
+    described = read_checkpoint_manifest(manifest)
     assert described["architecture"] == "LlamaForCausalLM"
     assert {tensor["dtype"] for tensor in described["tensors"].values()} == {"F32"}
-    loaded = _models.load_model(manifest, device=CPU)
+    loaded = load_model(manifest, device=CPU)
     weights = model.state_dict()
     quantised = gguf.GGMLQuantizationType.Q8_0
     for name, tensor in loaded.state_dict().items():
@@ -313,7 +315,7 @@ def test_gguf_becomes_a_checkpoint(tmp_path, llama_gguf):
     tokenizer, original = (load_tokenizer(d) for d in (manifest.parent, tokenizer_directory))
     text = "The river Tamsin flows past 12 lamps."
     assert tokenizer.encode(text) == original.encode(text)
-    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (conftest.EOS_ID, conftest.PAD_ID)
+    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (EOS_ID, PAD_ID)
 
 
 @pytest.mark.parametrize("keep", [0, 100, 5000, -2000])
@@ -327,7 +329,7 @@ def test_damaged_gguf_is_refused_in_one_line(tmp_path, llama_gguf, keep):
 
 def test_gguf_with_nan_is_refused(tmp_path, llama_gguf):
     tokenizer_directory = llama_gguf[2]
-    broken = conftest.build_model("llama")
+    broken = build_model("llama")
     with torch.no_grad():
         broken.model.norm.weight[3] = np.nan
     build_gguf(tmp_path / "nan.gguf", broken, tokenizer_directory)

@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ke_steps import _decay, _schemas, _tables, fit_decay
-from ke_steps._errors import UserError
-from ke_steps.settings import FitDecay
+from ke_steps import fit_decay
+from ke_steps.artefacts.learning_schemas import DECAY, PROBE_SCORES, RETAINED
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.text_schemas import SCHEDULE
+from ke_steps.formulas.decay import fit_exponential, fit_power_law, follow, measure, weighted_curves
+from ke_steps.job.errors import UserError
+from ke_steps.settings.learning import FitDecay
 
 SETTINGS = FitDecay(num_bootstrap=200, confidence=0.9, seed=4)
 INTERVAL, NUM_INJECTIONS, LAST, NUM_STEPS = 20, 3, 60, 460
@@ -29,7 +33,7 @@ def build_schedule(num_passages):
         for passage in range(num_passages)
         for step in injected(passage)
     ]
-    return pd.DataFrame(rows, columns=_schemas.SCHEDULE.names)
+    return pd.DataFrame(rows, columns=SCHEDULE.names)
 
 
 def build_scores(curve, num_passages=6, num_probes=3):
@@ -64,8 +68,8 @@ def build_scores(curve, num_passages=6, num_probes=3):
 def fit(folder, scores, num_passages=6):
     """Run the step; return both tables."""
     paths = [folder / name for name in ("scores", "schedule", "decay", "retained")]
-    _tables.write_table(paths[0], scores, _schemas.PROBE_SCORES)
-    _tables.write_table(paths[1], build_schedule(num_passages), _schemas.SCHEDULE)
+    write_table(paths[0], scores, PROBE_SCORES)
+    write_table(paths[1], build_schedule(num_passages), SCHEDULE)
     fit_decay.run(
         probe_scores=paths[0],
         schedule=paths[1],
@@ -73,8 +77,8 @@ def fit(folder, scores, num_passages=6):
         output_retained=paths[3],
         settings=SETTINGS,
     )
-    decay = _tables.read_frame(paths[2], _schemas.DECAY).set_index(["condition", "quantity"])
-    return decay, _tables.read_frame(paths[3], _schemas.RETAINED)
+    decay = read_frame(paths[2], DECAY).set_index(["condition", "quantity"])
+    return decay, read_frame(paths[3], RETAINED)
 
 
 def fading(law):
@@ -133,7 +137,7 @@ def test_following_equals_plain_loops():
     values = generator.normal(size=(5, len(steps)))
     values[0] = -steps
     times = [20, 40, 60]
-    effectivity, peaks, retained = _decay.follow(values, steps, times)
+    effectivity, peaks, retained = follow(values, steps, times)
     for probe in range(5):
         at = dict(zip(STEPS, values[probe], strict=True))
         for number, start in enumerate(times):
@@ -208,9 +212,9 @@ def test_fits_weigh_each_time_by_its_passages():
     values = 1 - 0.1 * np.log(times) + 0.05 * generator.normal(size=(7, 5))
     values[generator.random((7, 5)) < 0.4] = np.nan
     weights = np.vstack([np.full(7, 1 / 7), generator.multinomial(7, np.full(7, 1 / 7), 3) / 7])
-    curves, totals = _decay.weighted_curves(values, weights)
-    slopes, _ = _decay.fit_power_law(times, curves, totals)
-    rates, _ = _decay.fit_exponential(times, curves, totals)
+    curves, totals = weighted_curves(values, weights)
+    slopes, _ = fit_power_law(times, curves, totals)
+    rates, _ = fit_exponential(times, curves, totals)
     grid = np.linspace(0, 0.2, 200_001)
     for row, weight in enumerate(weights):
         points = [
@@ -230,9 +234,9 @@ def test_foreign_schedules_are_refused():
     scores = build_scores(fading(lambda t: 1.0))
     schedule = build_schedule(6)
     with pytest.raises(UserError, match="passage 3, which the probe scores ask for, is missing"):
-        _decay.measure(scores, schedule[schedule["passage_id"] != 3])
+        measure(scores, schedule[schedule["passage_id"] != 3])
     with pytest.raises(UserError, match="none after 21 steps, at an injection of passage 0"):
-        _decay.measure(scores, schedule.assign(train_step=schedule["train_step"] + 1))
+        measure(scores, schedule.assign(train_step=schedule["train_step"] + 1))
 
 
 def test_imports_no_torch():

@@ -4,7 +4,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from injections import (
+
+from ke_steps.artefacts import text_schemas
+from ke_steps.artefacts.interventions import write_intervention
+from ke_steps.artefacts.learning_schemas import PROBE_SCORES, TRAINING, UPDATES
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
+from ke_steps.formulas.decay import measure
+from ke_steps.job.errors import UserError
+from ke_steps.models.loading import load_model
+from ke_steps.texts.tokenizers import load_tokenizer
+from ke_steps.training.batches import TrainingSequences
+from ke_steps.training.injection import (
+    first_sequence,
+    injected_tokens,
+    injection_steps,
+    moments_of_step,
+)
+from tests.invented.injections import (
     BATCH_SIZE,
     LENGTH,
     NUM_STEPS,
@@ -15,20 +32,7 @@ from injections import (
     inject,
     settings,
 )
-
-from ke_steps import (
-    _checkpoints,
-    _decay,
-    _injection,
-    _interventions,
-    _models,
-    _schemas,
-    _tables,
-    _training_plan,
-)
-from ke_steps._errors import UserError
-from ke_steps._tokenizers import load_tokenizer
-from tests.conftest import (
+from tests.invented.models import (
     MAX_LENGTH_TOKENS,
     NUM_LAYERS,
     NUM_MEMORIES,
@@ -53,10 +57,8 @@ def trained(files, tmp_path_factory):
 def test_batches_equal_brute_force(tmp_path):
     tokenizer = load_tokenizer(build_tokenizer(tmp_path))
     sequences = random_sequences(30, LENGTH, seed=1)
-    prefixes = _injection.injected_tokens(SCHEDULE, PASSAGES, tokenizer, settings())
-    data = _training_plan.TrainingSequences(
-        sequences, NUM_STEPS * BATCH_SIZE, first=9, prefixes=prefixes
-    )
+    prefixes = injected_tokens(SCHEDULE, PASSAGES, tokenizer, settings())
+    data = TrainingSequences(sequences, NUM_STEPS * BATCH_SIZE, first=9, prefixes=prefixes)
     for step in range(1, NUM_STEPS + 1):
         for row in range(BATCH_SIZE):
             plain = list(sequences[(9 + (step - 1) * BATCH_SIZE + row) % 30])
@@ -72,7 +74,7 @@ def test_batches_equal_brute_force(tmp_path):
 
 
 def test_first_sequence_is_the_corpus_start_for_seed_0_only():
-    starts = [_injection.first_sequence(seed, 1000) for seed in range(6)]
+    starts = [first_sequence(seed, 1000) for seed in range(6)]
     assert starts[0] == 0
     assert starts[3] == np.random.default_rng(3).integers(1000)
     assert len(set(starts)) == 6
@@ -81,12 +83,12 @@ def test_first_sequence_is_the_corpus_start_for_seed_0_only():
 def test_updates_are_measured_from_where_training_starts(trained, files, tmp_path):
     path = tmp_path / "intervention.safetensors"
     factors = np.linspace(0.5, 2, NUM_LAYERS * NUM_MEMORIES, dtype=np.float32)
-    _interventions.write_intervention(path, "up_rows", factors.reshape(NUM_LAYERS, -1))
+    write_intervention(path, "up_rows", factors.reshape(NUM_LAYERS, -1))
     inject(tmp_path, files | {"intervention": path})
     cpu = torch.device("cpu")
-    start = _models.load_model(files["checkpoint"], device=cpu)
-    end = _models.load_model(tmp_path / "model" / "manifest.json", device=cpu)
-    table = _tables.read_frame(tmp_path / "updates.parquet", _schemas.UPDATES)
+    start = load_model(files["checkpoint"], device=cpu)
+    end = load_model(tmp_path / "model" / "manifest.json", device=cpu)
+    table = read_frame(tmp_path / "updates.parquet", UPDATES)
     assert table["layer"].tolist() == [0] * NUM_MEMORIES + [1] * NUM_MEMORIES
     assert table["memory"].tolist() == [*range(NUM_MEMORIES)] * 2
     for (layer, memory), row in table.set_index(["layer", "memory"]).iterrows():
@@ -104,37 +106,37 @@ def test_updates_are_measured_from_where_training_starts(trained, files, tmp_pat
 def test_epochs_see_the_same_injections(files, tmp_path):
     once = SCHEDULE[SCHEDULE["injection"] == 1]
     again = once.assign(injection=2, train_step=6)
-    _tables.write_table(tmp_path / "schedule", pd.concat([once, again]), _schemas.SCHEDULE)
+    write_table(tmp_path / "schedule", pd.concat([once, again]), text_schemas.SCHEDULE)
     short = build_sequences(tmp_path / "short", NUM_STEPS // 2 * BATCH_SIZE, LENGTH, seed=1)
     inputs = files | {"schedule": tmp_path / "schedule", "sequences": short}
     inject(tmp_path, inputs, num_epochs=2, num_injections=1)
-    training = _tables.read_frame(tmp_path / "training.parquet", _schemas.TRAINING)
+    training = read_frame(tmp_path / "training.parquet", TRAINING)
     assert training["num_injected_sequences"].tolist() == [0, 0, 2, 0, 0, 2]
-    scores = _tables.read_frame(tmp_path / "probe_scores.parquet")
+    scores = read_frame(tmp_path / "probe_scores.parquet")
     after = scores[scores["moment"] == "after"]
     assert after.groupby("injection")["train_step"].first().to_dict() == {1: 3, 2: 6}
 
 
 def test_later_probes(files, tmp_path):
     early = SCHEDULE.assign(train_step=SCHEDULE["injection"])
-    _tables.write_table(tmp_path / "schedule", early, _schemas.SCHEDULE)
+    write_table(tmp_path / "schedule", early, text_schemas.SCHEDULE)
     changes = {"injection_interval_steps": 1, "probe_interval_steps": 2}
     inject(tmp_path, files | {"schedule": tmp_path / "schedule"}, **changes)
-    scores = _tables.read_frame(tmp_path / "probe_scores.parquet", _schemas.PROBE_SCORES)
+    scores = read_frame(tmp_path / "probe_scores.parquet", PROBE_SCORES)
     later = scores[scores["moment"] == "later"]
     assert later["train_step"].unique().tolist() == [4]
     assert later["injection"].isna().all()
     assert scores["moment"].iloc[-1] == "end"
-    gains, retained = _decay.measure(scores, early)
+    gains, retained = measure(scores, early)
     assert len(gains) == 2 * 2 + 2 * 1  # two probes of a passage seen twice, two of passages once
     assert retained["train_step"].max() == NUM_STEPS
 
 
 def test_moments_after_the_last_injection_of_all_epochs():
-    moments = _injection.moments_of_step(
+    moments = moments_of_step(
         settings(num_steps=30, num_epochs=2, injection_interval_steps=4, probe_interval_steps=3)
     )
-    assert _injection.injection_steps(settings(num_steps=30, num_epochs=2)) == [3, 6, 18, 21]
+    assert injection_steps(settings(num_steps=30, num_epochs=2)) == [3, 6, 18, 21]
     flat = [(step, *moment) for step, those in sorted(moments.items()) for moment in those]
     assert flat == [
         (0, "start", None),
@@ -154,7 +156,7 @@ def test_moments_after_the_last_injection_of_all_epochs():
 
 @pytest.mark.parametrize("interval", [1, 2, 3])
 def test_moments(interval):
-    moments = _injection.moments_of_step(settings(injection_interval_steps=interval))
+    moments = moments_of_step(settings(injection_interval_steps=interval))
     flat = {
         (moment, injection): step for step, those in moments.items() for moment, injection in those
     }
@@ -171,7 +173,7 @@ def test_moments(interval):
 
 def test_outputs(trained, files):
     folder, _ = trained
-    manifest = _checkpoints.read_checkpoint_manifest(folder / "model" / "manifest.json")
+    manifest = read_checkpoint_manifest(folder / "model" / "manifest.json")
     assert manifest["step"] == 40
     assert manifest["source"]["seed"] == 0
     assert manifest["source"]["recipe"]["corpus"] == "news"
@@ -179,11 +181,11 @@ def test_outputs(trained, files):
     assert manifest["source"]["diverged_at_step"] is None
     assert not (folder / "model" / "unfinished").exists()
 
-    training = _tables.read_frame(folder / "training.parquet", _schemas.TRAINING)
+    training = read_frame(folder / "training.parquet", TRAINING)
     assert training["train_step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert training["num_injected_sequences"].tolist() == [0, 0, 2, 0, 0, 2]
 
-    scores = _tables.read_frame(folder / "probe_scores.parquet", _schemas.PROBE_SCORES)
+    scores = read_frame(folder / "probe_scores.parquet", PROBE_SCORES)
     moments = scores.drop_duplicates(["moment", "train_step"])
     assert list(zip(moments["moment"], moments["train_step"], strict=True)) == [
         ("start", 0),
@@ -211,40 +213,38 @@ def test_same_seed_same_bytes_and_other_seed_others(trained, files, tmp_path):
 def test_micro_batches_do_not_change_the_result(trained, files, tmp_path):
     folder, _ = trained
     inject(tmp_path, files, micro_batch_size_sequences=4)
-    one, other = (
-        _tables.read_frame(path / "training.parquet")["loss_nats"] for path in (folder, tmp_path)
-    )
+    one, other = (read_frame(path / "training.parquet")["loss_nats"] for path in (folder, tmp_path))
     np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_interventions_change_where_training_starts(trained, files, tmp_path):
     path = tmp_path / "intervention.safetensors"
-    _interventions.write_intervention(path, "up_rows", np.full((NUM_LAYERS, NUM_MEMORIES), 1.5))
+    write_intervention(path, "up_rows", np.full((NUM_LAYERS, NUM_MEMORIES), 1.5))
     inject(tmp_path, files | {"intervention": path})
     scores, original = (
-        _tables.read_frame(folder / "probe_scores.parquet") for folder in (tmp_path, trained[0])
+        read_frame(folder / "probe_scores.parquet") for folder in (tmp_path, trained[0])
     )
     start = scores["moment"] == "start"
     assert (scores[start]["log_probability_sum"] != original[start]["log_probability_sum"]).all()
-    source = _checkpoints.read_checkpoint_manifest(tmp_path / "model" / "manifest.json")["source"]
+    source = read_checkpoint_manifest(tmp_path / "model" / "manifest.json")["source"]
     assert len(source["intervention_sha256"]) == 64
 
 
 def test_bf16_runs(files, tmp_path):
     inject(tmp_path, files, precision="bf16")
-    manifest = _checkpoints.read_checkpoint_manifest(tmp_path / "model" / "manifest.json")
+    manifest = read_checkpoint_manifest(tmp_path / "model" / "manifest.json")
     assert {tensor["dtype"] for tensor in manifest["tensors"].values()} == {"F32"}
 
 
 def test_a_diverged_run_is_kept_and_marked(files, tmp_path, capsys):
     # the first step makes weights so large that nothing after it is a number
     inject(tmp_path, files, learning_rate=1e30)
-    manifest = _checkpoints.read_checkpoint_manifest(tmp_path / "model" / "manifest.json")
+    manifest = read_checkpoint_manifest(tmp_path / "model" / "manifest.json")
     assert manifest["source"]["diverged_at_step"] == 2
-    training = _tables.read_frame(tmp_path / "training.parquet", _schemas.TRAINING)
+    training = read_frame(tmp_path / "training.parquet", TRAINING)
     assert training["train_step"].tolist() == [1, 2]
     assert np.isfinite(training["loss_nats"]).tolist() == [True, False]
-    scores = _tables.read_frame(tmp_path / "probe_scores.parquet", _schemas.PROBE_SCORES)
+    scores = read_frame(tmp_path / "probe_scores.parquet", PROBE_SCORES)
     moments = scores.drop_duplicates(["moment", "train_step"])
     assert list(zip(moments["moment"], moments["train_step"], strict=True)) == [
         ("start", 0),
@@ -271,7 +271,7 @@ def test_refusals(files, tmp_path):
         for column, value in changes.items():
             schedule.loc[1, column] = value
         with pytest.raises(UserError, match=match):
-            _injection.injected_tokens(schedule, PASSAGES, tokenizer, settings())
+            injected_tokens(schedule, PASSAGES, tokenizer, settings())
 
     refused("passage 99 has no text 0", passage_id=99)
     refused("step 3, batch row 4 is outside", batch_row=4)

@@ -14,29 +14,24 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from synthetic_study import CORPUS, SyntheticStudy
 
-from ke_steps import _figures_resuscitation, _schemas, _style, _tables, plot_figures
-from ke_steps._errors import UserError
-from ke_steps._figure_panels import Tables, first_recipes, spread_indices
-from ke_steps._figure_sweeps import sweeps
-from ke_steps._figures_comparisons import heights
-from ke_steps._figures_curves import after_injections
-from ke_steps._figures_memories import consecutive
-from ke_steps.settings import FigureName, PlotFiguresJob
+from ke_steps import plot_figures
+from ke_steps.figures import style
+from ke_steps.figures.comparisons import heights
+from ke_steps.figures.curves import after_injections
+from ke_steps.figures.memories import consecutive
+from ke_steps.figures.panels import Tables, first_recipes, spread_indices
+from ke_steps.figures.resuscitation import best_resuscitation, widest_resuscitations
+from ke_steps.figures.sweeps import sweeps
+from ke_steps.job.errors import UserError
+from ke_steps.settings.telling import PlotFiguresJob
+from tests.invented.figures import FIGURES, INPUTS, entry, job, read
+from tests.invented.study import CORPUS, SyntheticStudy
 
-FIGURES = typing.get_args(FigureName)
 FORMATS = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
-INPUTS = {
-    "summary": _schemas.SUMMARY,
-    "correlations": _schemas.CORRELATIONS,
-    "curves": _schemas.CURVES,
-    "distributions": _schemas.DISTRIBUTIONS,
-    "rankings": _schemas.RANKINGS,
-    "novelty": _schemas.NOVELTY_QUANTILES,
-    "retained": _schemas.RETAINED_CURVES,
-}
+
 STEPS = (0, 400, 2000)
+
 VARIANTS = {
     "boost_p50_q1": (2000,),
     "boost_p50_q2": (400, 2000),
@@ -44,39 +39,10 @@ VARIANTS = {
     "temperature1.5": (2000,),
     "temperature2": (2000,),
 }
+
 MAIN = "baseline"
+
 MODEL = {"group": "model", "variant": "original"}
-
-
-def entry(name: str) -> dict[str, typing.Any]:
-    """The config of a variant, from its name."""
-    if name.startswith("temperature"):
-        return {"kind": "temper_attention", "temperature": float(name[len("temperature") :])}
-    quantile, boost = name.removeprefix("boost_p").split("_q")
-    return {"kind": "resuscitate", "quantile": int(quantile) / 100, "boost": float(boost)}
-
-
-def job(study: SyntheticStudy, figures: typing.Sequence[str]) -> PlotFiguresJob:
-    return PlotFiguresJob.model_validate(
-        {
-            "figures": list(figures),
-            "corpus": CORPUS,
-            "variants": {name: entry(name) for name in study.variants},
-            "recipes": list(study.recipes),
-        }
-    )
-
-
-def read(study: SyntheticStudy, paths: dict[str, Path]) -> Tables:
-    settings = job(study, FIGURES)
-    frames = {name: _tables.read_frame(paths[name], schema) for name, schema in INPUTS.items()}
-    return Tables(
-        **frames,
-        diverged_curves=frames["curves"].head(0),
-        corpus=settings.corpus,
-        variants=settings.variants,
-        recipes=settings.recipes,
-    )
 
 
 def draw(
@@ -124,7 +90,7 @@ def tables(built: Built) -> Tables:
 
 @pytest.fixture(autouse=True)
 def _style_used() -> None:
-    _style.use_style()
+    style.use_style()
 
 
 def plotted(axis: Axes) -> dict[str, tuple[list[float], list[float]]]:
@@ -217,7 +183,7 @@ def drawn(built: Built, tables: Tables) -> dict[str, Figure]:
 
 
 def draw_all(built: Built, tables: Tables) -> dict[str, Figure]:
-    _style.use_style()
+    style.use_style()
     return {
         name: plot_figures.FIGURES[name](tables if name == "learning_by_model" else built.tables)
         for name in FIGURES
@@ -318,7 +284,7 @@ def test_temperatures_are_drawn_from_the_original_and_beside_the_best_resuscitat
     names = {1.0: "original", 1.5: "temperature1.5", 2.0: "temperature2"}
     check(axis, "2,000", {x: values[variant] for x, variant in names.items()})
     best = max((name for name in VARIANTS if name.startswith("boost")), key=values.__getitem__)
-    assert _figures_resuscitation.best_resuscitation(tables, "olmo", MAIN) == best
+    assert best_resuscitation(tables, "olmo", MAIN) == best
     marks = [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines]
     assert ([2.5], [pytest.approx(values[best])]) in marks
     legend = drawn["attention_temperature"].axes[5].get_legend()
@@ -345,8 +311,8 @@ def test_the_best_resuscitation_gains_most_over_the_original_at_the_tempered_sta
         **(nothing | {"summary": summary, "diverged_curves": nothing["curves"]}),
         corpus=CORPUS, variants=settings.variants, recipes=settings.recipes,
     )  # fmt: skip
-    assert _figures_resuscitation.best_resuscitation(tables, "m", "r") == "boost_p50_q2"
-    assert _figures_resuscitation.widest_resuscitations(tables, "m", "r") == [
+    assert best_resuscitation(tables, "m", "r") == "boost_p50_q2"
+    assert widest_resuscitations(tables, "m", "r") == [
         "boost_p50_q1", "boost_p50_q2", "boost_p50_q3",
     ]  # fmt: skip
 
@@ -566,7 +532,7 @@ def test_the_smallest_studies_draw_without_a_warning(
     study = SyntheticStudy(tmp_path, **options)
     tables = read(study, study.build())
     for name in names_of(study):
-        _style.settle(plot_figures.FIGURES[name](tables))
+        style.settle(plot_figures.FIGURES[name](tables))
 
 
 def test_figures_are_the_same_bytes_twice_in_every_format(built: Built, tmp_path: Path) -> None:
@@ -675,7 +641,7 @@ def test_the_main_recipe_is_the_first_of_the_config_that_was_run() -> None:
 
 
 def test_lines_of_many_names_differ_in_colour_or_marker() -> None:
-    looks = _style.line_looks(f"variant {number}" for number in range(25))
+    looks = style.line_looks(f"variant {number}" for number in range(25))
     assert len({(look["colour"], look["marker"]) for look in looks.values()}) == 25
 
 

@@ -10,11 +10,18 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from ke_steps import _documents, _packing, _provenance, _schemas, _tables, _world, prepare_corpus
-from ke_steps._documents import Document, TextDocument
-from ke_steps._errors import UserError
-from ke_steps._tokenizers import load_tokenizer
-from ke_steps.settings import PrepareCorpus, World
+from ke_steps import prepare_corpus
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.text_schemas import DOCUMENTS, sequences_schema
+from ke_steps.job import provenance
+from ke_steps.job.errors import UserError
+from ke_steps.settings.texts import PrepareCorpus, World
+from ke_steps.texts import documents as documents_module
+from ke_steps.texts import packing, world
+from ke_steps.texts.documents import Document, TextDocument, tokenise
+from ke_steps.texts.packing import DocumentTable, pack
+from ke_steps.texts.tokenizers import load_tokenizer
+from ke_steps.texts.world import continual_documents
 
 WORLD = {"seed": 0, "num_people": 10, "num_continual_entities": 10, "num_questions": 5}
 TEXTS = ["In Orsk the market\nopens at dawn.", "Mara sells lamps — ünïque ones.", "A third text."]
@@ -37,8 +44,8 @@ def prepare(tokenizer_manifest, tmp_path):
             output_documents=tmp_path / f"documents_of_{output}",
             settings=PrepareCorpus.model_validate(settings),
         )
-        schema = _schemas.sequences_schema(length)
-        return np.stack(_tables.read_frame(tmp_path / output, schema)["input_ids"])
+        schema = sequences_schema(length)
+        return np.stack(read_frame(tmp_path / output, schema)["input_ids"])
 
     return prepare
 
@@ -55,7 +62,7 @@ def naive(tokenizer_manifest, documents, length):
 
 
 def read_documents(tmp_path, output="sequences.parquet"):
-    return _tables.read_frame(tmp_path / f"documents_of_{output}", _schemas.DOCUMENTS)
+    return read_frame(tmp_path / f"documents_of_{output}", DOCUMENTS)
 
 
 def text_source(*paths, **more):
@@ -79,7 +86,7 @@ def write_texts(path, texts, field="text"):
 @pytest.mark.parametrize("domain", ["pretraining", "continual"])
 def test_world_equals_naive_concatenation(prepare, tokenizer_manifest, domain):
     packed = prepare({"kind": "world", "domain": domain}, 50, 16, world=WORLD)
-    stream = getattr(_world, f"{domain}_documents")(World.model_validate(WORLD))
+    stream = getattr(world, f"{domain}_documents")(World.model_validate(WORLD))
     expected = naive(tokenizer_manifest, itertools.islice(stream, 200), 16)
     assert len(expected) > 50
     np.testing.assert_array_equal(packed, expected[:50])
@@ -133,7 +140,7 @@ def test_only_the_needed_part_is_read(prepare, tmp_path):
 def test_row_groups_bound_memory_and_change_no_value(prepare, tmp_path, monkeypatch):
     source = {"kind": "world", "domain": "pretraining"}
     whole = prepare(source, 50, 16, world=WORLD)
-    monkeypatch.setattr(_packing, "ROW_GROUP_TOKENS", 16 * 7)
+    monkeypatch.setattr(packing, "ROW_GROUP_TOKENS", 16 * 7)
     np.testing.assert_array_equal(prepare(source, 50, 16, world=WORLD), whole)
     metadata = pq.ParquetFile(tmp_path / "sequences.parquet").metadata
     assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [7] * 7 + [1]
@@ -147,7 +154,7 @@ def test_pack_holds_no_more_than_a_document():
             drawn.append(number)
             yield Document(str(number), "", np.full(6, number, dtype=np.int32), 5)
 
-    packed = _packing.pack(endless(), 4)
+    packed = pack(endless(), 4)
     for _ in range(100):
         next(packed)
     assert len(drawn) <= 400 / 6 + 2
@@ -159,7 +166,7 @@ def test_documents_say_where_each_token_is_from(prepare, tokenizer_manifest, tmp
     packed = prepare(source, 30, 16, world=WORLD, skip_sequences=skip).reshape(-1)
     documents = read_documents(tmp_path).to_dict("records")
     tokenizer = load_tokenizer(tokenizer_manifest.parent)
-    texts = list(itertools.islice(_world.continual_documents(World(**WORLD)), 500))
+    texts = list(itertools.islice(continual_documents(World(**WORLD)), 500))
     expected, position = [], -skip * 16
     for place, text in enumerate(texts):  # token by token: which of them were written
         ids = tokenizer.encode(text)
@@ -178,7 +185,7 @@ def test_documents_say_where_each_token_is_from(prepare, tokenizer_manifest, tmp
 
 
 def test_a_document_that_only_ends_before_the_corpus_is_not_in_it():
-    table = _packing.DocumentTable(num_skipped_tokens=4, num_written_tokens=6)
+    table = DocumentTable(num_skipped_tokens=4, num_written_tokens=6)
     lengths = [3, 2, 0, 1, 5]  # first tokens -4, 0, 3 (empty), 4, 6: the last is beyond the end
     documents = [
         Document(str(n), f"{n}", np.zeros(length + 1, dtype=np.int32), length)
@@ -193,8 +200,8 @@ def test_a_document_that_only_ends_before_the_corpus_is_not_in_it():
 
 
 def test_documents_of_a_long_stream_are_kept_in_chunks(monkeypatch):
-    monkeypatch.setattr(_packing, "DOCUMENTS_PER_CHUNK", 3)
-    table = _packing.DocumentTable(0, 10**6)
+    monkeypatch.setattr(packing, "DOCUMENTS_PER_CHUNK", 3)
+    table = DocumentTable(0, 10**6)
     documents = (Document(str(n), "", np.zeros(2, dtype=np.int32), 1) for n in range(10))
     assert len(list(table.watch(documents))) == 10
     columns = table.columns()
@@ -227,9 +234,9 @@ def test_parquet_documents_are_named_by_their_row(prepare, tmp_path):
 
 def test_the_record_counts_and_hashes_the_documents(prepare, tmp_path):
     path = write_texts(tmp_path / "a.txt", TEXTS)
-    with _provenance.recording("prepare_corpus", {}, {}):
+    with provenance.recording("prepare_corpus", {}, {}):
         prepare(text_source(path), 2)
-        record = dict(_provenance.current())
+        record = dict(provenance.current())
     documents = read_documents(tmp_path)
     assert record["num_documents"] == str(len(documents))
     joined = "".join(f"{value}\n" for value in documents["content_sha256"])
@@ -239,7 +246,7 @@ def test_the_record_counts_and_hashes_the_documents(prepare, tmp_path):
 
 def test_batches_are_bounded_in_characters(tokenizer_manifest, monkeypatch):
     tokenizer = load_tokenizer(tokenizer_manifest.parent)
-    monkeypatch.setattr(_documents, "CHARACTERS_PER_BATCH", 25)
+    monkeypatch.setattr(documents_module, "CHARACTERS_PER_BATCH", 25)
     drawn = []
 
     def texts():
@@ -247,7 +254,7 @@ def test_batches_are_bounded_in_characters(tokenizer_manifest, monkeypatch):
             drawn.append(number)
             yield TextDocument(str(number), "ten chars!")
 
-    tokenised = _documents.tokenise(texts(), tokenizer)
+    tokenised = tokenise(texts(), tokenizer)
     first = next(tokenised)
     assert len(drawn) == 3
     assert first.token_ids.tolist() == [*tokenizer.encode("ten chars!"), tokenizer.eos_token_id]

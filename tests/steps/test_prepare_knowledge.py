@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from ke_steps import _schemas, _tables, prepare_knowledge
-from ke_steps._errors import UserError
-from ke_steps._world_knowledge import knowledge_passages
-from ke_steps.settings import PrepareKnowledge, World
+from ke_steps import prepare_knowledge
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.text_schemas import PASSAGES, PROBES
+from ke_steps.job.errors import UserError
+from ke_steps.settings.texts import PrepareKnowledge, World
+from ke_steps.texts.world_knowledge import knowledge_passages
 
 WORLD = {"seed": 0, "num_people": 10, "num_continual_entities": 10, "num_questions": 5}
 KINDS = {"memorization": "mem", "semantic": "gen", "compositional": "hard_gen"}
@@ -31,8 +33,8 @@ def prepare(tmp_path):
             settings=PrepareKnowledge.model_validate(settings),
         )
         return (
-            _tables.read_frame(passages, _schemas.PASSAGES),
-            _tables.read_frame(probes, _schemas.PROBES),
+            read_frame(passages, PASSAGES),
+            read_frame(probes, PROBES),
         )
 
     return prepare

@@ -8,32 +8,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ke_steps import _checkpoints, _models, _schemas, _tables, pretrain_nursery
-from ke_steps._errors import Stopped, UserError
-from ke_steps.settings import PretrainNursery
-from tests.conftest import VOCAB_SIZE, build_sequences
-
-LENGTH = 16
-
-
-def settings(**changes):
-    values = {
-        "corpus": "world",
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_steps": 6,
-        "batch_size_sequences": 4,
-        "learning_rate": 1e-2,
-        "warmup_fraction": 0.2,
-        "min_learning_rate_ratio": 0.1,
-        "weight_decay": 0.1,
-        "seed": 5,
-        "num_threads": 1,
-        "steps": [0, 2, 6],
-    }
-    return PretrainNursery(**(values | changes))
+from ke_steps import pretrain_nursery
+from ke_steps.artefacts.learning_schemas import TRAINING
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
+from ke_steps.job.errors import Stopped, UserError
+from ke_steps.models.loading import load_model
+from tests.invented.models import VOCAB_SIZE, build_sequences
+from tests.invented.pretraining import LENGTH, pretrain, settings
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +25,9 @@ def corpus(tmp_path_factory):
     return build_sequences(tmp_path_factory.mktemp("corpus") / "s.parquet", input_ids=ids)
 
 
-def pretrain(folder, tokenizer, corpus, **changes):
-    these = settings(**changes)
-    manifests = [folder / f"step{step}" / "manifest.json" for step in these.steps]
-    pretrain_nursery.run(
-        tokenizer=tokenizer,
-        sequences=corpus,
-        output_manifests=manifests,
-        output_training=folder / "training.parquet",
-        settings=these,
-    )
-    return manifests
-
-
 def test_checkpoints_and_training_table(tmp_path, tokenizer_manifest, corpus):
     manifests = pretrain(tmp_path, tokenizer_manifest, corpus)
-    described = [_checkpoints.read_checkpoint_manifest(path) for path in manifests]
+    described = [read_checkpoint_manifest(path) for path in manifests]
     assert [m["step"] for m in described] == [0, 2, 6]
     assert described[0]["num_memories"] == 24
     assert described[0]["source"] == {"kind": "nursery", "seed": 5}
@@ -67,13 +36,13 @@ def test_checkpoints_and_training_table(tmp_path, tokenizer_manifest, corpus):
     assert len(set(embeddings)) == 3
     assert len({(p.parent / "config.json").read_bytes() for p in manifests}) == 1
 
-    training = _tables.read_frame(tmp_path / "training.parquet", _schemas.TRAINING)
+    training = read_frame(tmp_path / "training.parquet", TRAINING)
     assert training["train_step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert training["loss_nats"].iloc[0] == pytest.approx(np.log(VOCAB_SIZE), rel=0.05)
     assert training["loss_nats"].iloc[-1] < training["loss_nats"].iloc[0] - 0.5
     assert training["learning_rate"].iloc[-1] == pytest.approx(1e-3)
 
-    model = _models.load_model(manifests[1], device=torch.device("cpu"))
+    model = load_model(manifests[1], device=torch.device("cpu"))
     assert model.config.max_position_embeddings == LENGTH
     assert model.config.eos_token_id == 0
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
@@ -94,7 +63,7 @@ def test_seeds_differ(tmp_path, tokenizer_manifest, corpus):
         pretrain(tmp_path / str(seed), tokenizer_manifest, corpus, steps=[6], seed=seed)[0]
         for seed in (1, 2)
     )
-    hashes = [_checkpoints.read_checkpoint_manifest(path)["tensors"] for path in (one, other)]
+    hashes = [read_checkpoint_manifest(path)["tensors"] for path in (one, other)]
     assert hashes[0] != hashes[1]
 
 

@@ -5,10 +5,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ke_steps import _schemas, _tables, resuscitate
-from ke_steps._errors import UserError
-from ke_steps.settings import Resuscitate
-from tests.steps.test_aggregate_entropy import random_activity, write_coefficients
+from ke_steps import resuscitate
+from ke_steps.artefacts.parquet import write_table
+from ke_steps.artefacts.text_schemas import PROBES
+from ke_steps.job.errors import UserError
+from ke_steps.settings.learning import Resuscitate
+from tests.invented.activity import random_activity, write_coefficients
 
 
 def job(quantile=0.5, boost=2.0, max_multiplier=None, rows="up"):
@@ -73,6 +75,6 @@ def test_writes_one_tensor(tmp_path, rows, name):
 
 def test_a_foreign_table_is_refused(tmp_path):
     path = tmp_path / "foreign.parquet"
-    _tables.write_table(path, [], _schemas.PROBES)
+    write_table(path, [], PROBES)
     with pytest.raises(UserError, match="not a table of coefficients"):
         resuscitate.run(coefficients=path, output=tmp_path / "x.safetensors", settings=job())

@@ -3,9 +3,11 @@
 import pandas as pd
 import pytest
 
-from ke_steps import _schemas, _tables, schedule_injections
-from ke_steps._errors import UserError
-from ke_steps.settings import ScheduleInjections
+from ke_steps import schedule_injections
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.text_schemas import PASSAGES, SCHEDULE
+from ke_steps.job.errors import UserError
+from ke_steps.settings.learning import ScheduleInjections
 
 
 def passages_frame(num_paraphrase, num_once, num_texts=10):
@@ -25,7 +27,7 @@ def schedule(tmp_path):
 
     def schedule(passages, seed=0, num_injections=10, *, interval=16, batch_size=128, **epochs):
         num_epochs, rest = epochs.get("num_epochs", 1), epochs.get("rest", 0)
-        _tables.write_table(tmp_path / "passages.parquet", passages, _schemas.PASSAGES)
+        write_table(tmp_path / "passages.parquet", passages, PASSAGES)
         output = tmp_path / "schedule.parquet"
         settings = ScheduleInjections(
             num_steps=num_epochs * (num_injections * interval + rest),
@@ -38,7 +40,7 @@ def schedule(tmp_path):
         schedule_injections.run(
             passages=tmp_path / "passages.parquet", output=output, settings=settings
         )
-        return _tables.read_frame(output, _schemas.SCHEDULE)
+        return read_frame(output, SCHEDULE)
 
     return schedule
 

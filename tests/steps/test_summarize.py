@@ -9,21 +9,27 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic_study import INPUTS, SETTINGS, SyntheticStudy
 
-from ke_steps import _schemas, _tables, summarize
-from ke_steps._correlations import correlate
-from ke_steps._errors import UserError
-from ke_steps._estimates import (
-    SeedSpread,
-    difference_of,
-    mean_of,
-    pooled_spread,
+from ke_steps import summarize
+from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.places import Identity, corpus_of, identify
+from ke_steps.artefacts.summary_schemas import (
+    CORRELATIONS,
+    CURVES,
+    DISTRIBUTIONS,
+    MEMORY_TABLE,
+    NOVELTY_QUANTILES,
+    RANKINGS,
+    RETAINED_CURVES,
 )
-from ke_steps._metrics import acquisition, forgetting
-from ke_steps._places import Identity, corpus_of, identify
-from ke_steps._quantities import show, unit_of
-from ke_steps._summary_rows import novelty_rows
+from ke_steps.artefacts.text_schemas import NOVELTY
+from ke_steps.claims.estimates import SeedSpread, difference_of, mean_of, pooled_spread
+from ke_steps.formulas.ratios import acquisition, forgetting
+from ke_steps.job.errors import UserError
+from ke_steps.summary.correlations import correlate
+from ke_steps.summary.quantities import show, unit_of
+from ke_steps.summary.rows import novelty_rows
+from tests.invented.study import INPUTS, SETTINGS, SyntheticStudy
 
 # --- Identity, formulas -----------------------------------------------------------------------
 
@@ -138,7 +144,7 @@ def test_the_interval_of_a_median_covers_it_as_often_as_it_says(tmp_path: Path) 
             {"corpus": "c4", "document_id": str(n), "num_tokens": 9, "loss_nats": loss}
             for n, loss in enumerate(losses)
         ]
-        _tables.write_table(tmp_path / "novelty.parquet", rows, _schemas.NOVELTY)
+        write_table(tmp_path / "novelty.parquet", rows, NOVELTY)
         (row,) = novelty_rows(tmp_path / "novelty.parquet", 0.9).to_dict("records")
         assert row["value"] == pytest.approx(np.exp(np.median(losses)))
         covered += row["low"] <= math.exp(3) <= row["high"]
@@ -148,21 +154,21 @@ def test_the_interval_of_a_median_covers_it_as_often_as_it_says(tmp_path: Path) 
 def test_a_study_without_the_extras_has_empty_tables(tmp_path: Path) -> None:
     tables = SyntheticStudy(tmp_path, steps=(2000,), variants={}, is_plain=True).build()
     for name, schema in (
-        ("memories", _schemas.MEMORY_TABLE),
-        ("rankings", _schemas.RANKINGS),
-        ("novelty", _schemas.NOVELTY_QUANTILES),
-        ("retained", _schemas.RETAINED_CURVES),
+        ("memories", MEMORY_TABLE),
+        ("rankings", RANKINGS),
+        ("novelty", NOVELTY_QUANTILES),
+        ("retained", RETAINED_CURVES),
     ):
-        assert len(_tables.read_frame(tables[name], schema)) == 0
+        assert len(read_frame(tables[name], schema)) == 0
 
 
 def test_tables_of_checkpoints_and_runs_are_joined(tables: dict[str, Path]) -> None:
-    memories = _tables.read_frame(tables["memories"], _schemas.MEMORY_TABLE)
+    memories = read_frame(tables["memories"], MEMORY_TABLE)
     assert len(memories) == 6 * 4 * 2 * 3
     assert list(memories["tokens"].iloc[0]) == [" river", "\n", "<b>0</b>"]
-    retained = _tables.read_frame(tables["retained"], _schemas.RETAINED_CURVES)
+    retained = read_frame(tables["retained"], RETAINED_CURVES)
     assert len(retained) == 16 * 3 * 5
-    novelty = _tables.read_frame(tables["novelty"], _schemas.NOVELTY_QUANTILES)
+    novelty = read_frame(tables["novelty"], NOVELTY_QUANTILES)
     median = novelty[(novelty["quantile"] == 0.5) & (novelty["corpus"] == "pretraining")]
     assert median["perplexity"].tolist() == pytest.approx([math.exp(3.0)])
 
@@ -193,7 +199,7 @@ def test_rows_do_not_depend_on_the_order_of_files(tmp_path: Path) -> None:
 
 
 def test_curves_average_probes_then_passages(tables: dict[str, Path]) -> None:
-    curves = _tables.read_frame(tables["curves"], _schemas.CURVES)
+    curves = read_frame(tables["curves"], CURVES)
     start = curves[(curves["moment"] == "start") & (curves["condition"] == "all")]
     assert start["performance"].to_numpy() == pytest.approx(-8.25)
     one = curves[(curves["step"] == 0) & (curves["seed"] == 0) & (curves["condition"] == "once")]
@@ -202,7 +208,7 @@ def test_curves_average_probes_then_passages(tables: dict[str, Path]) -> None:
 
 
 def test_distributions_are_quantile_functions_around_one(tables: dict[str, Path]) -> None:
-    table = _tables.read_frame(tables["distributions"], _schemas.DISTRIBUTIONS)
+    table = read_frame(tables["distributions"], DISTRIBUTIONS)
     for _, curve in table.groupby(["step", "variant", "layer"]):
         assert len(curve) == 101
         assert curve["quantile"].iloc[0] == 0.001
@@ -265,7 +271,7 @@ def test_too_few_points_or_a_constant_give_no_correlation(x: list[float], y: lis
 
 
 def test_the_untrained_model_is_no_stage(tables: dict[str, Path]) -> None:
-    pairs = _tables.read_frame(tables["correlations"], _schemas.CORRELATIONS)
+    pairs = read_frame(tables["correlations"], CORRELATIONS)
     assert set(pairs["num_points"]) == {5}
 
 

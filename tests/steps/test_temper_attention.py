@@ -9,11 +9,19 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ke_steps import _manifests, _models, temper_attention
-from ke_steps._errors import UserError
-from ke_steps._interventions import write_intervention
-from ke_steps.settings import TemperAttention
-from tests import conftest
+from ke_steps import temper_attention
+from ke_steps.artefacts.interventions import write_intervention
+from ke_steps.artefacts.manifests import describe_files
+from ke_steps.job.errors import UserError
+from ke_steps.models.loading import load_model
+from ke_steps.settings.learning import TemperAttention
+from tests.invented.models import (
+    FAMILIES,
+    HIDDEN_SIZE,
+    NUM_LAYERS,
+    build_checkpoint,
+    random_sequences,
+)
 
 ALLOWED = ["olmo", "llama", "mistral", "qwen2", "phi3", "gpt_neox", "gpt2", "mixtral"]
 REFUSED = ["olmo2", "olmo3", "qwen3", "gemma2", "gemma3_text", "olmoe"]
@@ -28,21 +36,21 @@ def temper(manifest, output, temperature):
 
 def first_attention(manifest, intervention=None):
     """Return the attention probabilities (B, heads, T, T) of the first layer, and the model."""
-    model = _models.load_model(manifest, intervention=intervention, device=CPU)
+    model = load_model(manifest, intervention=intervention, device=CPU)
     model.set_attn_implementation("eager")
-    input_ids = torch.from_numpy(conftest.random_sequences(3, 16)).long()
+    input_ids = torch.from_numpy(random_sequences(3, 16)).long()
     with torch.inference_mode():
         return model(input_ids, output_attentions=True).attentions[0], model
 
 
 def test_every_family_is_allowed_or_refused():
-    assert set(ALLOWED) | set(REFUSED) == set(conftest.FAMILIES)
+    assert set(ALLOWED) | set(REFUSED) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("family", ALLOWED)
 @pytest.mark.parametrize("temperature", [0.5, 3.0])
 def test_attention_is_softmax_of_scores_over_temperature(tmp_path, family, temperature):
-    manifest = conftest.build_checkpoint(tmp_path / family, family)
+    manifest = build_checkpoint(tmp_path / family, family)
     path = temper(manifest, tmp_path / "intervention.safetensors", temperature)
     before, _ = first_attention(manifest)
     after, _ = first_attention(manifest, path)
@@ -55,7 +63,7 @@ def test_attention_is_softmax_of_scores_over_temperature(tmp_path, family, tempe
 @pytest.mark.parametrize("family", ALLOWED)
 def test_nothing_but_queries_changes(tmp_path, family):
     overrides = {"attention_bias": True} if family in {"olmo", "llama"} else {}
-    manifest = conftest.build_checkpoint(tmp_path / family, family, **overrides)
+    manifest = build_checkpoint(tmp_path / family, family, **overrides)
     path = temper(manifest, tmp_path / "intervention.safetensors", 2.0)
     _, plain = first_attention(manifest)
     _, tempered = first_attention(manifest, path)
@@ -63,8 +71,8 @@ def test_nothing_but_queries_changes(tmp_path, family):
         int((a != b).sum()) for a, b in zip(plain.parameters(), tempered.parameters(), strict=True)
     )
     has_bias = family in {"olmo", "llama", "qwen2", "gpt_neox", "gpt2"}
-    width = conftest.HIDDEN_SIZE
-    assert num_changed == conftest.NUM_LAYERS * width * (width + has_bias)
+    width = HIDDEN_SIZE
+    assert num_changed == NUM_LAYERS * width * (width + has_bias)
 
 
 def test_writes_one_scalar(tmp_path, checkpoint):
@@ -89,25 +97,25 @@ def test_writes_one_scalar(tmp_path, checkpoint):
     ],
 )
 def test_other_attention_is_refused(tmp_path, family, overrides, reason):
-    manifest = conftest.build_checkpoint(tmp_path / family, family, **overrides)
+    manifest = build_checkpoint(tmp_path / family, family, **overrides)
     output = tmp_path / "intervention.safetensors"
     with pytest.raises(UserError, match=reason):
         temper(manifest, output, 2.0)
     assert not output.exists()
     write_intervention(output, "query_rows", 0.5)
     with pytest.raises(UserError, match=reason):
-        _models.load_model(manifest, intervention=output, device=CPU)
+        load_model(manifest, intervention=output, device=CPU)
 
 
 def test_a_cap_that_config_leaves_out_is_known(tmp_path):
-    manifest = conftest.build_checkpoint(tmp_path / "gemma2", "gemma2", attn_logit_softcapping=None)
+    manifest = build_checkpoint(tmp_path / "gemma2", "gemma2", attn_logit_softcapping=None)
     temper(manifest, tmp_path / "intervention.safetensors", 2.0)
     path = manifest.parent / "config.json"
     config = json.loads(path.read_text())
     del config["attn_logit_softcapping"]
     path.write_text(json.dumps(config))
     described = json.loads(manifest.read_text())
-    files = _manifests.describe_files(path.parent / name for name in described["files"])
+    files = describe_files(path.parent / name for name in described["files"])
     manifest.write_text(json.dumps(described | {"files": files}))
     with pytest.raises(UserError, match=r"attn_logit_softcapping 50\.0"):
         temper(manifest, tmp_path / "other.safetensors", 2.0)

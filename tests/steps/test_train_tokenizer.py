@@ -7,9 +7,9 @@ import pytest
 import transformers
 
 from ke_steps import train_tokenizer
-from ke_steps._errors import UserError
-from ke_steps._tokenizers import load_tokenizer
-from ke_steps.settings import TrainWorldTokenizer
+from ke_steps.job.errors import UserError
+from ke_steps.settings.checkpoints import TrainWorldTokenizer
+from ke_steps.texts.tokenizers import load_tokenizer
 
 WORLD = {"seed": 0, "num_people": 30, "num_continual_entities": 5, "num_questions": 5}
 FILES = ["tokenizer.json", "tokenizer_config.json"]

@@ -9,92 +9,27 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from synthetic_study import CORPUS, SyntheticStudy
 
-from ke_steps import (
-    _cli,
-    _memory_tables,
-    _report_tables,
-    _schemas,
-    _tables,
-    plot_figures,
-    write_report,
-)
-from ke_steps._errors import UserError
-from ke_steps._job_files import write_json
-from ke_steps._job_tables import trace_jobs
-from ke_steps.settings import WriteReportJob
+from ke_steps import plot_figures, write_report
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.summary_schemas import CLAIMS, CURVES
+from ke_steps.job.command_line import main
+from ke_steps.job.errors import UserError
+from ke_steps.job.files import write_json
+from ke_steps.report import memory_tables
+from ke_steps.report import tables as tables_module
+from ke_steps.report.jobs import trace_jobs
+from tests.invented.report import FIGURES, STUDY, Page, csv_of, report, words_of
+from tests.invented.study import CORPUS, SyntheticStudy
 
-REPORT = Path(write_report.__file__).parents[1] / "workflow" / "report"
-FIGURES = ("entropy_by_stage", "variants")
-VOID = {"meta", "img", "link", "br", "hr", "input"}
 VARIANTS = {"boost_p50_q2": {"kind": "resuscitate", "quantile": 0.5, "boost": 2.0}}
+
 EVIL = '<script>alert("x")</script> & <img src=http://evil.example>'
-
-
-STUDY = {
-    "seeds": [0, 1],
-    "summarize": {"turnover_fraction": 0.1},
-    "evaluate_knowledge": {"score": "per_token"},
-    "evaluate_retention": {"tasks": ["sciq", "piqa"], "num_items_per_task": None},
-    "knowledge": {
-        "source": {"kind": "fictional_knowledge"},
-        "num_paraphrase_passages": 70,
-        "num_once_passages": 60,
-    },
-    "models": {"nursery": {"source": {"kind": "nursery"}}},
-    "corpora": {"pubmed": {"source": {"kind": "preset", "name": "pubmed_abstracts"}}},
-    "recipes": {
-        "baseline": {
-            "corpus": "pubmed",
-            "batch_size_sequences": 128,
-            "learning_rate": 4e-4,
-            "num_steps": 1600,
-            "num_epochs": 1,
-            "num_injections": 10,
-        }
-    },
-}
-TABLES = ("summary", "runs", "correlations", "claims", "curves", "checkpoints", "memories")
-TABLES += ("rankings",)
-
-
-class Page(HTMLParser):
-    """Collects links and images, and checks that every tag is closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.links: list[str] = []
-        self.images: list[dict[str, str | None]] = []
-        self.downloads: dict[str, str] = {}
-        self.text: list[str] = []
-        self.tags: set[str] = set()
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = dict(attrs)
-        self.tags.add(tag)
-        self.links += [value for key, value in attrs if key in ("src", "href") and value]
-        if tag == "img":
-            self.images.append(attributes)
-        if "download" in attributes:
-            self.downloads[str(attributes["download"])] = str(attributes["href"])
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -112,26 +47,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     settings = {"figures": FIGURES, "corpus": CORPUS, "variants": VARIANTS, "recipes": ["baseline"]}
     arguments += ["--settings", json.dumps(settings)]
     arguments += ["--record", str(root / "logs" / "plot_figures" / "record.json")]
-    _cli.main(plot_figures.run, [*arguments, "--output-figures", *map(str, figures)])
+    main(plot_figures.run, [*arguments, "--output-figures", *map(str, figures)])
     stale = json.loads((root / "logs" / "plot_figures" / "record.json").read_text())
     stale["outputs"] = {str(figures[0]): "0" * 64}
     write_json(root / "logs" / "old" / "record.json", stale)
     return {"root": root, "tables": tables, "figures": figures}
-
-
-def report(study: dict[str, Any], **changes: Any) -> str:
-    output = study["root"] / "report.html"
-    settings = {"title": "A study", "description": "In words.", "study": STUDY}
-    keywords: dict[str, Any] = {
-        **{name: study["tables"][name] for name in TABLES},
-        "figures": study["figures"],
-        "captions": [REPORT / f"{figure}.rst" for figure in FIGURES],
-        "template": REPORT / "report.html.j2",
-        "settings": WriteReportJob.model_validate(settings | changes.pop("settings", {})),
-        **changes,
-    }
-    write_report.run(**keywords, output=output)
-    return output.read_text()
 
 
 def test_the_report_is_well_formed_and_loads_nothing(study: dict[str, Any]) -> None:
@@ -151,7 +71,7 @@ def test_it_holds_every_figure_and_every_claim(study: dict[str, Any]) -> None:
     assert svg == study["figures"][0].read_bytes()
     assert {f"{figure}.pdf" for figure in FIGURES} <= set(page.downloads)
     words = " ".join("".join(page.text).replace("\u00a0", " ").split())
-    claims = _tables.read_frame(study["tables"]["claims"], _schemas.CLAIMS)
+    claims = read_frame(study["tables"]["claims"], CLAIMS)
     for column in ("statement", "evidence", "rule", "verdict"):
         assert all(" ".join(text.split()) in words for text in claims[column])
 
@@ -185,7 +105,7 @@ def test_every_table_can_be_downloaded_with_full_numbers(study: dict[str, Any]) 
     assert len(frames["variants.csv"]) == 4
     packed = base64.b64decode(downloads["summary.csv.gz"].partition(",")[2])
     complete = pd.read_csv(io.BytesIO(gzip.decompress(packed)))
-    assert len(complete) == len(_tables.read_frame(study["tables"]["summary"]))
+    assert len(complete) == len(read_frame(study["tables"]["summary"]))
 
 
 def test_words_of_the_config_are_escaped(study: dict[str, Any]) -> None:
@@ -230,13 +150,6 @@ def test_a_large_svg_gives_way_to_the_png(
     )
 
 
-# --- What only some studies have ---------------------------------------------------------------
-
-
-def words_of(text: str) -> str:
-    return " ".join("".join(Page(text).text).replace("\u00a0", " ").split())
-
-
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return the paper's stages, with another recipe beside and the weights of two mixed up."""
@@ -265,11 +178,6 @@ def paper_settings(score: str) -> dict[str, Any]:
             "evaluate_retention": {"tasks": tasks, "num_items_per_task": None},
         }
     }
-
-
-def csv_of(text: str, name: str) -> pd.DataFrame:
-    content = base64.b64decode(Page(text).downloads[name].partition(",")[2])
-    return pd.read_csv(io.BytesIO(gzip.decompress(content) if name.endswith(".gz") else content))
 
 
 def test_equal_weights_are_said_and_marked(paper: dict[str, Any], study: dict[str, Any]) -> None:
@@ -304,7 +212,7 @@ def test_published_numbers_stand_beside_the_papers_own_study(
     else:
         assert scales == {"P after, %", "K after, reference scale"}
         ends = second[second["column"] == "K after, per token"]
-        curves = _tables.read_frame(paper["tables"]["curves"], _schemas.CURVES)
+        curves = read_frame(paper["tables"]["curves"], CURVES)
         curves = curves[(curves["moment"] == "end") & (curves["condition"] == "all")]
         expected = curves.groupby(["recipe", "step"])["performance"].mean()
         assert ends["value"].to_numpy() == pytest.approx(expected.to_numpy())
@@ -331,9 +239,9 @@ def test_memories_are_told_in_tokens_the_last_stage_first(study: dict[str, Any])
 def test_long_tables_are_cut_and_their_csv_is_not(
     study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_report_tables, "MAX_ROWS", 3)
-    monkeypatch.setattr(_memory_tables, "MAX_MEMORY_ROWS", 16)
-    monkeypatch.setattr(_memory_tables, "MAX_CHECKPOINTS", 3)
+    monkeypatch.setattr(tables_module, "MAX_ROWS", 3)
+    monkeypatch.setattr(memory_tables, "MAX_MEMORY_ROWS", 16)
+    monkeypatch.setattr(memory_tables, "MAX_CHECKPOINTS", 3)
     text = report(study)
     words = words_of(text)
     assert "The first 3 of 6 rows; the CSV has all." in words

@@ -6,8 +6,8 @@ import pickle
 import pytest
 from filelock import FileLock
 
+from tests.invented.project import Project
 from tests.workflow import warm
-from tests.workflow.project import Project
 
 LONGEST = ["test_slurm.py", "test_reruns.py", "test_kills.py", "test_hub_study.py"]
 

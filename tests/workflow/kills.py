@@ -23,8 +23,8 @@ from pathlib import Path
 
 import psutil
 
-from ke_steps import _leftovers
-from tests.workflow.project import ROOT, Project
+from ke_steps.running.leftovers import processes
+from tests.invented.project import ROOT, Project
 
 NUM_KILLS = 30
 LINES = ROOT / "docs/kills.jsonl"
@@ -73,7 +73,7 @@ def hear_ctrl_c():
 def running_jobs(project):
     """Return the steps of the jobs that are running now."""
     found = []
-    for process in _leftovers.processes(project.results()):
+    for process in processes(project.results()):
         try:
             words = process.cmdline()
         except psutil.Error:
@@ -89,7 +89,7 @@ def kill(project, process, number):
     if number == signal.SIGINT:
         os.killpg(process.pid, signal.SIGINT)
     else:
-        family = _leftovers.processes(project.results())
+        family = processes(project.results())
         process.kill()
         for each in family:
             each.kill()

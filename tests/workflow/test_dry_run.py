@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from ke_steps._errors import UserError
-from ke_steps.why import Pending, read_dry_run
+from ke_steps.job.errors import UserError
+from ke_steps.planning.why import Pending, read_dry_run
+from tests.invented.project import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 SNAKEFILE = """
 rule all:
     input:

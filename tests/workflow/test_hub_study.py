@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ke_steps import _world
-from ke_steps._tokenizers import load_tokenizer
-from ke_steps.settings import World
-from tests.conftest import build_model, build_tokenizer
-from tests.hub_server import HubServer, read_files
+from ke_steps.settings.texts import World
+from ke_steps.texts.tokenizers import load_tokenizer
+from ke_steps.texts.world import continual_documents, pretraining_documents
+from tests.invented.hub_server import HubServer, read_files
+from tests.invented.models import build_model, build_tokenizer
+from tests.invented.project import Project
 from tests.workflow import warm
-from tests.workflow.project import Project
 
 REPO, TEXTS, TOKEN_FILE = "allenai/tiny-hf", "datasets/o/texts", "/olmo/part-000-00000.npy"
 BRANCHES = {10: "step10-tokens1B", 20: "step20-tokens1B", 30: "step30-tokens2B"}
@@ -34,7 +34,7 @@ def build_branches(directory):
 
 def build_texts():
     """Return the files of a dataset with the world's pretraining text."""
-    documents = itertools.islice(_world.pretraining_documents(World(**WORLD)), 100)
+    documents = itertools.islice(pretraining_documents(World(**WORLD)), 100)
     rows = [json.dumps({"id": f"d{n}", "text": text}) for n, text in enumerate(documents)]
     return {"train.jsonl": "\n".join(rows).encode()}
 
@@ -42,7 +42,7 @@ def build_texts():
 def build_token_file(tokenizer_directory):
     """Return the world's continual-learning text as raw token ids."""
     tokenizer = load_tokenizer(tokenizer_directory)
-    documents = itertools.islice(_world.continual_documents(World(**WORLD)), 100)
+    documents = itertools.islice(continual_documents(World(**WORLD)), 100)
     ids = [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in documents]
     return np.array(list(itertools.chain(*ids)), dtype="<u2").tobytes()
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.invented.project import ROOT
+
 SNAKEFILE = """
 rule all:
     input:

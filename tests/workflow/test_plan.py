@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ke_steps._costs import costs_by_rule, jobs
-from ke_steps._model_sizes import UNKNOWN
-from ke_steps.study import read_study
-from ke_steps.why import read_dry_run
-from tests.workflow.project import ROOT, Project
+from ke_steps.planning.costs import costs_by_rule, jobs
+from ke_steps.planning.model_sizes import UNKNOWN
+from ke_steps.planning.why import read_dry_run
+from ke_steps.study.reading import read_study
+from tests.invented.project import ROOT, Project
 
 
 @pytest.fixture

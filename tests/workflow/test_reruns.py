@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
+from collections import Counter
 
 import pytest
 
-from ke_steps._figure_needs import available
-from ke_steps.study import read_study
-from ke_steps.why import lines, read_dry_run
+from ke_steps.figures.needs import available
+from ke_steps.planning.why import lines, read_dry_run
+from ke_steps.study.reading import read_study
 from tests.workflow.test_smoke import NUM_JOBS
 
 TELL = {"summarize": 1, "plot_figures": 1, "write_report": 1}
@@ -142,11 +143,34 @@ STEPS = {
     "write_report": {"write_report": 1},
 }
 HELPERS = {
-    "_decay": STEPS["fit_decay"],
-    "_conditions": STEPS["evaluate_knowledge"] | STEPS["fit_decay"],
-    "_activity": STEPS["aggregate_entropy"] | STEPS["aggregate_updates"],
-    "_cli": {},
+    "settings/learning": [],
+    "job/command_line": [],
+    "artefacts/learning_schemas": ["pretrain_nursery"],
+    "artefacts/summary_schemas": ["summarize"],
+    "formulas/decay": ["fit_decay"],
+    "formulas/entropy": ["aggregate_entropy", "aggregate_updates"],
+    "hub/calls": ["fetch_checkpoint", "prepare_corpus"],
+    "texts/passages": ["prepare_knowledge"],
+    "texts/packing": ["prepare_corpus"],
+    "checkpoints/checkpoint_files": ["pretrain_nursery", "temper_attention"],
+    "checkpoints/native_olmo": ["fetch_checkpoint"],
+    "models/feed_forward": ["pretrain_nursery"],
+    "models/attention": ["extract_coefficients"],
+    "scoring/probes": ["inject_knowledge"],
+    "scoring/tasks": ["evaluate_retention"],
+    "measuring/moments": ["extract_coefficients"],
+    "measuring/updates": ["inject_knowledge"],
+    "training/train": ["pretrain_nursery"],
+    "training/injection": ["schedule_injections", "inject_knowledge"],
+    "summary/rows": ["summarize"],
+    "claims/judging": ["summarize"],
+    "figures/curves": ["plot_figures"],
+    "report/tables": ["write_report"],
+    "study/contradictions": [],
+    "planning/costs": [],
+    "running/lock": [],
 }
+"""A file of each room, with the first steps behind it: what they make leads to all others."""
 
 
 @pytest.fixture
@@ -184,14 +208,22 @@ def test_a_changed_step(project, step, again):
     assert project.pending() == again
 
 
-@pytest.mark.parametrize(("module", "again"), HELPERS.items(), ids=HELPERS)
-def test_a_changed_helper(project, module, again):
+@pytest.mark.parametrize(("module", "steps"), HELPERS.items(), ids=HELPERS)
+def test_a_changed_helper(project, module, steps):
     append(project, f"ke_steps/{module}.py", "\nCHANGED = True\n")
+    again = Counter()
+    for step in steps:
+        again |= Counter(STEPS[step])
     assert project.pending() == again
 
 
+def test_every_room_has_a_helper_that_is_changed(project):
+    rooms = {path.parent.name for path in (project.folder / "ke_steps").glob("*/[a-z]*.py")}
+    assert rooms == {module.partition("/")[0] for module in HELPERS}
+
+
 def test_a_comment_a_docstring_and_a_touch_rerun_nothing(project):
-    for path in (project.folder / "ke_steps").glob("*.py"):
+    for path in (project.folder / "ke_steps").rglob("*.py"):
         text = path.read_text().replace('"""', '"""Said otherwise: ', 1)
         path.write_text(f"# a comment\n{text}")
     for path in (project.folder / "workflow").rglob("*"):
@@ -358,7 +390,7 @@ def test_a_changed_weight_file_is_fetched_again(finished_fetched, tmp_path):
 def test_every_pending_job_has_its_reason(project):
     change(project, "variants.boost.quantile", 0.4)
     change(project, "variants.warm", None)
-    append(project, "ke_steps/_decay.py", "\nCHANGED = True\n")
+    append(project, "ke_steps/formulas/decay.py", "\nCHANGED = True\n")
     project.results("evaluate_retention/tiny/step0/original/retention.parquet").unlink()
     dry_run = project.dry_run()
     said = "\n".join(lines(read_dry_run(dry_run)))

@@ -15,9 +15,10 @@ import psutil
 import pytest
 import yaml
 
-from ke_steps import _leftovers, _run_lock
-from ke_steps._errors import UserError
-from tests.workflow.project import ROOT
+from ke_steps.job.errors import UserError
+from ke_steps.running.leftovers import clear, processes, slurm_prefix
+from ke_steps.running.lock import NAME, only_run
+from tests.invented.project import ROOT
 
 RESULTS = "results/smoke"
 NOTHING = "pass"
@@ -50,7 +51,7 @@ def folder(tmp_path):
 
 def command(code, *options, study="config/study.yaml"):
     """The run of a study by Python code in the place of Snakemake."""
-    run = [sys.executable, "-m", "ke_steps.run_study", study, "--"]
+    run = [sys.executable, "-m", "ke_steps.running.run_study", study, "--"]
     return [*run, sys.executable, "-c", code, *options]
 
 
@@ -94,14 +95,14 @@ def running(folder, code, *options):
         process.kill()
         process.wait()
         process.stdout.close()
-        _leftovers.clear(folder / RESULTS, on_slurm=False, patience_seconds=0)
+        clear(folder / RESULTS, on_slurm=False, patience_seconds=0)
 
 
 def kill_all(process, folder):
     """End a run as a crash would: no process of it can do anything more."""
     process.kill()
     process.wait()
-    for each in _leftovers.processes(folder / RESULTS):
+    for each in processes(folder / RESULTS):
         each.kill()
 
 
@@ -196,7 +197,7 @@ def test_a_run_of_another_results_folder_is_no_hindrance(folder):
     (folder / "config/other.yaml").write_text(yaml.safe_dump(other))
     with running(folder, WAIT) as (first, _):
         assert run(folder, NOTHING, study="config/other.yaml").returncode == 0
-        assert len(_leftovers.processes(folder / RESULTS)) == 1
+        assert len(processes(folder / RESULTS)) == 1
         assert first.poll() is None
 
 
@@ -236,7 +237,7 @@ def test_a_second_ctrl_c_does_not_wait(folder):
         assert process.stdout.readline().startswith("Stopping: ")
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
-        assert _leftovers.processes(folder / RESULTS) == []
+        assert processes(folder / RESULTS) == []
 
 
 def test_a_child_that_is_killed_ends_the_run(folder):
@@ -263,7 +264,7 @@ def slurm(folder, monkeypatch):
         (folder / "bin" / name).chmod(0o755)
     (folder / "profile").mkdir()
     (folder / "profile/config.yaml").write_text("executor: slurm\n")
-    prefix = _leftovers.slurm_prefix(folder / RESULTS)
+    prefix = slurm_prefix(folder / RESULTS)
     (folder / "queue").write_text(f"11 {prefix}_1234\n12 ke-000000000000_1234\n13 other\n")
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
     return prefix
@@ -292,12 +293,12 @@ def test_without_flock_runs_of_one_host_keep_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse_locks)
     folder = tmp_path / "results"
     with (
-        _run_lock.only_run(folder),
+        only_run(folder),
         pytest.raises(UserError, match=f"pid {os.getpid()} on host"),
-        _run_lock.only_run(folder),
+        only_run(folder),
     ):
         pass
-    with _run_lock.only_run(folder):
+    with only_run(folder):
         pass
 
 
@@ -306,10 +307,10 @@ def test_without_flock_a_run_of_another_host_is_believed(tmp_path, monkeypatch):
     holder = {"host": "another", "pid": "7", "since": "2026-01-01 12:00+00:00"}
     folder = tmp_path / "results"
     folder.mkdir()
-    (folder / _run_lock.NAME).write_text(json.dumps(holder))
+    (folder / NAME).write_text(json.dumps(holder))
     with (
         pytest.raises(UserError, match=r"pid 7 on host another.* remove"),
-        _run_lock.only_run(folder),
+        only_run(folder),
     ):
         pass
 
@@ -318,5 +319,5 @@ def test_a_process_that_does_not_end_is_killed_after_a_while(folder):
     with running(folder, STUBBORN) as (process, _):
         process.kill()
         process.wait()
-        _leftovers.clear(folder / RESULTS, on_slurm=False, patience_seconds=0.1)
-        assert _leftovers.processes(folder / RESULTS) == []
+        clear(folder / RESULTS, on_slurm=False, patience_seconds=0.1)
+        assert processes(folder / RESULTS) == []

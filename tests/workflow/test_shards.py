@@ -2,10 +2,10 @@
 
 import pytest
 
-from ke_steps._costs import costs_by_rule, jobs
-from ke_steps._model_sizes import UNKNOWN
-from ke_steps.study import read_study
-from tests.workflow.project import Project
+from ke_steps.planning.costs import costs_by_rule, jobs
+from ke_steps.planning.model_sizes import UNKNOWN
+from ke_steps.study.reading import read_study
+from tests.invented.project import Project
 
 
 @pytest.fixture

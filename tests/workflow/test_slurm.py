@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from ke_steps._requests import DEFAULTS
-from tests.workflow.project import ROOT, Project
+from ke_steps.study.requests import DEFAULTS
+from tests.invented.project import ROOT, Project
 
 PARTITIONS = {"cpu", "gpu"}
 GPU_RULES = {rule for rule, request in DEFAULTS.items() if request.num_gpus}

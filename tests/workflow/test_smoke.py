@@ -6,10 +6,10 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from ke_steps._costs import costs_by_rule, jobs
-from ke_steps._jobs import figures
-from ke_steps._model_sizes import UNKNOWN
-from ke_steps.study import read_study
+from ke_steps.planning.costs import costs_by_rule, jobs
+from ke_steps.planning.model_sizes import UNKNOWN
+from ke_steps.study.jobs import figures
+from ke_steps.study.reading import read_study
 
 RESULTS = "results/smoke"
 NUM_JOBS = {

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from tests.invented.project import Project
 from tests.workflow import warm
-from tests.workflow.project import Project
 
 STEP = """
 import os, signal, sys

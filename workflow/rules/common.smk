@@ -7,11 +7,7 @@ from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
-from ke_steps import _jobs, _requests, _snakemake_memory
-from ke_steps._errors import UserError
-from ke_steps._job_files import canonical_json
-from ke_steps._job_records import files_of
-from ke_steps._places import (
+from ke_steps.artefacts.places import (
     CHECKPOINT,
     FETCHED,
     MEASUREMENT,
@@ -23,16 +19,17 @@ from ke_steps._places import (
     SHARD,
     STATE,
 )
-from ke_steps._provenance import code_digest
-from ke_steps._study_places import folders, models_of, places
-from ke_steps.settings import (
-    ORIGINAL,
-    FictionalKnowledge,
-    HubSource,
-    LocalText,
-    TokenFileText,
-)
-from ke_steps.study import read_study
+from ke_steps.job.errors import UserError
+from ke_steps.job.files import canonical_json
+from ke_steps.job.provenance import code_digest
+from ke_steps.job.records import files_of
+from ke_steps.running import snakemake_memory
+from ke_steps.settings.checkpoints import HubSource
+from ke_steps.settings.learning import ORIGINAL
+from ke_steps.settings.texts import FictionalKnowledge, LocalText, TokenFileText
+from ke_steps.study import jobs, requests
+from ke_steps.study.places import folders, models_of, places
+from ke_steps.study.reading import read_study
 
 # For the jobs. Threads that wait must not spin for long: beside another job they would slow both
 # tenfold. Tokenizers warn when a process forks after using their own threads.
@@ -57,7 +54,7 @@ KINDS = {name: variant.kind for name, variant in STUDY.variants.items()}
 
 # For results copied in from elsewhere, once: the Snakemake in a cluster's job may see files late.
 if workflow.is_main_process:
-    _snakemake_memory.recall(Path(RESULTS))
+    snakemake_memory.recall(Path(RESULTS))
 
 
 def one_of(names):
@@ -108,7 +105,7 @@ def params_of(rule_name):
 def settings_for(rule_name):
     """One canonical JSON of everything that a job of this rule depends on."""
     return lambda wildcards: canonical_json(
-        _jobs.settings_for(STUDY, rule_name, dict(wildcards.items()))
+        jobs.settings_for(STUDY, rule_name, dict(wildcards.items()))
     )
 
 
@@ -125,17 +122,17 @@ def benchmark_of(step, place):
 
 def resources_for(rule_name):
     """What a job of this rule asks of its machine; more memory and time at every new attempt."""
-    return _requests.resources(STUDY.cluster, rule_name)
+    return requests.resources(STUDY.cluster, rule_name)
 
 
 def group_of(rule_name):
     """The jobs that a cluster gets as one; None: one by one. Without meaning on one machine."""
-    return _requests.group(STUDY.cluster, rule_name)
+    return requests.group(STUDY.cluster, rule_name)
 
 
 def launcher(wildcards, resources):
     """What starts the step: Python, or one Python per GPU. Being derived, it reruns nothing."""
-    return _requests.launcher(resources.get("gpu", 0), STUDY.cluster.sharding)
+    return requests.launcher(resources.get("gpu", 0), STUDY.cluster.sharding)
 
 
 def manifest_of(model, step):

@@ -1,6 +1,6 @@
 """The whole study on one page."""
 
-FIGURES = _jobs.figures(STUDY)
+FIGURES = jobs.figures(STUDY)
 
 TABLES = (
     "summary runs correlations claims curves distributions checkpoints memories rankings novelty"

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from ke_steps._job_files import replacing
+from ke_steps.job.files import replacing
 from snakemake_logger_plugin_study.progress import Progress
 from snakemake_logger_plugin_study.words import (
     counted,

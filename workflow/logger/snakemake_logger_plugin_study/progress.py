@@ -14,15 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ke_steps._job_records import (
-    LOG,
-    RECORD,
-    files_in,
-    logs_of,
-    read_record,
-    records_in,
-    results_of,
-)
+from ke_steps.job.records import LOG, RECORD, files_in, logs_of, read_record, records_in, results_of
 from snakemake_logger_plugin_study.job_logs import Bar, Mark, last_lines, mark, read_bar
 
 NOT_A_JOB = "all"

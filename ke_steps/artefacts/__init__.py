@@ -1,0 +1,1 @@
+"""What steps hand to each other: tables and their schemas, manifests, places, interventions."""

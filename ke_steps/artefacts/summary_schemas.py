@@ -1,0 +1,149 @@
+"""Tables of a whole study, as Parquet schemas.
+
+Units are in the column names; entropies are in nats.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from ke_steps.artefacts.learning_schemas import RETAINED
+from ke_steps.artefacts.measure_schemas import MEMORIES
+
+SUMMARY = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "variant": pa.string(),
+        "recipe": pa.string(),  # null for what is measured before learning
+        "seed": pa.int64(),  # null likewise
+        "group": pa.string(),  # model | layer 3 | c4/model | paraphrase/semantic | sciq | …
+        "quantity": pa.string(),
+        "unit": pa.string(),
+        "value": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+    }
+)
+
+RUNS = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "variant": pa.string(),
+        "recipe": pa.string(),
+        "seed": pa.int64(),
+        "num_steps": pa.int64(),  # optimiser steps done
+        "first_loss_nats": pa.float64(),  # null where it was no finite number, likewise the last
+        "last_loss_nats": pa.float64(),
+        "diverged_at_step": pa.int64(),  # null for a run that did not diverge
+    }
+)
+
+CORRELATIONS = pa.schema(
+    {
+        "model": pa.string(),
+        "recipe": pa.string(),
+        "x": pa.string(),
+        "y": pa.string(),
+        "method": pa.string(),  # pearson | spearman
+        "num_points": pa.int64(),
+        "value": pa.float64(),
+        "p_value": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+    }
+)
+
+CLAIMS = pa.schema(
+    {
+        "model": pa.string(),
+        "recipe": pa.string(),  # null for claims about entropy alone
+        "variant": pa.string(),  # null for claims about the original checkpoints
+        "claim": pa.string(),
+        "statement": pa.string(),
+        "rule": pa.string(),
+        "evidence": pa.string(),
+        "verdict": pa.string(),  # supported | not supported | inconclusive
+        "num_points": pa.int64(),
+        "unit": pa.string(),
+        "value": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+    }
+)
+
+CURVES = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "variant": pa.string(),
+        "recipe": pa.string(),
+        "seed": pa.int64(),
+        "moment": pa.string(),
+        "train_step": pa.int32(),
+        "condition": pa.string(),
+        "performance": pa.float64(),
+    }
+)
+
+DISTRIBUTIONS = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "variant": pa.string(),
+        "layer": pa.int32(),
+        "quantile": pa.float64(),
+        "relative_activity": pa.float64(),  # mean |c| over the layer's mean of it
+    }
+)
+
+CHECKPOINTS = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "source": pa.string(),  # directory | gguf | hub | nursery
+        "place": pa.string(),  # path, or repository@commit
+        "architecture": pa.string(),
+        "num_layers": pa.int32(),
+        "num_memories": pa.int64(),
+        "num_parameters": pa.int64(),
+        "weights_sha256": pa.string(),  # over names, dtypes, shapes and values of all tensors
+        "same_weights_as": pa.int64(),  # the first other step with equal weights; null for none
+    }
+)
+
+MEMORY_TABLE = pa.schema([pa.field("model", pa.string()), pa.field("step", pa.int64()), *MEMORIES])
+
+RANKINGS = pa.schema(
+    {
+        "model": pa.string(),
+        "step_from": pa.int64(),
+        "step_to": pa.int64(),
+        "layer": pa.int32(),  # null: mean over layers
+        "spearman": pa.float64(),  # between the rankings by mean |c|
+        "most_active_kept": pa.float64(),  # share of the most active set still in it
+        "least_active_kept": pa.float64(),
+    }
+)
+
+NOVELTY_QUANTILES = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "corpus": pa.string(),
+        "quantile": pa.float64(),
+        "perplexity": pa.float64(),
+    }
+)
+
+RETAINED_CURVES = pa.schema(
+    [
+        pa.field("model", pa.string()),
+        pa.field("step", pa.int64()),
+        pa.field("variant", pa.string()),
+        pa.field("recipe", pa.string()),
+        pa.field("seed", pa.int64()),
+        *RETAINED,
+    ]
+)

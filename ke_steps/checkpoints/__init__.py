@@ -1,0 +1,1 @@
+"""Checkpoints on disk: families, weight files, writing, and checks of what comes from outside."""

@@ -1,0 +1,154 @@
+"""What is checked of a checkpoint from outside, before a job on a GPU relies on it.
+
+Every tensor has its place and its shape in the model that ``config.json`` describes, no value is
+NaN or Inf, and the tokenizer's ids have rows in the embedding. The model is never in memory: its
+shapes are compared on torch's meta device, its values one tensor at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from ke_steps.checkpoints.checkpoint_files import read_header
+from ke_steps.checkpoints.families import read_model_config
+from ke_steps.checkpoints.weight_files import INDEX, WEIGHTS, choose_weights
+from ke_steps.job.errors import UserError
+from ke_steps.job.files import read_object
+from ke_steps.texts.tokenizers import FILES, load_tokenizer
+
+PLAIN = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
+
+
+def find_weights(directory: Path) -> list[Path]:
+    """Return a directory's safetensors files: the single one, or the shards of its index.
+
+    Raises:
+        UserError: only pickles, no weights, an index that names what is not there or not beside
+            it, or a file that is truncated or no safetensors file.
+    """
+    names = choose_weights((path.name for path in directory.iterdir()), where=str(directory))
+    weights = [
+        directory / name for name in ([WEIGHTS] if names == [WEIGHTS] else _shards(directory))
+    ]
+    for path in weights:
+        read_header(path)
+        with _open(path):
+            pass
+    return weights
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            yield file
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors file ({error}); get it again") from error
+
+
+def _shards(directory: Path) -> list[str]:
+    index = directory / INDEX
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise UserError(f"{index}: has no weight_map of tensors to files; get it again")
+    names = sorted(set(map(str, weight_map.values())))
+    for name in names:
+        if Path(name).name != name:
+            raise UserError(f"{index}: names {name!r}, which is not a file beside it; get it again")
+        if not (directory / name).is_file():
+            raise UserError(f"{index}: names {name}, which is missing: get that file")
+    return names
+
+
+def load_shapes(directory: Path) -> PreTrainedModel:
+    """Return a directory's model on the meta device; refuse what would not load whole.
+
+    Raises:
+        UserError: no model can be built from the config, or tensors that are missing, in excess or
+            of another shape than the config says.
+    """
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            directory,
+            config=read_model_config(directory),
+            dtype="auto",
+            device_map="meta",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a config of other people, in code of other people
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{directory}: transformers cannot build this model from its config.json"
+            f" ({type(error).__name__}: {reason})"
+        ) from error
+    _refuse_mismatches(report, type(model).__name__, directory)
+    return model
+
+
+def _refuse_mismatches(report: dict[str, Any], architecture: str, directory: Path) -> None:
+    if report["missing_keys"]:
+        raise UserError(
+            f"{directory}: tensor {min(report['missing_keys'])} is missing; get all its files"
+        )
+    if report["unexpected_keys"]:
+        raise UserError(
+            f"{directory}: tensor {min(report['unexpected_keys'])} has no place in {architecture}:"
+            " weights and config.json belong to different models"
+        )
+    if report["mismatched_keys"]:
+        name, stored, expected = min(report["mismatched_keys"])
+        raise UserError(
+            f"{directory}: tensor {name} is {tuple(stored)}, config.json says {tuple(expected)}:"
+            " they belong to different models"
+        )
+
+
+def refuse_broken_values(weights: Iterable[Path]) -> None:
+    """Refuse NaN and Inf in any tensor of safetensors files, and files that cannot be read."""
+    for path in weights:
+        with _open(path) as file:
+            for name in file.keys():  # noqa: SIM118 # is no mapping
+                refuse_broken(file.get_tensor(name), name, path)
+
+
+def refuse_broken(tensor: Tensor, name: str, where: Path) -> None:
+    """Refuse NaN and Inf in a tensor, and weights that are no plain numbers but a code for them."""
+    if name.endswith("weight") and tensor.dtype not in PLAIN:
+        raise UserError(
+            f"{where}: tensor {name} is of {tensor.dtype}: quantised weights are not read; take the"
+            " model in fp32, fp16 or bf16"
+        )
+    if not bool(torch.isfinite(tensor).all()):
+        raise UserError(
+            f"{where}: tensor {name} holds NaN or Inf: get the file again, or another checkpoint"
+        )
+
+
+def check_tokenizer(directory: Path, vocab_size: int) -> None:
+    """Refuse a tokenizer that is unreadable or has ids beyond the embedding's rows."""
+    content, _ = (read_object(directory / name) for name in FILES)
+    if not isinstance(content.get("model"), dict) or "vocab" not in content["model"]:
+        raise UserError(
+            f"{directory}/tokenizer.json: not a tokenizer, it has no model.vocab; get it again"
+        )
+    tokenizer = load_tokenizer(directory)
+    largest = max(tokenizer.backend.get_vocab(with_added_tokens=True).values())
+    if largest >= vocab_size:
+        raise UserError(
+            f"{directory}: the tokenizer has ids up to {largest}, the embedding only {vocab_size}"
+            " rows: they belong to different models"
+        )

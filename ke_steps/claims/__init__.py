@@ -1,0 +1,1 @@
+"""Estimates, findings, and the verdict on each claim."""

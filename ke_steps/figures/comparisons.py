@@ -1,0 +1,155 @@
+"""Figures that compare interventions, recipes of learning, models and corpora."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ke_steps.figures import style
+from ke_steps.figures.panels import COMPARED, LEARNING, Outcome, Tables, head
+from ke_steps.settings.learning import ORIGINAL
+from ke_steps.summary.quantities import (
+    ACCURACY_AFTER,
+    ACCURACY_BEFORE,
+    KNOWLEDGE_AFTER,
+    KNOWLEDGE_BEFORE,
+)
+
+SLOT_INCHES = 0.17
+SHORT_TITLES = ("H", "A", "F", "K after", "P after")
+BEFORE = {KNOWLEDGE_AFTER: KNOWLEDGE_BEFORE, ACCURACY_AFTER: ACCURACY_BEFORE}
+"""What an end performance is to be compared with."""
+
+
+def variants(tables: Tables) -> Figure:
+    """H, A, F and the end performances K and P by variant, at the stages that have variants."""
+    runs = tables.main_runs(tables.variants)
+    places = {model: heights(tables, model) for model, _ in runs}
+    num_slots = max((sum(map(len, steps.values())) for steps in places.values()), default=0)
+    row_inches = max(1.8, 0.9 + SLOT_INCHES * num_slots)
+    figure, axes = style.panels(len(runs), len(COMPARED), row_inches=row_inches, sharey="row")
+    for row, (model, recipe) in zip(axes, runs, strict=True):
+        for axis, outcome, title in zip(row, COMPARED, SHORT_TITLES, strict=True):
+            _draw_outcome(axis, outcome, tables, (model, recipe), places[model])
+            axis.set_title(title)
+        centres = [float(np.mean(list(steps.values()))) for steps in places[model].values()]
+        row[0].set_yticks(centres, list(places[model]))
+        row[0].set_ylim(num_slots - 0.5, -0.5)
+        row[0].set_ylabel("" if len(runs) == 1 else f"{model}, {recipe}")
+    style.shared_legend(
+        figure, "pretraining step", steps=tables.steps(), loc="outside lower center", max_columns=8
+    )
+    return figure
+
+
+def heights(tables: Tables, model: str) -> dict[str, dict[int, int]]:
+    """Return by variant and step the place of a point, from 0 at the top downwards.
+
+    The original has the steps that some variant has.
+    """
+    rows = tables.summary[tables.summary["model"] == model]
+    steps = {
+        name: sorted(int(step) for step in rows.loc[rows["variant"] == name, "step"].unique())
+        for name in tables.variants
+    }
+    every = {ORIGINAL: sorted(set().union(*steps.values()))} | {k: v for k, v in steps.items() if v}
+    places: dict[str, dict[int, int]] = {}
+    first = 0
+    for name, own in every.items():
+        places[name] = {step: first + number for number, step in enumerate(own)}
+        first += len(own)
+    return places
+
+
+def _draw_outcome(
+    axis: Axes,
+    outcome: Outcome,
+    tables: Tables,
+    run: tuple[str, str],
+    places: dict[str, dict[int, int]],
+) -> None:
+    colours = style.stage_colours(tables.steps())
+    for number, (variant, slots) in enumerate(places.items()):
+        for point in tables.points(outcome.measure, *run, variant).to_dict("records"):
+            if (step := int(point["step"])) not in slots:
+                continue
+            value = point["value"]
+            bars = [[max(0, value - point["low"])], [max(0, point["high"] - value)]]
+            axis.errorbar(
+                value, slots[step], xerr=bars, fmt="o", color=colours[step], capsize=2,
+                elinewidth=1, label=style.step_label(step),
+            )  # fmt: skip
+        if number % 2 == 0:
+            ends = min(slots.values()) - 0.5, max(slots.values()) + 0.5
+            axis.axhspan(*ends, color="#f4f6f8", zorder=0)
+    axis.grid(visible=False, axis="y")
+    axis.tick_params(axis="x", labelsize=7)
+    axis.locator_params(axis="x", nbins=3)
+    if outcome.is_fraction:
+        style.percent(axis.xaxis)
+    else:
+        axis.set_xlabel("nats", fontsize=8)
+
+
+def learning_by_recipe(tables: Tables) -> Figure:
+    """A, F and the end performances K and P by stage, a line per recipe."""
+    models = [model for model in tables.models() if len(tables.recipes_of(model)) > 1]
+    figure, blocks = style.blocks(len(models), len(LEARNING), 2, row_inches=2.5)
+    looks = style.line_looks(tables.recipes)
+    for block, model in zip(blocks, models, strict=True):
+        recipes = tables.recipes_of(model)
+        for axis, outcome in zip(block, LEARNING, strict=True):
+            if (before := BEFORE.get(outcome.measure)) is not None:
+                stages = tables.points(before, model, recipes[0])
+                dashed = {"linestyle": "--", "marker": "", "label": "before learning"}
+                style.draw_line(axis, stages, style.GREY, **dashed)
+            steps: set[int] = set()
+            for recipe in recipes:
+                stages = tables.points(outcome.measure, model, recipe)
+                style.draw_line(axis, stages, **looks[recipe], label=recipe)
+                steps.update(stages["step"])
+            style.label_steps(axis, sorted(steps))
+            outcome.dress(axis)
+        head(block[0], model if len(models) > 1 else "")
+    style.shared_legend(figure, "recipe")
+    return figure
+
+
+def learning_by_model(tables: Tables) -> Figure:
+    """A, F and the end performances K and P over the course of pretraining, a line per model."""
+    runs = tables.main_runs()
+    figure, (block,) = style.blocks(1, len(LEARNING), 2, row_inches=2.5)
+    looks = style.line_looks(model for model, _ in runs)
+    last_steps = tables.summary.groupby("model")["step"].max()
+    same_recipe = len({recipe for _, recipe in runs}) == 1
+    for axis, outcome in zip(block, LEARNING, strict=True):
+        for model, recipe in runs:
+            stages = tables.points(outcome.measure, model, recipe)
+            course = stages.assign(x=stages["step"] / max(1, last_steps[model]))
+            label = model if same_recipe else f"{model}, {recipe}"
+            style.draw_line(axis, course, **looks[model], x="x", label=label)
+        outcome.dress(axis)
+        axis.set_xlabel("part of the model's last step")
+        style.percent(axis.xaxis)
+    style.shared_legend(figure, "model")
+    return figure
+
+
+def novelty_by_corpus(tables: Tables) -> Figure:
+    """The distribution of per-document perplexity, a line per corpus, a panel per model."""
+    novelty = tables.novelty
+    models = list(novelty["model"].unique())
+    figure, axes = style.panels(len(models), 1, row_inches=2.7)
+    for axis, model in zip(axes[:, 0], models, strict=True):
+        here = novelty[novelty["model"] == model]
+        for corpus, look in style.line_looks(novelty["corpus"].unique()).items():
+            curve = here[here["corpus"] == corpus]
+            axis.plot(curve["perplexity"], curve["quantile"], color=look["colour"], label=corpus)
+        style.log_axis(axis.xaxis)
+        style.percent(axis.yaxis)
+        axis.set_title(f"{model}, step {style.step_label(here['step'].iloc[0])}")
+        axis.set_xlabel("perplexity of a document")
+        axis.set_ylabel("documents at or below")
+    style.shared_legend(figure, "corpus")
+    return figure

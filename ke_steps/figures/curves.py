@@ -1,0 +1,138 @@
+"""Figures of new knowledge over the steps of learning: while it is injected, and afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ke_steps.figures import style
+from ke_steps.figures.panels import Tables, by_step, first_recipes
+from ke_steps.formulas.ratios import acquisition
+from ke_steps.settings.learning import ORIGINAL
+from ke_steps.summary.points import over_seeds
+
+CONDITIONS = ("paraphrase", "once")
+STEP_LEGEND = "pretraining\nstep"
+
+
+def probe_curves(tables: Tables) -> Figure:
+    """K while new knowledge is learned: a panel per condition, a colour per stage."""
+    curves, conditions = _originals(tables.curves)
+    runs = tables.main_runs()
+    figure, axes = style.panels(len(runs), len(conditions), sharey="row")
+    colours = style.stage_colours(tables.steps())
+    for row, (model, recipe) in zip(axes, runs, strict=True):
+        here = curves[(curves["model"] == model) & (curves["recipe"] == recipe)]
+        for axis, condition in zip(row, conditions, strict=True):
+            shown = here[here["condition"] == condition]
+            _draw_curves(axis, shown, colours)
+            lost = tables.diverged_curves
+            same_run = (lost["model"] == model) & (lost["recipe"] == recipe)
+            _draw_diverged(axis, lost[same_run & (lost["condition"] == condition)], colours)
+            injected = shown.loc[shown["moment"] == "after", "train_step"].unique()
+            for step in injected:
+                axis.axvline(step, color="#d5d9df", linewidth=0.8, zorder=0)
+            axis.grid(visible=False, axis="x")
+            axis.set_title(style.title(condition, model, recipe, runs))
+            axis.set_xlabel("learning step (vertical lines: injections)")
+        row[0].set_ylabel("K (nats per token)")
+    style.shared_legend(figure, STEP_LEGEND, steps=tables.steps())
+    return figure
+
+
+def _draw_curves(axis: Axes, curves: pd.DataFrame, colours: dict[int, Any]) -> None:
+    moments = list(curves["moment"].unique())
+    for step, runs in by_step(curves):
+        moment_means = runs.groupby(["train_step", "moment"], as_index=False)
+        mean = moment_means.agg(performance=("performance", "mean"))
+        mean["order"] = mean["moment"].map(moments.index)
+        mean = mean.sort_values(["train_step", "order"])
+        label = style.step_label(step)
+        axis.plot(mean["train_step"], mean["performance"], color=colours[step], label=label)
+
+
+def _draw_diverged(axis: Axes, curves: pd.DataFrame, colours: dict[int, Any]) -> None:
+    """Draw every run that diverged by itself, dotted; it has no label and is in no mean."""
+    for step, runs in by_step(curves[curves["variant"] == ORIGINAL]):
+        for _, run in runs.groupby("seed"):
+            x, y = run["train_step"], run["performance"]
+            axis.plot(x, y, ":", color=colours[step], linewidth=1.1)
+
+
+def knowledge_by_injection(tables: Tables) -> Figure:
+    """A and K just after each injection: a row each, a panel per condition, a colour per stage."""
+    curves, conditions = _originals(tables.curves)
+    runs = tables.main_runs()
+    figure, blocks = style.blocks(
+        len(runs), 2 * len(conditions), len(conditions), row_inches=2.4, sharey="row"
+    )
+    colours = style.stage_colours(tables.steps())
+    for block, (model, recipe) in zip(blocks, runs, strict=True):
+        here = curves[(curves["model"] == model) & (curves["recipe"] == recipe)]
+        for number, condition in enumerate(conditions):
+            after = after_injections(here[here["condition"] == condition])
+            gained, reached = block[number :: len(conditions)]
+            for axis, quantity in ((gained, "acquisition"), (reached, "performance")):
+                marks = after.assign(value=after[quantity], low=np.nan, high=np.nan)
+                _draw_by_stage(axis, marks, "injection", colours)
+                axis.set_xlabel("injections seen")
+                axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+            gained.set_title(style.title(condition, model, recipe, runs))
+            style.percent(gained.yaxis)
+        block[0].set_ylabel("A after the injection")
+        block[len(conditions)].set_ylabel("K after it (nats per token)")
+    style.shared_legend(figure, STEP_LEGEND, steps=tables.steps())
+    return figure
+
+
+def after_injections(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return step, seed, injection (from 1), performance K and acquisition A just after each.
+
+    ``curves`` are the rows of CURVES of one model, recipe and condition. A is relative to the K of
+    the same run before its first step.
+    """
+    start = curves[curves["moment"] == "start"].set_index(["step", "seed"])["performance"]
+    after = curves[curves["moment"] == "after"]
+    before = pd.MultiIndex.from_frame(after[["step", "seed"]])
+    numbers = np.unique(after["train_step"], return_inverse=True)[1] + 1
+    return after.assign(
+        injection=numbers,
+        acquisition=acquisition(start.reindex(before).to_numpy(float), after["performance"]),
+    )[["step", "seed", "injection", "performance", "acquisition"]]
+
+
+def retention_over_time(tables: Tables) -> Figure:
+    """The share of the gain that is left by steps since the last injection's peak."""
+    retained, conditions = _originals(tables.retained)
+    retained = retained[retained["steps_since"] > 0].rename(columns={"retained": "value"})
+    runs = first_recipes(retained, tables.recipes)
+    figure, axes = style.panels(len(runs), len(conditions), sharey="row")
+    colours = style.stage_colours(tables.steps())
+    for row, (model, recipe) in zip(axes, runs, strict=True):
+        here = retained[(retained["model"] == model) & (retained["recipe"] == recipe)]
+        for axis, condition in zip(row, conditions, strict=True):
+            _draw_by_stage(axis, here[here["condition"] == condition], "steps_since", colours)
+            style.log_axis(axis.xaxis)
+            axis.set_title(style.title(condition, model, recipe, runs))
+            axis.set_xlabel(f"steps of {recipe} since the peak")
+        row[0].set_ylabel("share of the gain that is left")
+        style.percent(row[0].yaxis)
+    style.shared_legend(figure, STEP_LEGEND, steps=tables.steps())
+    return figure
+
+
+def _originals(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows of original checkpoints, and the conditions among them."""
+    rows = table[table["variant"] == ORIGINAL]
+    return rows, [name for name in CONDITIONS if name in set(rows["condition"])]
+
+
+def _draw_by_stage(axis: Axes, rows: pd.DataFrame, x: str, colours: dict[int, Any]) -> None:
+    for step, stage in by_step(over_seeds(rows, ["step", x])):
+        label = style.step_label(step)
+        style.draw_line(axis, stage, colours[step], x=x, label=label, markersize=3.5)

@@ -1,0 +1,138 @@
+"""Which figures a study has the data for, told from its config alone."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from ke_steps.figures.sweeps import SweptName, resuscitations, sweeps, temperatures
+from ke_steps.settings.learning import ORIGINAL
+from ke_steps.settings.study import Run, Study
+from ke_steps.settings.telling import FigureName
+
+FIGURE_NAMES: tuple[FigureName, ...] = typing.get_args(FigureName)
+"""In the order of the report."""
+
+
+class Need(NamedTuple):
+    """What a figure is drawn from, and what to say where it is not there."""
+
+    is_met: Callable[[Study], bool]
+    reason: str
+
+
+def available(study: Study) -> list[FigureName]:
+    """Return the figures that a study has data for, in the order of the report."""
+    return [figure for figure in FIGURE_NAMES if missing(study, figure) is None]
+
+
+def missing(study: Study, figure: FigureName) -> str | None:
+    """Return what a study lacks for a figure, in words; None when it lacks nothing."""
+    need = NEEDS.get(figure)
+    return None if need is None or need.is_met(study) else need.reason
+
+
+def _runs(study: Study, model: str, variants: Collection[str]) -> list[Run]:
+    """Return the learning runs of some variants of a model, those of the main recipe first."""
+    found = [run for run in study.runs() if run.model == model and run.variant in variants]
+    return sorted(found, key=lambda run: list(study.recipes).index(run.recipe))
+
+
+def _num_learning_models(study: Study, variants: Collection[str]) -> int:
+    return sum(any(_runs(study, model, variants)) for model in study.models)
+
+
+def _has_token_entropies(study: Study) -> bool:
+    extract = study.extract_coefficients
+    return bool(extract.num_attention_sequences or extract.num_next_token_sequences)
+
+
+def _has_sweep(study: Study, swept: SweptName) -> bool:
+    """Tell whether the main recipe of a model meets two strengths at one of its stages."""
+    for _, strengths in sweeps(study.variants, swept):
+        for model in study.models:
+            runs = _runs(study, model, strengths)
+            pairs = {(r.step, strengths[r.variant]) for r in runs if r.recipe == runs[0].recipe}
+            if len(pairs) > len({step for step, _ in pairs}):
+                return True
+    return False
+
+
+def _has_resuscitated_stages(study: Study) -> bool:
+    return any(
+        len({run.step for run in _runs(study, model, [name])}) > 1
+        for name in resuscitations(study.variants)
+        for model in study.models
+    )
+
+
+def _has_recipes(study: Study) -> bool:
+    return any(
+        len({run.recipe for run in _runs(study, model, [ORIGINAL])}) > 1 for model in study.models
+    )
+
+
+def _has_retention(study: Study) -> bool:
+    return study.fit_decay is not None and any(
+        study.recipes[run.recipe].probe_interval_steps
+        for model in study.models
+        for run in _runs(study, model, [ORIGINAL])
+    )
+
+
+_LEARNED = Need(
+    lambda study: _num_learning_models(study, [ORIGINAL]) > 0,
+    "no recipe is run on an original checkpoint",
+)
+NEEDS: dict[FigureName, Need] = {
+    "entropy_by_corpus": Need(
+        lambda study: bool(study.extract_coefficients.other_corpora),
+        "extract_coefficients.other_corpora is empty",
+    ),
+    "attention_and_next_token_entropy": Need(
+        _has_token_entropies,
+        "extract_coefficients has neither num_attention_sequences nor num_next_token_sequences",
+    ),
+    "acquisition_and_forgetting": _LEARNED,
+    "performance_by_stage": _LEARNED,
+    "probe_curves": _LEARNED,
+    "knowledge_by_injection": _LEARNED,
+    "variants": Need(
+        lambda study: _num_learning_models(study, study.variants) > 0,
+        "no recipe is run on a variant",
+    ),
+    "resuscitation_by_boost": Need(
+        lambda study: _has_sweep(study, "boost"),
+        "no stage is learned from at two boosts with quantile, max_multiplier and rows the same",
+    ),
+    "resuscitation_by_quantile": Need(
+        lambda study: _has_sweep(study, "quantile"),
+        "no stage is learned from at two quantiles with boost, max_multiplier and rows the same",
+    ),
+    "resuscitation_by_stage": Need(
+        _has_resuscitated_stages, "no resuscitation is learned from at two stages of a model"
+    ),
+    "attention_temperature": Need(
+        lambda study: _num_learning_models(study, temperatures(study.variants)) > 0,
+        "no recipe is run on a variant of kind temper_attention",
+    ),
+    "learning_by_recipe": Need(_has_recipes, "no two recipes are run on one model"),
+    "learning_by_model": Need(
+        lambda study: _num_learning_models(study, [ORIGINAL]) > 1,
+        "no recipes are run on the original checkpoints of two models",
+    ),
+    "retention_over_time": Need(
+        _has_retention, "no recipe with probe_interval_steps is run on an original checkpoint"
+    ),
+    "entropy_and_learning": _LEARNED,
+    "novelty_by_corpus": Need(
+        lambda study: study.evaluate_novelty is not None, "evaluate_novelty is absent"
+    ),
+    "update_map": _LEARNED,
+    "ranking_changes": Need(
+        lambda study: any(len(model.steps) > 1 for model in study.models.values()),
+        "no model has two checkpoints",
+    ),
+}
+"""Figures that are not named here are drawn from what every study measures."""

@@ -1,0 +1,148 @@
+"""What several figures share: the outcomes that they compare, one panel each, and changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ke_steps.figures import style
+from ke_steps.settings.learning import ORIGINAL, Variant
+from ke_steps.summary.points import points, stages_of
+from ke_steps.summary.quantities import (
+    ACCURACY_AFTER,
+    ACQUISITION,
+    BEFORE_LEARNING,
+    ENTROPY,
+    FORGETTING,
+    KNOWLEDGE_AFTER,
+    Measure,
+)
+
+
+class Tables(NamedTuple):
+    """The tables that the figures are drawn from, and what the study calls things."""
+
+    summary: pd.DataFrame
+    correlations: pd.DataFrame
+    curves: pd.DataFrame  # of runs that did not diverge, as the summary's and what is retained
+    diverged_curves: pd.DataFrame
+    distributions: pd.DataFrame
+    rankings: pd.DataFrame
+    novelty: pd.DataFrame
+    retained: pd.DataFrame
+    corpus: str  # of the entropies whose group names none
+    variants: Mapping[str, Variant]
+    recipes: Sequence[str]  # the main one first
+
+    def models(self) -> list[str]:
+        """Return the models in the order of the summary."""
+        return list(self.summary["model"].unique())
+
+    def steps(self) -> list[int]:
+        """Return every step of every model, ascending: one colour each in all figures."""
+        return sorted(int(step) for step in self.summary["step"].unique())
+
+    def recipes_of(self, model: str, variants: Collection[str] = (ORIGINAL,)) -> list[str]:
+        """Return the recipes run on any of these variants of a model, the main one first."""
+        rows = self.summary[self.summary["model"] == model]
+        run = set(rows.loc[rows["variant"].isin(variants), "recipe"].dropna())
+        return [recipe for recipe in self.recipes if recipe in run]
+
+    def main_runs(self, variants: Collection[str] = (ORIGINAL,)) -> list[tuple[str, str]]:
+        """Return each model with its main recipe among those run on any of the variants."""
+        return first_recipes(self.summary[self.summary["variant"].isin(variants)], self.recipes)
+
+    def points(
+        self, measure: Measure, model: str, recipe: str | None = None, variant: str = ORIGINAL
+    ) -> pd.DataFrame:
+        """Return step, value, low, high: one point per stage.
+
+        What is measured before learning is the same under every recipe.
+        """
+        named = None if measure in BEFORE_LEARNING else recipe
+        return points(self.summary, model, measure, named, variant=variant)
+
+
+def first_recipes(rows: pd.DataFrame, recipes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each model with the first of the recipes that its rows have."""
+    pairs = rows.loc[rows["recipe"].isin(recipes), ["model", "recipe"]].drop_duplicates()
+    pairs = pairs.sort_values("recipe", key=lambda names: names.map(list(recipes).index))
+    first = pairs.drop_duplicates("model").sort_values("model")
+    return list(first.itertuples(index=False, name=None))
+
+
+class Outcome(NamedTuple):
+    """One measure of the summary as a panel shows it."""
+
+    title: str
+    axis_label: str
+    measure: Measure
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether it is shown in percent."""
+        return self.measure.unit == "fraction"
+
+    def dress(self, axis: Axes) -> None:
+        """Name a panel and the unit of its y axis."""
+        axis.set_title(self.title)
+        axis.set_ylabel(self.axis_label)
+        if self.is_fraction:
+            style.percent(axis.yaxis)
+
+
+LEARNING = (
+    Outcome("acquisition A", "A", ACQUISITION),
+    Outcome("forgetting F", "F", FORGETTING),
+    Outcome("K after learning", "K (nats)", KNOWLEDGE_AFTER),
+    Outcome("P after learning", "P", ACCURACY_AFTER),
+)
+COMPARED = (Outcome("knowledge entropy H", "H (nats)", ENTROPY), *LEARNING)
+"""What figures of interventions compare; those of recipes and models, learning alone."""
+
+
+def head(panel: Axes, words: str) -> None:
+    """Write above a panel's title what the panels of its block share."""
+    if words:
+        panel.set_title(f"{words}\n{panel.get_title(loc='left')}")
+
+
+def by_step(rows: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Yield each stage of pretraining, ascending, with its rows."""
+    for step in sorted(rows["step"].unique()):
+        yield int(step), rows[rows["step"] == step]
+
+
+def change_since_first_trained(stages: pd.DataFrame, *, relative: bool = False) -> pd.DataFrame:
+    """Return value, low, high of the trained stages less the first one's value, or as parts of it.
+
+    The interval is that of each stage: the starting point counts as exact.
+    """
+    trained = stages[stages["step"] > 0]
+    start = trained["value"].iloc[0] if len(trained) else 0.0
+    scale = start if relative else 1.0
+    return trained.assign(**{k: (trained[k] - start) / scale for k in ("value", "low", "high")})
+
+
+def name_changes(axis: Axes, stages: pd.DataFrame, label: str) -> None:
+    """Name a panel of changes after the stage that they count from."""
+    trained = list(stages.loc[stages["step"] > 0, "step"])
+    axis.set_title(f"change since step {style.step_label(trained[0])}" if trained else "")
+    axis.set_ylabel(label)
+    style.label_steps(axis, trained)
+
+
+def num_trained_stages(tables: Tables) -> int:
+    """Return the largest number of trained original checkpoints that a model has."""
+    trained = stages_of(tables.summary)
+    return int(trained.groupby("model")["step"].nunique().max()) if len(trained) else 0
+
+
+def spread_indices(num_items: int, num_wanted: int) -> list[int]:
+    """Return up to ``num_wanted`` indices spread evenly, the first and the last among them."""
+    wanted = np.linspace(0, num_items - 1, min(num_items, num_wanted))
+    return [int(index) for index in np.unique(wanted.round())]

@@ -1,0 +1,217 @@
+"""How much of a gain is kept: effectivity and retainability, as Chang et al. (2024) define them.
+
+Chang et al., "How Do Large Language Models Acquire Factual Knowledge During Pretraining?", arXiv
+2406.11813, section 3, definitions 1 to 3. ℓ is a probe's log probability per target token.
+
+Two laws are fitted to the curves of what is retained: R(t) = C - a ln t, and R(t) = exp(-k t). A
+curve is a mean over passages at each t; it is fitted by least squares, each of its points weighted
+by the passages in it, which is the same as a fit to all passages' own points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import optimize
+
+from ke_steps.job.errors import UserError
+
+Array = NDArray[np.float64]
+
+WINDOW_STEPS = 50
+"""Where the peak after an injection is looked for: t_w of the paper, as 0.9⁵⁰ ≈ 0.5 % of its
+gradient is then left in the optimiser's momentum."""
+
+OUTLIER_FACTOR = 1.5
+"""Values further than this many interquartile ranges from the quartiles are left out."""
+
+SHORTEST_RESOLVED = 0.01
+"""An exponential with less than this left at the first t is not resolved by the curve."""
+
+NOTHING = pd.DataFrame(
+    columns=["passage_id", "condition", "train_step", "steps_since", "effectivity", "retained"]
+)
+
+
+def measure(scores: pd.DataFrame, schedule: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure every probe of a run.
+
+    Args:
+        scores: a frame of ``learning_schemas.PROBE_SCORES``.
+        schedule: the run's frame of ``text_schemas.SCHEDULE``. Injections after the last probing do
+            not count: a run that diverged never came to them.
+
+    Returns:
+        The gains, one row per probe and injection of its passage: passage_id, condition,
+        ``effectivity``; and what is retained of them, one row per probe and step from its last
+        peak on: passage_id, condition, train_step, ``steps_since``, ``retained``. Outliers and
+        what is retained of no gain are NaN. No rows if the run came to no injection.
+
+    Raises:
+        UserError: a passage is not in the schedule, or not probed just before an injection.
+    """
+    curves = scores.drop_duplicates(["probe_id", "train_step"]).pivot(
+        index=["passage_id", "condition", "probe_id"],
+        columns="train_step",
+        values="log_probability_per_token",
+    )
+    steps = curves.columns.to_numpy()
+    gains, retained = [], []
+    for key, probes in curves.groupby(level=["passage_id", "condition"]):
+        names: dict[str, Any] = dict(zip(("passage_id", "condition"), key, strict=True))
+        injected = _injections(schedule, names["passage_id"], steps)
+        if not len(injected):
+            continue
+        effectivity, peaks, shares = follow(probes.to_numpy(), steps, injected)
+        gains.append(pd.DataFrame({"effectivity": effectivity.ravel()}).assign(**names))
+        since = steps - peaks[:, None]
+        after = since >= 0
+        columns = {
+            "train_step": np.broadcast_to(steps, since.shape)[after],
+            "steps_since": since[after],
+            "retained": shares[after],
+        }
+        retained.append(pd.DataFrame(columns).assign(**names))
+    if not gains:
+        return NOTHING, NOTHING
+    return (
+        _without_outliers(pd.concat(gains, ignore_index=True), "effectivity", ["condition"]),
+        _without_outliers(
+            pd.concat(retained, ignore_index=True), "retained", ["condition", "steps_since"]
+        ),
+    )
+
+
+def follow(
+    values: Array, steps: NDArray[np.int64], injected: Sequence[int] | NDArray[np.int64]
+) -> tuple[Array, NDArray[np.int64], Array]:
+    """Follow the probes of one passage through a run.
+
+    The peak after injection i, in the batch of step s, is the highest ℓ probed after s…s + 49
+    steps and before the passage's next injection; the first of equals.
+
+    Args:
+        values: ℓ (probes, S).
+        steps: optimiser steps done at each probing (S,), ascending.
+        injected: the steps, ascending, whose batch holds the passage.
+
+    Returns:
+        Effectivity (probes, injections): ℓ at the peak - ℓ just before the injection.
+        The step of the last peak (probes,).
+        Retainability (probes, S): (ℓ - ℓ₀) / (ℓ at the last peak - ℓ₀), with ℓ₀ just before the
+        first injection; NaN where that peak is no gain.
+    """
+    before = values[:, np.searchsorted(steps, np.asarray(injected) - 1)]
+    ends = np.append(injected[1:], steps[-1] + 1)
+    peaks = np.empty(before.shape, dtype=np.int64)
+    for number, (start, end) in enumerate(zip(injected, ends, strict=True)):
+        window = np.flatnonzero((steps >= start) & (steps < min(start + WINDOW_STEPS, end)))
+        peaks[:, number] = window[values[:, window].argmax(axis=1)]
+    heights = np.take_along_axis(values, peaks, axis=1)
+    gain = heights[:, -1:] - before[:, :1]
+    retained = np.divide(
+        values - before[:, :1], gain, out=np.full(values.shape, np.nan), where=gain > 0
+    )
+    return heights - before, steps[peaks[:, -1]], retained
+
+
+def _injections(schedule: pd.DataFrame, passage: int, steps: NDArray[Any]) -> NDArray[Any]:
+    injected = np.sort(schedule.loc[schedule["passage_id"] == passage, "train_step"].unique())
+    if not len(injected):
+        raise UserError(f"schedule: passage {passage}, which the probe scores ask for, is missing")
+    injected = injected[injected <= steps[-1]]
+    unprobed = set(injected) | {step - 1 for step in injected}
+    unprobed -= set(steps)
+    if unprobed:
+        raise UserError(
+            f"probe scores: none after {min(unprobed)} steps, at an injection of passage {passage};"
+            " are schedule and scores of the same run?"
+        )
+    return injected
+
+
+def _without_outliers(frame: pd.DataFrame, column: str, keys: list[str]) -> pd.DataFrame:
+    groups = frame.groupby(keys)[column]
+    low, high = groups.transform("quantile", 0.25), groups.transform("quantile", 0.75)
+    reach = OUTLIER_FACTOR * (high - low)
+    is_inside = frame[column].between(low - reach, high + reach)
+    return frame.assign(**{column: frame[column].where(is_inside)})
+
+
+def weighted_curves(values: Array, weights: Array) -> tuple[Array, Array]:
+    """Return the mean curves (B, T) of passages under each row of weights, and their weights.
+
+    Args:
+        values: (passages, T); NaN where a passage has no value.
+        weights: (B, passages).
+    """
+    present = ~np.isnan(values)
+    totals = weights @ present
+    sums = weights @ np.where(present, values, 0.0)
+    return np.divide(sums, totals, out=np.full(sums.shape, np.nan), where=totals > 0), totals
+
+
+def fit_power_law(times: Array, curves: Array, weights: Array) -> tuple[Array, Array]:
+    """Fit C - a ln t to curves (B, T) at times (T,) > 0; return a (B,) and R² (B,).
+
+    Closed form of linear least squares. NaN without two times to fit.
+    """
+    shares = _shares(weights)
+    filled = np.where(weights > 0, curves, 0.0)
+    logs = np.log(times)
+    log_means = shares @ logs
+    offsets = logs - log_means[:, None]
+    variances = (shares * offsets**2).sum(axis=1)
+    slopes = _divide((shares * offsets * filled).sum(axis=1), variances)
+    fitted = (shares * filled).sum(axis=1)[:, None] + slopes[:, None] * offsets
+    return -slopes, _r_squared(filled, fitted, shares)
+
+
+def fit_exponential(times: Array, curves: Array, weights: Array) -> tuple[Array, Array]:
+    """Fit exp(-k t) to curves (B, T) at times (T,) > 0; return k (B,) per step and R² (B,).
+
+    NaN without a time to fit, or where the curve is gone before the first.
+    """
+    shares = _shares(weights)
+    filled = np.where(weights > 0, curves, 0.0)
+    rates = np.array([_rate(times, *pair) for pair in zip(filled, shares, strict=True)])
+    fitted = np.exp(-rates[:, None] * times)
+    return rates, _r_squared(filled, fitted, shares)
+
+
+def _rate(times: Array, curve: Array, shares: Array) -> float:
+    used = shares > 0
+    if not used.any():
+        return np.nan
+    t, y, root = times[used] / times[used].mean(), curve[used], np.sqrt(shares[used])
+
+    def residuals(rate: Array) -> Array:
+        return root * (np.exp(-rate * t) - y)
+
+    def slopes(rate: Array) -> Array:
+        return (-root * t * np.exp(-rate * t))[:, None]
+
+    with np.errstate(over="ignore"):  # a step too far, which the solver takes back
+        result = optimize.least_squares(residuals, [1.0], jac=slopes, method="lm", max_nfev=50)
+    rate = float(result.x[0])
+    is_resolved = result.success and np.exp(-rate * t.min()) >= SHORTEST_RESOLVED
+    return rate / times[used].mean() if is_resolved else np.nan
+
+
+def _shares(weights: Array) -> Array:
+    return _divide(weights, weights.sum(axis=1, keepdims=True))
+
+
+def _r_squared(curves: Array, fitted: Array, shares: Array) -> Array:
+    means = (shares * curves).sum(axis=1, keepdims=True)
+    left = (shares * (curves - fitted) ** 2).sum(axis=1)
+    return 1 - _divide(left, (shares * (curves - means) ** 2).sum(axis=1))
+
+
+def _divide(numerator: Array, denominator: Array) -> Array:
+    shape = np.broadcast(numerator, denominator).shape
+    return np.divide(numerator, denominator, out=np.full(shape, np.nan), where=denominator > 0)

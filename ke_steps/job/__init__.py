@@ -1,0 +1,1 @@
+"""A step as a job: command line, record, provenance, endings, errors; never in a digest."""

@@ -1,0 +1,133 @@
+"""Where an artefact came from: code digest, versions, settings and input hashes."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ke_steps.job.files import hash_file
+
+HOUSE = "ke_steps"
+ROOT = Path(__file__).parents[2]
+"""The folder that the package lies in."""
+
+PLUMBING = ("ke_steps.settings", "ke_steps.job")
+"""Rooms left out of a digest: a step depends on them only through the settings it is given."""
+
+PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "pandas", "pyarrow", "numpy")
+
+_current: ContextVar[dict[str, Any] | None] = ContextVar("current_provenance", default=None)
+
+
+def code_digest(step: str) -> str:
+    """Return 16 hex digits over the syntax trees of a step and of every ke_steps module it imports.
+
+    Docstrings, comments and formatting do not count, so that only a change of meaning reruns.
+
+    Raises:
+        ValueError: an import of this package's cannot be followed to a file.
+    """
+    digest = hashlib.sha256()
+    for module in sorted(_reachable(f"{HOUSE}.{step}")):
+        digest.update(module.encode())
+        digest.update(ast.dump(_stripped_tree(module)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _reachable(module: str) -> set[str]:
+    seen: set[str] = set()
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen.add(name)
+            pending.extend(other for other in _imports(name) if not _is_plumbing(other))
+    return seen
+
+
+def _is_plumbing(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in PLUMBING)
+
+
+def _file(module: str) -> Path:
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else node
+
+
+@cache
+def _stripped_tree(module: str) -> ast.AST:
+    tree: ast.AST = _WithoutDocstrings().visit(ast.parse(_file(module).read_text()))
+    return tree
+
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """Return the modules of this package that a module imports; one that is no file is refused.
+
+    Passed over, it would drop out of every digest, and a change of it would rerun nothing.
+    """
+    names: set[str] = set()
+    for node in ast.walk(_stripped_tree(module)):
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{module}: a relative import cannot be followed")
+            names.update(_source(node.module or "", alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+    ours = {name for name in names if name.split(".")[0] == HOUSE}
+    unread = [name for name in ours if not _is_plumbing(name) and not _file(name).is_file()]
+    if unread:
+        raise ValueError(f"{module}: imports {min(unread)}, which is no file")
+    return frozenset(ours)
+
+
+def _source(module: str, name: str) -> str:
+    """Return what ``from module import name`` reads: the module, or ``name`` where it is one."""
+    return f"{module}.{name}" if _file(f"{module}.{name}").is_file() else module
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that can move a number."""
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+@contextmanager
+def recording(step: str, settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> Iterator[None]:
+    """Make ``current()`` describe this job for everything written inside the block."""
+    token = _current.set(
+        {
+            "step": step,
+            "code": code_digest(step),
+            "settings": dict(settings),
+            "inputs": {name: hash_file(path) for name, path in sorted(inputs.items())},
+            "versions": versions(),
+        }
+    )
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def note(key: str, value: str) -> None:
+    """Add a fact found during the job, such as the device."""
+    record = _current.get()
+    if record is not None:
+        record[key] = value
+
+
+def current() -> dict[str, Any]:
+    """Return the running job's provenance; empty outside a job, as in a unit test."""
+    return _current.get() or {}

@@ -1,0 +1,1 @@
+"""One extraction: instances, moments, token entropies, attributions, shards."""

@@ -1,0 +1,161 @@
+"""What an extraction does with a checkpoint: load it, run it over the corpus, sum up.
+
+Several processes may share the work (see ``measuring.instances``): what is returned is the same on
+all ranks.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from ke_steps.artefacts.sequences import read_sequences
+from ke_steps.job.errors import UserError
+from ke_steps.measuring.attributions import measure_attributions
+from ke_steps.measuring.instances import (
+    WHOLE,
+    Instances,
+    Shard,
+    batch_places,
+    count_tokens,
+    gather_instances,
+    own_share,
+)
+from ke_steps.measuring.measures import Array, Measures
+from ke_steps.measuring.moments import GroupMeans, coefficient_terms
+from ke_steps.measuring.token_entropies import AttentionEntropies, mean_next_token_entropies
+from ke_steps.models import ranks
+from ke_steps.models.feed_forward import Coefficients, FeedForward, feed_forward
+from ke_steps.models.loading import load_model, prepare_torch
+from ke_steps.settings.measures import ExtractCoefficientsJob
+from ke_steps.texts.tokenizers import load_tokenizer
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def measure(
+    checkpoint: Path,
+    sequences: Path,
+    intervention: Path | None,
+    settings: ExtractCoefficientsJob,
+    shard: Shard = WHOLE,
+) -> Measures:
+    """Measure coefficients, attention and predictions of a checkpoint over a shard of a corpus.
+
+    Raises:
+        UserError: the inputs do not fit each other, or a measure is not finite.
+    """
+    device = prepare_torch(settings.num_threads)
+    model = load_model(
+        checkpoint, intervention=intervention, dtype=DTYPES[settings.precision], device=device
+    )
+    input_ids = read_sequences(sequences, vocab_size=model.config.vocab_size)
+    check_sequences(
+        input_ids, sequences, settings.num_sequences, model.config.max_position_embeddings
+    )
+    input_ids = input_ids[: settings.num_sequences]
+    num_tokens = count_tokens(input_ids, load_tokenizer(checkpoint.parent))
+
+    def first(count: int) -> Instances:
+        return gather_instances(
+            input_ids[:count],
+            num_tokens[:count],
+            padding=settings.padding,
+            num_groups=settings.num_groups,
+        )
+
+    measures = measure_in_one_pass(model, first(settings.num_sequences), settings, shard)
+    if settings.num_attribution_sequences:
+        measures.coefficients["attribution"] = measure_attributions(
+            model,
+            first(settings.num_attribution_sequences),
+            batch_size_sequences=settings.batch_size_sequences,
+            num_groups=settings.num_groups,
+            shard=shard,
+        )
+    return measures
+
+
+def check_sequences(
+    input_ids: NDArray[np.int32], path: Path, num_sequences: int, limit_tokens: int
+) -> None:
+    """Refuse a corpus with too few sequences, or longer ones than the model has positions."""
+    rows, length = input_ids.shape
+    if num_sequences > rows:
+        raise UserError(
+            f"extract_coefficients.num_sequences: {num_sequences} is more than the {rows}"
+            f" sequences of {path}"
+        )
+    if length > limit_tokens:
+        raise UserError(
+            f"{path}: sequences of {length} tokens, the model takes at most {limit_tokens}"
+            " (max_position_embeddings)"
+        )
+
+
+@torch.inference_mode()
+def measure_in_one_pass(
+    model: PreTrainedModel,
+    instances: Instances,
+    settings: ExtractCoefficientsJob,
+    shard: Shard = WHOLE,
+) -> Measures:
+    """Run the body of the model over a shard; memory does not grow with the number of instances.
+
+    The model is in evaluation mode, on its device. The output layer runs only for next-token
+    entropies.
+
+    Raises:
+        UserError: a coefficient is not finite.
+    """
+    layers = feed_forward(model)
+    with_relu = settings.relu_gate
+    names = ["absolute", "signed", "square", "active", *(["relu_gate"] if with_relu else [])]
+    terms = partial(coefficient_terms, active_threshold=settings.active_threshold)
+    means = GroupMeans(names, terms, layers, settings.num_groups, model.device)
+
+    def observe(observed: Coefficients) -> None:
+        means.add(observed, *([] if observed.relu is None else [observed.relu]))
+
+    ends = settings.num_attention_sequences, settings.num_next_token_sequences
+    batches = batch_places(len(instances), settings.batch_size_sequences, *ends)
+    share = own_share(batches, settings.num_groups, shard)
+    attention = AttentionEntropies(model, ends[0])
+    next_token = torch.zeros(ends[1], dtype=torch.float64, device=model.device)
+    with layers.observing(observe, with_relu=with_relu):
+        for place, batch in instances.in_batches(share.batches, "coefficients"):
+            means.start_batch(batch)
+            num_tokens = batch.num_tokens.tolist()
+            wanted = place.start < ends[0]
+            with attention.recording(place, num_tokens) if wanted else nullcontext():
+                hidden = model.base_model(
+                    input_ids=batch.input_ids.to(model.device), use_cache=False
+                ).last_hidden_state
+            if place.start < ends[1]:
+                entropies = mean_next_token_entropies(model, hidden, num_tokens)
+                next_token[place.start : place.stop] = entropies
+    if ends[1]:
+        ranks.add_up(next_token)
+    coefficients = means.finish(len(instances))
+    return Measures(
+        {name: values[:, share.groups] for name, values in coefficients.items()},
+        attention=attention.finish()[:, share.instances] if ends[0] else None,
+        next_token=next_token.cpu().numpy()[share.instances] if ends[1] else None,
+        memory_norms=memory_norms(layers),
+    )
+
+
+def memory_norms(layers: FeedForward) -> Array:
+    """Return ‖v‖ of the memory vectors (num_layers, m)."""
+    norms = [
+        torch.linalg.vector_norm(layers.memory_vectors(layer).detach(), dim=1, dtype=torch.float64)
+        for layer in range(layers.num_layers)
+    ]
+    stacked: Array = torch.stack(norms).cpu().numpy()
+    return stacked

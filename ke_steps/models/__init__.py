@@ -1,0 +1,1 @@
+"""Checkpoints as torch models: loading, feed-forward memories, intervening, ranks."""

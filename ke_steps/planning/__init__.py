@@ -1,0 +1,1 @@
+"""What a study costs, what a run would do now, and why."""

@@ -1,0 +1,232 @@
+"""Every job of a study, and what it costs: training tokens, arithmetic, downloads, disk.
+
+Jobs and training tokens are exact; the rest is an estimate (see ``planning.workloads``,
+``planning.model_shapes``) that leaves out small files and statistics on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ke_steps.artefacts.places import FETCHED, SEQUENCES
+from ke_steps.planning.model_shapes import ModelShape
+from ke_steps.planning.model_sizes import ModelSize
+from ke_steps.planning.workloads import (
+    description_flops,
+    extraction_flops,
+    novelty_flops,
+    pretraining_tokens,
+    probing_flops,
+    retention_flops,
+)
+from ke_steps.settings.checkpoints import GgufSource, HubSource
+from ke_steps.settings.learning import ORIGINAL
+from ke_steps.settings.measures import ExtractCoefficients
+from ke_steps.settings.study import Run, Study
+from ke_steps.settings.texts import HubDatasetText, TokenFileText
+from ke_steps.study.places import (
+    Checkpoint,
+    Places,
+    Preparation,
+    models_of,
+    places,
+    preparations,
+    schedules,
+)
+from ke_steps.study.presets import expand
+
+TEXT_BYTES_PER_TOKEN = 5
+"""Of English: 4.9 in FICTIONAL KNOWLEDGE by OLMo's tokenizer. Compressed text takes less."""
+
+TOKEN_ID_BYTES = 4
+FP32_BYTES = 4
+
+Sizes = Mapping[str, ModelSize]
+"""The size of each model of the study; ``UNKNOWN``, which costs nothing, where nothing tells it."""
+
+
+class Work(NamedTuple):
+    """A kind of arithmetic: with the precision it decides how fast a GPU does it."""
+
+    kind: Literal["training", "forward"]
+    precision: Literal["fp32", "bf16"]
+
+
+SCORING = Work("forward", "fp32")
+"""Tasks, held-out text, novelty and the projection of memories."""
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One job of a study, and what it takes."""
+
+    rule: str
+    training_tokens: int = 0
+    flops: Mapping[Work, float] = field(default_factory=dict)
+    download_bytes: float = 0
+    disk_bytes: float = 0
+
+
+@dataclass
+class Cost:
+    """The sum over jobs."""
+
+    num_jobs: int = 0
+    training_tokens: int = 0
+    flops: Counter[Work] = field(default_factory=Counter)
+    download_bytes: float = 0
+    disk_bytes: float = 0
+
+    def add(self, job: PlannedJob) -> None:
+        """Count one more job."""
+        self.num_jobs += 1
+        self.training_tokens += job.training_tokens
+        self.flops.update(job.flops)
+        self.download_bytes += job.download_bytes
+        self.disk_bytes += job.disk_bytes
+
+
+def costs_by_rule(jobs: Iterable[PlannedJob]) -> dict[str, Cost]:
+    """Return what the jobs of each rule cost together, in the order in which rules appear."""
+    costs: dict[str, Cost] = {}
+    for job in jobs:
+        costs.setdefault(job.rule, Cost()).add(job)
+    return costs
+
+
+def jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
+    """Yield every job that a study takes from nothing, in the order of the workflow."""
+    there = places(study)
+    for model in models_of(there.nursery_checkpoints):
+        yield PlannedJob("train_tokenizer")
+        yield _pretraining(study, model, sizes[model].shape)
+    for checkpoint in there.fetched_checkpoints:
+        yield _fetch(study, checkpoint, sizes[checkpoint.model])
+    for preparation in preparations(study):
+        yield _preparation(study, preparation)
+    yield PlannedJob("prepare_knowledge")
+    for _ in models_of(there.runs):
+        yield PlannedJob("encode_probes")
+    for _ in schedules(study):
+        yield PlannedJob("schedule_injections")
+    yield from _measuring_jobs(study, there, sizes)
+    for run in there.runs:
+        yield from _run_jobs(study, run, sizes[run.model].shape, decays=run in there.decaying_runs)
+    for rule in ("summarize", "plot_figures", "write_report"):
+        yield PlannedJob(rule)
+
+
+def _pretraining(study: Study, model: str, shape: ModelShape) -> PlannedJob:
+    tokens, length = pretraining_tokens(study)
+    return PlannedJob(
+        "pretrain_nursery",
+        training_tokens=tokens,
+        flops={Work("training", "fp32"): shape.training_flops(tokens, length)},
+        disk_bytes=len(study.models[model].steps) * FP32_BYTES * shape.num_parameters,
+    )
+
+
+def _fetch(study: Study, checkpoint: Checkpoint, size: ModelSize) -> PlannedJob:
+    """Hub weights lie in the cache, GGUF weights are dequantised, a directory's are linked."""
+    source = study.models[checkpoint.model].source
+    weights = size.shape.num_parameters * size.bytes_per_parameter
+    done = Path(study.results_dir, FETCHED.format(**checkpoint._asdict()))
+    return PlannedJob(
+        "fetch_checkpoint",
+        download_bytes=weights if isinstance(source, HubSource) and not done.is_file() else 0,
+        disk_bytes=weights if isinstance(source, HubSource | GgufSource) else 0,
+    )
+
+
+def _preparation(study: Study, preparation: Preparation) -> PlannedJob:
+    corpus = study.corpora[preparation.corpus]
+    length = corpus.sequence_length_tokens
+    match expand(corpus.source):
+        case HubDatasetText():
+            bytes_per_token = TEXT_BYTES_PER_TOKEN
+        case TokenFileText(location=location, dtype=dtype) if "://" in location:
+            bytes_per_token = {"uint16": 2, "uint32": 4}[dtype]
+        case _:
+            bytes_per_token = 0
+    done = Path(study.results_dir, SEQUENCES.format(**preparation._asdict()))
+    drawn = 0 if done.is_file() else corpus.skip_sequences + corpus.num_sequences
+    return PlannedJob(
+        "prepare_corpus",
+        download_bytes=drawn * length * bytes_per_token,
+        disk_bytes=corpus.num_sequences * length * TOKEN_ID_BYTES,
+    )
+
+
+def _measuring_jobs(study: Study, there: Places, sizes: Sizes) -> Iterator[PlannedJob]:
+    for measurement in there.measurements:
+        yield from _extraction_jobs(study, measurement.corpus, sizes[measurement.model].shape)
+        yield PlannedJob("aggregate_entropy")
+    for checkpoint in there.described_checkpoints:
+        flops = description_flops(study, sizes[checkpoint.model].shape)
+        yield PlannedJob("describe_memories", flops={SCORING: flops})
+    for state in there.states:
+        flops = retention_flops(study, sizes[state.model].shape)
+        yield PlannedJob("evaluate_retention", flops={SCORING: flops})
+    for checkpoint in there.novelty_checkpoints:
+        flops = novelty_flops(study, sizes[checkpoint.model].shape)
+        yield PlannedJob("evaluate_novelty", flops={SCORING: flops})
+    for state in there.states:
+        if state.variant != ORIGINAL:
+            yield PlannedJob(study.variants[state.variant].kind)
+
+
+def _extraction_jobs(study: Study, corpus: str, shape: ModelShape) -> Iterator[PlannedJob]:
+    extract = study.extract_coefficients
+    flops = extraction_flops(study, corpus, shape) / extract.num_shards
+    work = {Work("forward", extract.precision): flops}
+    written = _coefficients_bytes(extract, shape)
+    if extract.num_shards == 1:
+        yield PlannedJob("extract_coefficients", flops=work, disk_bytes=written)
+        return
+    for _ in range(extract.num_shards):
+        yield PlannedJob("extract_shard", flops=work, disk_bytes=_shard_bytes(extract, shape))
+    yield PlannedJob("merge_shards", disk_bytes=written)
+
+
+def _shard_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
+    """Columns of ``SHARD_COEFFICIENTS``: all terms in fp64, by group of the shard."""
+    terms = 4 + extract.relu_gate + bool(extract.num_attribution_sequences)
+    groups = extract.num_groups // extract.num_shards * terms * 8
+    return shape.num_layers * shape.num_memories * (2 * 4 + 8 + groups)
+
+
+def _coefficients_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
+    """Columns of ``coefficients_schema``; Parquet's own coding hardly shortens them."""
+    columns = 2 * 4 + 5 * 8
+    groups = extract.num_groups * (
+        8 + 4 * (1 + extract.relu_gate + bool(extract.num_attribution_sequences))
+    )
+    return shape.num_layers * shape.num_memories * (columns + groups)
+
+
+def _run_jobs(study: Study, run: Run, shape: ModelShape, *, decays: bool) -> Iterator[PlannedJob]:
+    recipe = study.recipes[run.recipe]
+    length = study.corpora[recipe.corpus].sequence_length_tokens
+    tokens = recipe.num_steps * recipe.batch_size_sequences * length
+    update_map = shape.num_layers * shape.num_memories * (2 * 4 + 4 * 8)
+    yield PlannedJob(
+        "inject_knowledge",
+        training_tokens=tokens,
+        flops={
+            Work("training", recipe.precision): shape.training_flops(tokens, length),
+            Work("forward", recipe.precision): probing_flops(study, recipe, shape),
+        },
+        disk_bytes=FP32_BYTES * shape.num_parameters + update_map,
+    )
+    yield PlannedJob("evaluate_knowledge")
+    if decays:
+        yield PlannedJob("fit_decay")
+    yield PlannedJob("aggregate_updates")
+    yield PlannedJob(
+        "evaluate_retention_after_learning",
+        flops={SCORING: retention_flops(study, shape)},
+    )

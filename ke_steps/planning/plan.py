@@ -1,0 +1,220 @@
+r"""Say what a study costs before it starts: jobs, downloads, disk, training tokens, GPU-hours.
+
+Starts nothing and asks nothing of the network. What is there already is not downloaded again; with
+the output of Snakemake's dry run it also says what a run would do now, and why::
+
+    PYTHONPATH=workflow/logger snakemake --dry-run --logger jobs --configfile config/olmo_1b.yaml |
+        python -m ke_steps.plan config/olmo_1b.yaml --dry-run -
+
+GPU-hours are floating-point operations over what a GPU does of them: its peak times the utilisation
+that is stated. Peaks are NVIDIA's, of its data sheets for H100, A100 and L40S, and of the white
+paper of the Ada architecture for the RTX 4090: dense bf16 with fp32 sums on tensor cores, and fp32
+on its ordinary cores, which is what torch uses unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ke_steps.job.errors import UserError
+from ke_steps.planning.costs import Cost, Work, costs_by_rule, jobs
+from ke_steps.planning.model_sizes import UNKNOWN, ModelSize, find_size
+from ke_steps.planning.why import NOT_THERE, Pending, read_dry_run
+from ke_steps.settings.study import Study
+from ke_steps.study.local_files import missing_files
+from ke_steps.study.reading import read_study_file
+
+WIDTH = 120
+"""Characters of a line at least: a narrower table would lose numbers."""
+
+PEAK_FLOPS = {
+    "H100 SXM": {"bf16": 989e12, "fp32": 67e12},
+    "A100": {"bf16": 312e12, "fp32": 19.5e12},
+    "L40S": {"bf16": 362e12, "fp32": 91.6e12},
+    "RTX 4090": {"bf16": 165e12, "fp32": 82.6e12},
+}
+"""Operations per second by precision."""
+
+
+class Utilisation(NamedTuple):
+    """The share of its peak that a GPU reaches."""
+
+    training: float
+    forward: float
+
+
+UTILISATION = Utilisation(training=0.4, forward=0.5)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the plan of a study; a wrong study is refused as a run would refuse it."""
+    options = _parser().parse_args(arguments)
+    utilisation = Utilisation(options.training_utilisation, options.forward_utilisation)
+    try:
+        study = read_study_file(options.study, need_files=False)
+        dry_run = options.dry_run and options.dry_run.read()
+        _print_plan(study, utilisation, dry_run)
+    except UserError as error:
+        sys.exit(f"plan: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ke_steps.plan", description=main.__doc__)
+    parser.add_argument("study", type=Path, help="a config file")
+    for kind, default in UTILISATION._asdict().items():
+        parser.add_argument(
+            f"--{kind}-utilisation",
+            type=_share,
+            default=default,
+            metavar="SHARE",
+            help=f"share of its peak that a GPU reaches, default {default}",
+        )
+    parser.add_argument(
+        "--dry-run",
+        type=argparse.FileType(),
+        metavar="FILE",
+        help="output of snakemake --dry-run --logger jobs for this study; - for stdin",
+    )
+    return parser
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text}, not a share above 0 and up to 1")
+    return value
+
+
+def gpu_hours(
+    flops: Mapping[Work, float], peak: Mapping[str, float], utilisation: Utilisation
+) -> float:
+    """Return how long one GPU is busy with some arithmetic."""
+    seconds = (
+        number / (peak[work.precision] * getattr(utilisation, work.kind))
+        for work, number in flops.items()
+    )
+    return sum(seconds) / 3600
+
+
+def _print_plan(study: Study, utilisation: Utilisation, dry_run: str | None) -> None:
+    console = Console(highlight=False)
+    console.width = max(console.width, WIDTH)
+    sizes = {name: find_size(study, name) for name in study.models}
+    known = {name: size or UNKNOWN for name, size in sizes.items()}
+    costs = costs_by_rule(jobs(study, known))
+    console.print(_cost_table(costs, utilisation))
+    console.print(
+        f"GPU-hours at {utilisation.training:.0%} of the peak in training and"
+        f" {utilisation.forward:.0%} in forward passes; jobs without any run on the CPU."
+    )
+    for line in (*_size_lines(sizes), _disk_line(study, costs)):
+        console.print(line, soft_wrap=True)
+    missing = list(missing_files(study))
+    for key, message in missing:
+        console.print(f"{key}: {message}: a run would refuse this study", soft_wrap=True)
+    if dry_run is not None and not missing:
+        _print_pending(console, read_dry_run(dry_run), total(costs.values()).num_jobs)
+
+
+def _cost_table(costs: Mapping[str, Cost], utilisation: Utilisation) -> Table:
+    table = _table("What the study costs from nothing to its report", "rule")
+    headings = ("jobs", "training\ntokens", "\nFLOPs", "download\nGB", "disk\nGB")
+    for heading in (*headings, *(f"{gpu}\nhours" for gpu in PEAK_FLOPS)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for rule, cost in costs.items():
+        table.add_row(rule, *_cells(cost, utilisation))
+    table.add_section()
+    table.add_row("in all", *_cells(total(costs.values()), utilisation), style="bold")
+    return table
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    return table
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """Return the sum of costs."""
+    parts = list(costs)
+    flops: Counter[Work] = Counter()
+    for cost in parts:
+        flops.update(cost.flops)
+    return Cost(
+        num_jobs=sum(cost.num_jobs for cost in parts),
+        training_tokens=sum(cost.training_tokens for cost in parts),
+        flops=flops,
+        download_bytes=sum(cost.download_bytes for cost in parts),
+        disk_bytes=sum(cost.disk_bytes for cost in parts),
+    )
+
+
+def _cells(cost: Cost, utilisation: Utilisation) -> list[str]:
+    flops = sum(cost.flops.values())
+    numbers = [
+        f"{cost.training_tokens:,}" if cost.training_tokens else "",
+        f"{flops:.1e}" if flops else "",
+        _amount(cost.download_bytes / 1e9),
+        _amount(cost.disk_bytes / 1e9),
+    ]
+    hours = (gpu_hours(cost.flops, peak, utilisation) for peak in PEAK_FLOPS.values())
+    return [str(cost.num_jobs), *numbers, *map(_amount, hours)]
+
+
+def _amount(value: float) -> str:
+    if not value:
+        return ""
+    return f"{value:,.1f}" if value >= 0.05 else "< 0.1"
+
+
+def _size_lines(sizes: Mapping[str, ModelSize | None]) -> Iterator[str]:
+    for name, size in sizes.items():
+        if size is None:
+            yield (
+                f"{name}: size unknown before it is fetched; nothing above counts its weights or"
+                " its arithmetic"
+            )
+        else:
+            yield f"{name}: {size.shape.num_parameters:,} parameters ({size.place})"
+
+
+def _disk_line(study: Study, costs: Mapping[str, Cost]) -> str:
+    folder = Path(study.results_dir)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    cached = costs["fetch_checkpoint"].disk_bytes / 1e9 if "fetch_checkpoint" in costs else 0
+    return (
+        f"Disk: {cached:,.1f} GB of it is weights from outside, the rest goes to {folder},"
+        f" where {free:,.0f} GB are free."
+    )
+
+
+def _print_pending(console: Console, pending: Sequence[Pending], num_jobs: int) -> None:
+    if not pending:
+        console.print("A run would have nothing to do: everything is there.")
+        return
+    if len(pending) == num_jobs and {job.reason for job in pending} == {NOT_THERE}:
+        console.print(f"Nothing is there yet: a run would do all {num_jobs} jobs.")
+        return
+    table = _table("What a run would do now", "rule", "because")
+    table.add_column("jobs", justify="right")
+    for (rule, reason), number in Counter((job.rule, job.reason) for job in pending).items():
+        table.add_row(rule, reason, str(number))
+    table.add_section()
+    table.add_row("in all", "", str(len(pending)), style="bold")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Tables of the report on checkpoints and their memories, and on how their ranking moves."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ke_steps.report.tables import Heading, Table, data_uri, short_table
+
+MAX_MEMORY_ROWS = 160
+MAX_CHECKPOINTS = 8
+"""Of one model, evenly spread, the first and the last among them; the CSV has all."""
+
+
+class MemoryPage(NamedTuple):
+    """The memories of one checkpoint as shown: closed unless it is the model's last stage."""
+
+    title: str
+    is_open: bool
+    note: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def checkpoint_table(checkpoints: pd.DataFrame) -> Table:
+    """Return where each checkpoint is from, and which hold the same weights."""
+    rows = [
+        {
+            "model": row["model"],
+            "step": f"{row['step']:,}",
+            "same weights as": ""
+            if pd.isna(row["same_weights_as"])
+            else f"⚠ step {int(row['same_weights_as']):,}",
+            "source": row["source"],
+            "from": row["place"] or "–",
+            "architecture": row["architecture"],
+            "layers": f"{row['num_layers']:,}",
+            "memories per layer": f"{row['num_memories']:,}",
+            "parameters": f"{row['num_parameters']:,}",
+            "weights (sha256)": row["weights_sha256"][:12],
+        }
+        for row in checkpoints.to_dict("records")
+    ]
+    if checkpoints["same_weights_as"].isna().all():
+        rows = [
+            {key: text for key, text in row.items() if key != "same weights as"} for row in rows
+        ]
+    note = (
+        "The hash is over names, dtypes, shapes and values of all tensors, whatever files they are"
+        " stored in; the first 12 digits are shown."
+    )
+    return short_table(Heading("checkpoints", "Checkpoints", note), rows, checkpoints)
+
+
+def ranking_table(rankings: pd.DataFrame, turnover_fraction: float) -> Table | None:
+    """Return how the ranking of memories moves between checkpoints; None with one checkpoint."""
+    if rankings.empty:
+        return None
+    rows = [
+        {
+            "model": row["model"],
+            "from step": f"{row['step_from']:,}",
+            "to step": f"{row['step_to']:,}",
+            "rank correlation": f"{row['spearman']:.3f}".replace("-", "−"),
+            "most active kept, %": f"{100 * row['most_active_kept']:.1f}",
+            "least active kept, %": f"{100 * row['least_active_kept']:.1f}",
+        }
+        for row in rankings[rankings["layer"].isna()].to_dict("records")
+    ]
+    share = f"{100 * turnover_fraction:g} %"
+    note = (
+        f"Memories of a layer ranked by mean |c|; means over layers, each layer in the CSV. Kept:"
+        f" share of the most (least) active {share} of memories that still are; {share} would be"
+        " chance."
+    )
+    heading = Heading("rankings", "How the ranking of memories moves", note)
+    return short_table(heading, rows, rankings)
+
+
+def memory_pages(memories: pd.DataFrame) -> list[MemoryPage]:
+    """Return the most and the least active memories of every checkpoint, the last stage first."""
+    pages = []
+    for model, found in memories.groupby("model", sort=False):
+        steps = sorted(found["step"].unique())
+        indices = np.linspace(0, len(steps) - 1, min(MAX_CHECKPOINTS, len(steps)))
+        shown = [steps[round(index)] for index in indices]
+        for step in reversed(shown):
+            page = _page(f"{model}, step {step:,}", found[found["step"] == step], step == steps[-1])
+            pages.append(page)
+    return pages
+
+
+def _page(title: str, found: pd.DataFrame, is_open: bool) -> MemoryPage:
+    num_lists = found[["layer", "end"]].drop_duplicates().shape[0]
+    num_ranks = max(1, MAX_MEMORY_ROWS // num_lists)
+    shown = found[found["rank"] <= num_ranks]
+    note = (
+        "" if len(shown) == len(found) else f"The first {num_ranks} of each end; the CSV has all."
+    )
+    rows = [
+        {
+            "layer": str(row["layer"]),
+            "active": row["end"],
+            "memory": str(row["memory"]),
+            "activity / mean": f"{row['relative_activity']:.3g}",
+            "promotes": " ".join(map(visible, row["tokens"])),
+        }
+        for row in shown.to_dict("records")
+    ]
+    return MemoryPage(title, is_open, note, list(rows[0]), [list(row.values()) for row in rows])
+
+
+def visible(token: str) -> str:
+    """Write a token so that its blanks and control characters can be seen."""
+    return json.dumps(token, ensure_ascii=False)[1:-1].replace(" ", "␣")
+
+
+def memories_csv(memories: pd.DataFrame) -> str:
+    """Return every memory as a link to a gzipped CSV; tokens and scores are JSON lists."""
+    lists = {
+        key: [json.dumps(list(map(kind, found)), ensure_ascii=False) for found in memories[key]]
+        for key, kind in (("tokens", str), ("scores", float))
+    }
+    content = memories.assign(**lists).to_csv(index=False, lineterminator="\n").encode()
+    return data_uri(gzip.compress(content, mtime=0), "application/gzip")

@@ -1,0 +1,115 @@
+"""The opening paragraph of the report: what was measured and what came out, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ke_steps.claims.findings import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
+from ke_steps.settings.learning import ORIGINAL
+from ke_steps.summary.points import points
+from ke_steps.summary.quantities import ACQUISITION, ENTROPY, ENTROPY_BOUND, FORGETTING, show
+from ke_steps.summary.runs import converged
+
+MAX_NAMED_RUNS = 5
+
+
+def sentences(
+    summary: pd.DataFrame, findings: pd.DataFrame, checkpoints: pd.DataFrame, runs: pd.DataFrame
+) -> list[str]:
+    """Return the sentences of the opening paragraph.
+
+    Of each model the first recipe that the original checkpoints learned with without diverging;
+    tables have the rest.
+    """
+    words = [_scope(summary)]
+    counted = converged(summary, runs)
+    for model in summary["model"].unique():
+        words.append(_entropy(counted, model))
+        is_original = (counted["model"] == model) & (counted["variant"] == ORIGINAL)
+        recipes = counted.loc[is_original, "recipe"].dropna().unique()
+        words.extend(_learning(counted, model, recipe) for recipe in recipes[:1])
+    words.extend(_same_weights(checkpoints))
+    words.extend(_diverged(runs))
+    counts = findings["verdict"].value_counts()
+    words.append(
+        f"Of {len(findings)} judgements on the paper's claims, {counts.get(SUPPORTED, 0)} are"
+        f" supported, {counts.get(NOT_SUPPORTED, 0)} not supported and"
+        f" {counts.get(INCONCLUSIVE, 0)} inconclusive."
+    )
+    return words
+
+
+def _scope(summary: pd.DataFrame) -> str:
+    checkpoints = summary[["model", "step"]].drop_duplicates()
+    variants = summary.loc[summary["variant"] != ORIGINAL, "variant"].nunique()
+    return (
+        f"Measured: {_count(summary['model'].nunique(), 'model')}"
+        f" ({', '.join(summary['model'].unique())}),"
+        f" {_count(len(checkpoints), 'checkpoint')}, {_count(variants, 'intervention')},"
+        f" {_count(summary['recipe'].nunique(), 'learning recipe')},"
+        f" {_count(summary['seed'].nunique(), 'seed')}."
+    )
+
+
+def _entropy(summary: pd.DataFrame, model: str) -> str:
+    stages = points(summary, model, ENTROPY)
+    bound = points(summary, model, ENTROPY_BOUND)["value"].iloc[0]
+    return (
+        f"The knowledge entropy of {model} {_course(stages, 'nats')};"
+        f" at most {bound:.2f} nats are possible."
+    )
+
+
+def _learning(summary: pd.DataFrame, model: str, recipe: str) -> str:
+    parts = []
+    for outcome in (ACQUISITION, FORGETTING):
+        stages = points(summary, model, outcome, recipe).dropna(subset="value")
+        if len(stages):
+            parts.append(f"{outcome.label} {_course(stages, outcome.unit)}")
+    words = ", and ".join(parts) or "neither acquisition nor forgetting could be told"
+    return f"With the recipe {recipe}, {words}."
+
+
+def _same_weights(checkpoints: pd.DataFrame) -> Iterator[str]:
+    """Warn of checkpoints of one model whose weights are equal: hosts have mixed them up."""
+    same = checkpoints[checkpoints["same_weights_as"].notna()]
+    for (model, _), found in same.groupby(["model", "weights_sha256"], sort=False):
+        steps = " and ".join(f"{step:,}" for step in found["step"])
+        yield (
+            f"The checkpoints of {model} at steps {steps} hold identical weights: at most one of"
+            " them is what its step says."
+        )
+
+
+def _diverged(runs: pd.DataFrame) -> Iterator[str]:
+    """Say which runs diverged: they are left out of everything that is told of several."""
+    lost = runs[runs["diverged_at_step"].notna()]
+    names = [
+        f"{run['model']} step {run['step']:,} {run['variant']} {run['recipe']} seed {run['seed']}"
+        f" (at step {run['diverged_at_step']:,.0f})"
+        for run in lost.head(MAX_NAMED_RUNS).to_dict("records")
+    ]
+    if names:
+        more = len(lost) - len(names)
+        others = f" and {more} more, which the table of every run marks" if more else ""
+        verb = "is" if len(lost) == 1 else "are"
+        yield (
+            f"{len(lost)} of {_count(len(runs), 'run')} diverged and {verb} left out of every mean,"
+            f" correlation and verdict: {'; '.join(names)}{others}."
+        )
+
+
+def _course(stages: pd.DataFrame, unit: str) -> str:
+    """Say where a quantity began and ended over the trained stages, or its one value."""
+    trained = stages[stages["step"] > 0] if (stages["step"] > 0).any() else stages
+    first, last = trained.iloc[0], trained.iloc[-1]
+    end = f"{show(last['value'], unit)} at step {int(last['step']):,}"
+    if len(trained) == 1:
+        return f"is {end}"
+    return f"went from {show(first['value'], unit)} at step {int(first['step']):,} to {end}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

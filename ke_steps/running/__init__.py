@@ -1,0 +1,1 @@
+"""One run of a study: its lock, leftovers of an earlier one, Snakemake's memory."""

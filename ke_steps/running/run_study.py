@@ -1,0 +1,141 @@
+"""Run a study from wherever the last run ended; what ``make report`` calls.
+
+::
+
+    python -m ke_steps.run_study config/smoke.yaml -- snakemake --cores 2 --configfile …
+
+One run at a time works on a results folder. What a killed one left behind is ended and removed
+first, so that running the same command again is always enough. Ctrl-C, SIGTERM and a closed
+terminal stop Snakemake and its jobs, training jobs after they saved their state; a second Ctrl-C
+stops them at once.
+
+Snakemake's own lock is switched off: it outlives a killed run, and one study's end removes that of
+every other study of the project folder. It would keep apart what this lock keeps apart, since a
+study writes nowhere but into its results folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import yaml
+
+from ke_steps.job.errors import UserError
+from ke_steps.running.leftovers import PATIENCE_SECONDS, clear, mark, slurm_prefix
+from ke_steps.running.lock import only_run
+from ke_steps.study.reading import read_study_file
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Stop(BaseException):
+    """A signal to stop came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a study and leave with Snakemake's status; refusals are their lines and status 1."""
+    parser = argparse.ArgumentParser(prog="python -m ke_steps.run_study", description=main.__doc__)
+    parser.add_argument("study", type=Path, help="a config file")
+    parser.add_argument("command", nargs="+", help="after --: Snakemake's command for this study")
+    options = parser.parse_args(arguments)
+    try:
+        sys.exit(run(options.study, options.command))
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def run(study_file: Path, command: Sequence[str]) -> int:
+    """Run a study; return 0 when its report is there, else Snakemake's status or 128 + signal.
+
+    Raises:
+        UserError: the study is wrong, its results folder cannot be used or another run has it.
+    """
+    results_dir = Path(read_study_file(study_file).results_dir)
+    on_slurm = _executor(command) == "slurm"
+    try:
+        with only_run(results_dir), _stopping():
+            clear(results_dir, on_slurm=on_slurm)
+            status = _follow([*command, *_additions(results_dir, on_slurm)], results_dir, on_slurm)
+    except _Stop as stop:
+        return stop.status
+    if status == 0:
+        print(f"Report: {results_dir.resolve() / 'report.html'}")
+    return status
+
+
+def _executor(command: Sequence[str]) -> str | None:
+    """Return the executor that Snakemake's command or its profile names."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--executor", "-e")
+    parser.add_argument("--workflow-profile", type=Path)
+    options, _ = parser.parse_known_args(command)
+    if options.executor or not options.workflow_profile:
+        return str(options.executor)
+    profile = yaml.safe_load((options.workflow_profile / "config.yaml").read_text())
+    return str(profile.get("executor"))
+
+
+def _additions(results_dir: Path, on_slurm: bool) -> list[str]:
+    named = ["--slurm-jobname-prefix", slurm_prefix(results_dir)] if on_slurm else []
+    return ["--nolock", *named]
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Raise ``_Stop`` at signals, save those that were ignored from the start, as by nohup."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Stop(number)
+
+    heard = [each for each in STOPS if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, stop) for each in heard}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _follow(command: Sequence[str], results_dir: Path, on_slurm: bool) -> int:
+    """Run Snakemake to its end, in a process group of its own, so that signals come here only."""
+    environment = os.environ | mark(results_dir)
+    patience_seconds = PATIENCE_SECONDS
+    try:
+        child = subprocess.Popen(  # noqa: S603
+            command,
+            env=environment,
+            process_group=0,
+            preexec_fn=_hear_ctrl_c,  # noqa: PLW1509
+        )
+        status = child.wait()
+        return status if status >= 0 else 128 - status
+    except _Stop as stop:
+        print("Stopping: jobs save their state; Ctrl-C again ends them at once", file=sys.stderr)
+        try:
+            clear(results_dir, on_slurm=on_slurm)
+        except _Stop:
+            patience_seconds = 0
+        return stop.status
+    finally:
+        clear(results_dir, on_slurm=on_slurm, patience_seconds=patience_seconds)
+
+
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to commands in the background: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Log probabilities of spans, and the probes and tasks made of them."""

@@ -1,0 +1,137 @@
+"""Log probabilities of token spans: what probes, multiple choice and held-out text all ask for.
+
+A span is a token sequence and the place where its scored part starts. Spans are batched by length,
+and the LM head runs only at the positions that predict a scored token.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from ke_steps.job.errors import UserError
+from ke_steps.models.loading import output_logits
+
+POSITIONS_PER_HEAD_CALL = 4096
+"""Logits are (positions, vocabulary) in fp32: 0.8 GB at most for a vocabulary of 50,304."""
+
+
+class Span(NamedTuple):
+    """Token ids, of which ``token_ids[start:]`` is scored; ``start`` is at least 1."""
+
+    token_ids: Sequence[int] | NDArray[np.int32]
+    start: int
+
+
+class SpanScore(NamedTuple):
+    """Per scored token: its log probability in nats, and whether the model ranks it first."""
+
+    log_probabilities: NDArray[np.float32]
+    is_argmax: NDArray[np.bool_]
+
+
+@torch.no_grad()
+def score_spans(
+    model: PreTrainedModel,
+    spans: Sequence[Span],
+    *,
+    batch_size_sequences: int,
+    precision: Literal["fp32", "bf16"],
+    description: str | None = None,
+    allow_nan: bool = False,
+) -> list[SpanScore]:
+    """Score spans in evaluation mode; draws no random number and restores the model's mode.
+
+    Args:
+        model: a causal language model.
+        spans: in any order; longer ones are batched first, so that memory peaks at once.
+        batch_size_sequences: spans per forward pass.
+        precision: ``bf16`` runs the model under autocast; log-softmax is always fp32.
+        description: label of a progress bar on stderr; no bar when absent.
+        allow_nan: return log probabilities that are no numbers, instead of refusing the model.
+
+    Returns:
+        One score per span, in the order given.
+
+    Raises:
+        UserError: a log probability is not a number.
+    """
+    order = sorted(range(len(spans)), key=lambda index: -len(spans[index].token_ids))
+    scores: dict[int, SpanScore] = {}
+    bar = tqdm(total=len(spans), desc=description, disable=description is None, file=sys.stderr)
+    with bar, _evaluating(model, precision):
+        for first in range(0, len(order), batch_size_sequences):
+            indices = order[first : first + batch_size_sequences]
+            batch = [spans[index] for index in indices]
+            found = _score_batch(model, batch)
+            if not allow_nan and any(np.isnan(each.log_probabilities).any() for each in found):
+                raise UserError("the model's log probabilities are not numbers (NaN)")
+            scores.update(zip(indices, found, strict=True))
+            bar.update(len(batch))
+    return [scores[index] for index in range(len(spans))]
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel, precision: str) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _score_batch(model: PreTrainedModel, batch: Sequence[Span]) -> list[SpanScore]:
+    lengths = [len(span.token_ids) for span in batch]
+    # A pad is after all scored tokens, which attend only to what is before them: any id will do.
+    token_ids = np.zeros((len(batch), lengths[0]), dtype=np.int64)
+    is_token = np.zeros_like(token_ids)
+    for row, span in enumerate(batch):
+        if span.start < 1:
+            raise ValueError("nothing precedes the first token: it has no log probability")
+        token_ids[row, : lengths[row]] = span.token_ids
+        is_token[row, : lengths[row]] = 1
+    counts = [length - span.start for length, span in zip(lengths, batch, strict=True)]
+    rows = np.repeat(np.arange(len(batch)), counts)
+    columns = np.concatenate([np.arange(s.start, n) for s, n in zip(batch, lengths, strict=True)])
+
+    hidden = model.base_model(
+        input_ids=torch.from_numpy(token_ids).to(model.device),
+        attention_mask=torch.from_numpy(is_token).to(model.device),
+        use_cache=False,
+    ).last_hidden_state  # (batch, length, d)
+    log_probabilities, is_argmax = _score_positions(
+        model,
+        hidden[rows, columns - 1],
+        torch.from_numpy(token_ids[rows, columns]).to(model.device),
+    )
+    ends = np.cumsum(counts)[:-1]
+    return [
+        SpanScore(*pair)
+        for pair in zip(np.split(log_probabilities, ends), np.split(is_argmax, ends), strict=True)
+    ]
+
+
+def _score_positions(
+    model: PreTrainedModel, hidden: Tensor, targets: Tensor
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Score targets (n,) given the hidden states (n, d) that predict them."""
+    log_probabilities, is_argmax = [], []
+    for h, t in zip(
+        hidden.split(POSITIONS_PER_HEAD_CALL), targets.split(POSITIONS_PER_HEAD_CALL), strict=True
+    ):
+        logits = output_logits(model, h).float()
+        log_probabilities.append(-F.cross_entropy(logits, t, reduction="none"))
+        is_argmax.append(logits.argmax(dim=-1) == t)
+    return torch.cat(log_probabilities).cpu().numpy(), torch.cat(is_argmax).cpu().numpy()

@@ -1,0 +1,101 @@
+"""A whole study: every section of its config, and the states and runs that follow from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from ke_steps.settings.checkpoints import Model, Nursery, TrainTokenizer
+from ke_steps.settings.cluster import Cluster
+from ke_steps.settings.learning import (
+    ORIGINAL,
+    EvaluateKnowledge,
+    EvaluateRetention,
+    FitDecay,
+    Recipe,
+    Variant,
+)
+from ke_steps.settings.measures import AggregateEntropy, DescribeMemories, ExtractCoefficients
+from ke_steps.settings.telling import PlotFigures, Summarize, WriteReport
+from ke_steps.settings.texts import Corpus, EvaluateNovelty, Knowledge, World
+from ke_steps.settings.types import Count, Name, ResultsPath, Seed, Strict
+
+
+class State(NamedTuple):
+    """A checkpoint under a variant."""
+
+    model: str
+    step: int
+    variant: str
+
+
+class Run(NamedTuple):
+    """One learning run of a state."""
+
+    model: str
+    step: int
+    variant: str
+    recipe: str
+    seed: int
+
+
+class Study(Strict):
+    """What to measure, on what, and how often: one config file."""
+
+    results_dir: ResultsPath = Field("results", description="where everything is written")
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
+        [0], description="repeats of every learning run"
+    )
+    num_threads: Count = Field(1, description="CPU threads of a model job; they change rounding")
+    world: World | None = None
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    train_tokenizer: TrainTokenizer | None = None
+    pretrain_nursery: Nursery | None = None
+    corpora: Annotated[dict[Name, Corpus], Field(min_length=1)]
+    knowledge: Knowledge
+    extract_coefficients: ExtractCoefficients
+    aggregate_entropy: AggregateEntropy
+    describe_memories: DescribeMemories | None = None
+    evaluate_novelty: EvaluateNovelty | None = None
+    variants: dict[Name, Variant] = Field(default_factory=dict)
+    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
+    evaluate_knowledge: EvaluateKnowledge
+    fit_decay: FitDecay | None = None
+    evaluate_retention: EvaluateRetention
+    summarize: Summarize
+    plot_figures: PlotFigures = PlotFigures()
+    write_report: WriteReport
+    cluster: Cluster = Cluster()
+
+    def states(self) -> list[State]:
+        """Return every checkpoint as it is, then under each variant whose scope includes it."""
+        return [
+            State(name, step, variant)
+            for name, model in self.models.items()
+            for variant in (ORIGINAL, *self.variants)
+            for step in model.steps
+            if variant == ORIGINAL or self.variants[variant].includes(name, step)
+        ]
+
+    def runs_recipe(self, recipe: str, state: State) -> bool:
+        """Tell whether a recipe is run on a state."""
+        scope = self.recipes[recipe]
+        return scope.includes(state.model, state.step) and (
+            scope.variants is None or state.variant in scope.variants
+        )
+
+    def runs(self) -> list[Run]:
+        """Return every learning run."""
+        return [
+            Run(*state, recipe, seed)
+            for state in self.states()
+            for recipe in self.recipes
+            if self.runs_recipe(recipe, state)
+            for seed in self.seeds
+        ]
+
+    def corpora_measured(self, state: State) -> list[str]:
+        """Return the corpora on which a state's coefficients are measured, the main one first."""
+        extract = self.extract_coefficients
+        return [extract.corpus, *(extract.other_corpora if state.variant == ORIGINAL else [])]

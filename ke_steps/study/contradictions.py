@@ -1,0 +1,182 @@
+"""Faults of a config that only several sections together show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from ke_steps.figures.needs import missing
+from ke_steps.settings.checkpoints import NurserySource
+from ke_steps.settings.learning import ORIGINAL, Scope
+from ke_steps.settings.study import Study
+from ke_steps.settings.texts import WorldKnowledge, WorldText
+
+NUM_TEXTS = 10
+"""Texts of a paraphrase passage: the original and nine paraphrases, in both kinds of knowledge."""
+
+
+def contradictions(study: Study) -> Iterator[tuple[str, str]]:
+    """Yield (key, what is wrong) for every fault that only several sections together show."""
+    if len(set(study.seeds)) != len(study.seeds):
+        yield "seeds", f"must not repeat, got {study.seeds}"
+    unknown = list(_unknown_corpora(study))
+    yield from unknown
+    if not unknown:
+        yield from _corpora_too_small(study)
+    yield from _nursery_faults(study)
+    yield from _world_faults(study)
+    yield from _variant_faults(study)
+    yield from _recipe_faults(study)
+    yield from _injection_faults(study)
+    yield from _cluster_faults(study)
+    for index, figure in enumerate(study.plot_figures.figures or []):
+        if reason := missing(study, figure):
+            yield f"plot_figures.figures[{index}]", f"{figure} cannot be drawn: {reason}"
+
+
+def _corpus_users(study: Study) -> Iterator[tuple[str, str, int]]:
+    """Yield (key, corpus, sequences needed) of everything that reads a corpus."""
+    extract, retention = study.extract_coefficients, study.evaluate_retention
+    yield "extract_coefficients.corpus", extract.corpus, extract.num_sequences
+    for corpus in extract.other_corpora:
+        yield "extract_coefficients.other_corpora", corpus, extract.num_sequences
+    for corpus in study.evaluate_novelty.corpora if study.evaluate_novelty else []:
+        yield "evaluate_novelty.corpora", corpus, 1
+    yield "evaluate_retention.held_out_corpus", retention.held_out_corpus, 1
+    for name, recipe in study.recipes.items():
+        needed = recipe.num_steps // recipe.num_epochs * recipe.batch_size_sequences
+        yield f"recipes.{name}.corpus", recipe.corpus, needed
+    if nursery := study.pretrain_nursery:
+        needed = nursery.num_steps * nursery.batch_size_sequences
+        yield "pretrain_nursery.corpus", nursery.corpus, needed
+
+
+def _unknown_corpora(study: Study) -> Iterator[tuple[str, str]]:
+    for key, corpus, _ in _corpus_users(study):
+        if corpus not in study.corpora:
+            yield key, f"no corpus {corpus!r}; corpora has {_listed(study.corpora)}"
+
+
+def _corpora_too_small(study: Study) -> Iterator[tuple[str, str]]:
+    for key, corpus, needed in _corpus_users(study):
+        available = study.corpora[corpus].num_sequences
+        if available < needed:
+            yield (
+                f"corpora.{corpus}.num_sequences",
+                f"{available} is too few: {key.rpartition('.')[0]} reads {needed}",
+            )
+
+
+def _nursery_faults(study: Study) -> Iterator[tuple[str, str]]:
+    nurseries = [
+        name for name, model in study.models.items() if isinstance(model.source, NurserySource)
+    ]
+    if len(nurseries) > 1:
+        yield "models", f"only one model may have source kind 'nursery', got {_listed(nurseries)}"
+    if not nurseries:
+        return
+    for section in ("pretrain_nursery", "train_tokenizer"):
+        if getattr(study, section) is None:
+            yield section, f"missing, but models.{nurseries[0]}.source is a nursery"
+    if not (nursery := study.pretrain_nursery):
+        return
+    for step in study.models[nurseries[0]].steps:
+        if step > nursery.num_steps:
+            yield (
+                f"models.{nurseries[0]}.steps",
+                f"{step} is beyond pretrain_nursery.num_steps {nursery.num_steps}",
+            )
+    if nursery.corpus in study.corpora:
+        longest = study.corpora[nursery.corpus].sequence_length_tokens
+        for name, corpus in study.corpora.items():
+            if corpus.sequence_length_tokens > longest:
+                yield (
+                    f"corpora.{name}.sequence_length_tokens",
+                    f"{corpus.sequence_length_tokens} exceeds the {longest} positions that the"
+                    f" nursery learns on corpora.{nursery.corpus}",
+                )
+
+
+def _world_faults(study: Study) -> Iterator[tuple[str, str]]:
+    users = [
+        f"corpora.{name}.source"
+        for name, corpus in study.corpora.items()
+        if isinstance(corpus.source, WorldText)
+    ]
+    if isinstance(study.knowledge.source, WorldKnowledge):
+        users.append("knowledge.source")
+    if "world_recall" in study.evaluate_retention.tasks:
+        users.append("evaluate_retention.tasks")
+    if study.train_tokenizer:
+        users.append("train_tokenizer")
+    if users and study.world is None:
+        yield "world", f"missing, but needed by {_listed(users)}"
+
+
+def _variant_faults(study: Study) -> Iterator[tuple[str, str]]:
+    for name, variant in study.variants.items():
+        if name == ORIGINAL:
+            yield f"variants.{name}", "this name is taken by the checkpoint as it is"
+        yield from _scope_faults(study, f"variants.{name}", variant)
+
+
+def _recipe_faults(study: Study) -> Iterator[tuple[str, str]]:
+    known = [ORIGINAL, *study.variants]
+    for name, recipe in study.recipes.items():
+        yield from _scope_faults(study, f"recipes.{name}", recipe)
+        for variant in recipe.variants or []:
+            if variant not in known:
+                yield f"recipes.{name}.variants", f"no variant {variant!r}; known: {_listed(known)}"
+        if not any(study.runs_recipe(name, state) for state in study.states()):
+            yield f"recipes.{name}", "its models, steps and variants leave nothing to run it on"
+        if recipe.probe_interval_steps and study.fit_decay is None:
+            yield "fit_decay", f"missing, but recipes.{name} has probe_interval_steps"
+
+
+def _scope_faults(study: Study, key: str, scope: Scope) -> Iterator[tuple[str, str]]:
+    for model in scope.models or []:
+        if model not in study.models:
+            yield f"{key}.models", f"no model {model!r}; models has {_listed(study.models)}"
+    known = sorted({step for model in study.models.values() for step in model.steps})
+    for step in scope.steps or []:
+        if step not in known:
+            yield f"{key}.steps", f"no model has step {step}; steps are {known}"
+
+
+def _injection_faults(study: Study) -> Iterator[tuple[str, str]]:
+    paraphrase = study.knowledge.num_paraphrase_passages
+    for name, recipe in study.recipes.items():
+        if paraphrase and recipe.num_injections > NUM_TEXTS:
+            yield (
+                f"recipes.{name}.num_injections",
+                f"{recipe.num_injections} exceeds the {NUM_TEXTS} texts of a paraphrase passage",
+            )
+        once = math.ceil(study.knowledge.num_once_passages / recipe.num_injections)
+        if paraphrase + once > recipe.batch_size_sequences:
+            yield (
+                f"recipes.{name}.batch_size_sequences",
+                f"{recipe.batch_size_sequences} cannot hold an injection of {paraphrase + once}"
+                f" texts ({paraphrase} paraphrase + {once} once)",
+            )
+
+
+def _cluster_faults(study: Study) -> Iterator[tuple[str, str]]:
+    jobs = study.cluster.jobs
+    trainings = [
+        ("inject_knowledge", jobs.inject_knowledge, f"recipes.{name}", recipe.batch_size_sequences)
+        for name, recipe in study.recipes.items()
+    ]
+    if nursery := study.pretrain_nursery:
+        rule = "pretrain_nursery"
+        trainings.append((rule, jobs.pretrain_nursery, rule, nursery.batch_size_sequences))
+    for rule, request, section, batch in trainings:
+        if request.num_gpus and batch % request.num_gpus:
+            yield (
+                f"cluster.jobs.{rule}.num_gpus",
+                f"{request.num_gpus} GPUs cannot share the {batch} sequences of"
+                f" {section}.batch_size_sequences equally; choose a divisor",
+            )
+
+
+def _listed(names: Iterable[object]) -> str:
+    return ", ".join(str(name) for name in names)

@@ -1,0 +1,136 @@
+"""What the jobs of a study receive: settings by step, names of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from ke_steps.figures.needs import available
+from ke_steps.settings.learning import EncodeProbes, ScheduleInjections
+from ke_steps.settings.measures import AggregateUpdates
+from ke_steps.settings.study import Study
+from ke_steps.settings.telling import FigureName
+from ke_steps.settings.texts import WorldKnowledge, WorldText
+from ke_steps.study.places import folders
+from ke_steps.study.presets import expand
+
+NOT_FOR_JOBS = {"kind", "models", "steps", "variants", "other_corpora", "num_shards"}
+"""Keys that say which jobs there are; what a job computes does not depend on them."""
+
+
+Wildcards = Mapping[str, str]
+
+
+def settings_for(study: Study, step: str, wildcards: Wildcards) -> dict[str, Any]:
+    """Return what one job of a step depends on: its section and its wildcards' entries."""
+    entry = ENTRIES.get(step, _section(step))(study, wildcards)
+    extra = EXTRAS.get(step, _nothing)(study, wildcards)
+    return entry.model_dump(mode="json", exclude=NOT_FOR_JOBS) | extra
+
+
+def _section(step: str) -> Callable[[Study, Wildcards], BaseModel]:
+    return lambda study, _: getattr(study, step)
+
+
+def _nothing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return {}
+
+
+def _schedule(study: Study, wildcards: Wildcards) -> BaseModel:
+    keys = ScheduleInjections.model_fields.keys() - {"seed"}
+    recipe = study.recipes[wildcards["recipe"]].model_dump(include=keys)
+    return ScheduleInjections(seed=int(wildcards["seed"]), **recipe)
+
+
+def _threads(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return {"num_threads": study.num_threads}
+
+
+def _extraction(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return _threads(study, wildcards) | {"corpus": wildcards["corpus"]}
+
+
+def _shards(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    num_shards = study.extract_coefficients.num_shards
+    return _extraction(study, wildcards) | {"num_shards": num_shards}
+
+
+def _world(study: Study, *, needed: bool = True) -> dict[str, Any]:
+    world = study.world.model_dump(mode="json") if study.world and needed else None
+    return {"world": world}
+
+
+def _corpus(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    source = expand(study.corpora[wildcards["corpus"]].source)
+    world = _world(study, needed=isinstance(source, WorldText))
+    return world | {"source": source.model_dump(mode="json")}
+
+
+def _retention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    asks_world = "world_recall" in study.evaluate_retention.tasks
+    return _threads(study, wildcards) | _world(study, needed=asks_world)
+
+
+def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return {
+        "corpus": study.extract_coefficients.corpus,
+        "variant_kinds": {name: variant.kind for name, variant in study.variants.items()},
+        "places": folders(study),
+    }
+
+
+def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    variants = {
+        name: variant.model_dump(mode="json", exclude={"models", "steps"})
+        for name, variant in study.variants.items()
+    }
+    return {
+        "figures": figures(study),
+        "corpus": study.extract_coefficients.corpus,
+        "variants": variants,
+        "recipes": list(study.recipes),
+    }
+
+
+ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
+    "fetch_checkpoint": lambda study, w: study.models[w["model"]],
+    "prepare_corpus": lambda study, w: study.corpora[w["corpus"]],
+    "extract_shard": lambda study, w: study.extract_coefficients,
+    "merge_shards": lambda study, w: study.extract_coefficients,
+    "prepare_knowledge": lambda study, w: study.knowledge,
+    "schedule_injections": _schedule,
+    "inject_knowledge": lambda study, w: study.recipes[w["recipe"]],
+    "resuscitate": lambda study, w: study.variants[w["variant"]],
+    "temper_attention": lambda study, w: study.variants[w["variant"]],
+    "aggregate_updates": lambda study, w: AggregateUpdates(),
+    "encode_probes": lambda study, w: EncodeProbes(),
+}
+"""The part of the config that a step is about, where that is not the section of its name."""
+
+EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
+    "fetch_checkpoint": lambda study, w: {"step": int(w["step"])},
+    "train_tokenizer": lambda study, w: _world(study),
+    "pretrain_nursery": lambda study, w: {"steps": study.models[w["model"]].steps},
+    "prepare_corpus": _corpus,
+    "prepare_knowledge": lambda study, w: _world(
+        study, needed=isinstance(study.knowledge.source, WorldKnowledge)
+    ),
+    "inject_knowledge": lambda study, w: _threads(study, w) | {"seed": int(w["seed"])},
+    "extract_coefficients": _extraction,
+    "extract_shard": lambda study, w: _shards(study, w) | {"shard": int(w["shard"])},
+    "merge_shards": _shards,
+    "describe_memories": _threads,
+    "evaluate_novelty": _threads,
+    "evaluate_retention": _retention,
+    "summarize": _summary,
+    "plot_figures": _drawing,
+    "write_report": lambda study, w: {"study": study.model_dump(mode="json", exclude={"cluster"})},
+}
+"""What a step must know beside that."""
+
+
+def figures(study: Study) -> list[FigureName]:
+    """Return the figures to draw: those asked for, or all that there will be data for."""
+    return study.plot_figures.figures or available(study)

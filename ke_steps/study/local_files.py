@@ -1,0 +1,87 @@
+"""Local files that a study names and that are not there, or no use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ke_steps.checkpoints.families import is_native_olmo, num_positions, read_family
+from ke_steps.checkpoints.weight_files import choose_weights
+from ke_steps.job.errors import UserError
+from ke_steps.settings.checkpoints import DirectorySource, GgufSource
+from ke_steps.settings.study import Study
+from ke_steps.settings.texts import Corpus, FictionalKnowledge, LocalText, TokenFileText
+
+
+def missing_files(study: Study) -> Iterator[tuple[str, str]]:
+    """Yield (key, what is wrong) for every file that is not there and every useless checkpoint."""
+    for name, corpus in study.corpora.items():
+        for key, path in _files_of(corpus):
+            if not Path(path).is_file():
+                yield f"corpora.{name}.source.{key}", f"no such file: {path}"
+    if isinstance(source := study.knowledge.source, FictionalKnowledge):
+        for key in ("paraphrase_path", "once_path"):
+            if not Path(getattr(source, key)).is_file():
+                yield f"knowledge.source.{key}", f"no such file: {getattr(source, key)}"
+    yield from unusable_models(study)
+
+
+def _files_of(corpus: Corpus) -> Iterator[tuple[str, str]]:
+    if isinstance(corpus.source, LocalText):
+        for index, path in enumerate(corpus.source.paths):
+            yield f"paths[{index}]", path
+    elif isinstance(corpus.source, TokenFileText) and "://" not in corpus.source.location:
+        yield "location", corpus.source.location
+
+
+def unusable_models(study: Study) -> Iterator[tuple[str, str]]:
+    """Yield (key, what is wrong) for every local checkpoint that is not there or not of a kind.
+
+    What takes more than a look at a folder is found by ``fetch_checkpoint``.
+    """
+    for name, model in study.models.items():
+        if isinstance(model.source, DirectorySource | GgufSource):
+            key = f"models.{name}.source.path"
+            for step in model.steps:
+                path = Path(model.source.path.replace("{step}", str(step)))
+                if not path.exists():
+                    yield key, f"no such file or directory: {path}"
+                elif isinstance(model.source, DirectorySource):
+                    yield from _faults(study, name, path)
+
+
+def _faults(study: Study, name: str, directory: Path) -> Iterator[tuple[str, str]]:
+    key = f"models.{name}.source.path"
+    if not directory.is_dir():
+        yield key, f"no directory: {directory}; a GGUF file needs source.kind 'gguf'"
+        return
+    try:
+        choose_weights((path.name for path in directory.iterdir()), where=str(directory))
+        if is_native_olmo(directory):
+            return
+        read_family(directory / "config.json")
+    except UserError as error:
+        yield key, str(error)
+        return
+    positions = num_positions(directory)
+    for corpus in _corpora_of(study, name):
+        length = study.corpora[corpus].sequence_length_tokens
+        if positions is not None and length > positions:
+            yield (
+                f"corpora.{corpus}.sequence_length_tokens",
+                f"{length} exceeds the {positions} positions of models.{name} ({directory})",
+            )
+
+
+def _corpora_of(study: Study, name: str) -> list[str]:
+    """Return the corpora that a model reads."""
+    extract, model = study.extract_coefficients, study.models[name]
+    learnt = [
+        recipe.corpus
+        for recipe in study.recipes.values()
+        if any(recipe.includes(name, step) for step in model.steps)
+    ]
+    held_out = study.evaluate_retention.held_out_corpus
+    novel = study.evaluate_novelty.corpora if study.evaluate_novelty else []
+    everything = [extract.corpus, *extract.other_corpora, held_out, *novel, *learnt]
+    return [name for name in dict.fromkeys(everything) if name in study.corpora]

@@ -1,0 +1,120 @@
+"""What a study makes, listed once: its checkpoints, states, measurements, runs and their texts.
+
+The rules take their wildcards and the inputs of the summary from here, the plan its jobs, and the
+summary the folders that it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ke_steps.artefacts.places import CHECKPOINT, MEASUREMENT, RUN, STATE
+from ke_steps.settings.checkpoints import NurserySource
+from ke_steps.settings.study import Run, State, Study
+
+
+class Checkpoint(NamedTuple):
+    """A model at a step of its pretraining."""
+
+    model: str
+    step: int
+
+
+class Measurement(NamedTuple):
+    """A state whose coefficients are measured on a corpus."""
+
+    model: str
+    step: int
+    variant: str
+    corpus: str
+
+
+class Preparation(NamedTuple):
+    """A corpus in the tokens of a model."""
+
+    model: str
+    corpus: str
+
+
+class Schedule(NamedTuple):
+    """When the runs of a recipe and a seed read what."""
+
+    recipe: str
+    seed: int
+
+
+class Places(NamedTuple):
+    """The places of a study's results, by what lies there."""
+
+    nursery_checkpoints: list[Checkpoint]
+    fetched_checkpoints: list[Checkpoint]
+    described_checkpoints: list[Checkpoint]
+    novelty_checkpoints: list[Checkpoint]
+    states: list[State]
+    measurements: list[Measurement]
+    runs: list[Run]
+    decaying_runs: list[Run]
+
+
+PATTERNS = {Checkpoint: CHECKPOINT, State: STATE, Measurement: MEASUREMENT, Run: RUN}
+
+
+def places(study: Study) -> Places:
+    """Return the places of a study's results."""
+    nursery: list[Checkpoint] = []
+    fetched: list[Checkpoint] = []
+    last: list[Checkpoint] = []
+    for name, model in study.models.items():
+        checkpoints = [Checkpoint(name, step) for step in model.steps]
+        (nursery if isinstance(model.source, NurserySource) else fetched).extend(checkpoints)
+        last.append(checkpoints[-1])
+    states, runs = study.states(), study.runs()
+    return Places(
+        nursery_checkpoints=nursery,
+        fetched_checkpoints=fetched,
+        described_checkpoints=nursery + fetched if study.describe_memories else [],
+        novelty_checkpoints=last if study.evaluate_novelty else [],
+        states=states,
+        measurements=[
+            Measurement(*state, corpus)
+            for state in states
+            for corpus in study.corpora_measured(state)
+        ],
+        runs=runs,
+        decaying_runs=[run for run in runs if study.recipes[run.recipe].probe_interval_steps],
+    )
+
+
+def folders(study: Study) -> dict[str, list[str]]:
+    """Return the folders in which results lie, below that of their rule, by what they are."""
+    return {
+        name: [PATTERNS[type(place)].format(**place._asdict()) for place in found]
+        for name, found in places(study)._asdict().items()
+    }
+
+
+def models_of(found: Iterable[Checkpoint | Run]) -> list[str]:
+    """Return the models of some places, each once."""
+    return list(dict.fromkeys(place.model for place in found))
+
+
+def preparations(study: Study) -> list[Preparation]:
+    """Return the corpora that the jobs of each model read, each once."""
+    there = places(study)
+    read = [Preparation(each.model, each.corpus) for each in there.measurements]
+    read += [Preparation(run.model, study.recipes[run.recipe].corpus) for run in there.runs]
+    held_out = study.evaluate_retention.held_out_corpus
+    read += [Preparation(model, held_out) for model in study.models]
+    if novelty := study.evaluate_novelty:
+        last = there.novelty_checkpoints
+        read += [Preparation(each.model, corpus) for each in last for corpus in novelty.corpora]
+    if nursery := study.pretrain_nursery:
+        trained = models_of(there.nursery_checkpoints)
+        read += [Preparation(model, nursery.corpus) for model in trained]
+    return list(dict.fromkeys(read))
+
+
+def schedules(study: Study) -> list[Schedule]:
+    """Return the schedules that the runs of a study follow."""
+    return list(dict.fromkeys(Schedule(run.recipe, run.seed) for run in study.runs()))

@@ -1,0 +1,163 @@
+"""Reading a study, and refusing a wrong one with a line per fault.
+
+Run as a program it prints the schema of every study: ``python -m ke_steps.study.reading``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ke_steps.job.errors import UserError
+from ke_steps.settings.study import Study
+from ke_steps.settings.types import (
+    NAME_PATTERN,
+    RESULTS_PATTERN,
+)
+from ke_steps.study.contradictions import contradictions
+from ke_steps.study.local_files import missing_files
+
+
+def read_study_file(path: Path, *, need_files: bool = True) -> Study:
+    """Return the study of a config file.
+
+    Args:
+        path: a YAML file.
+        need_files: whether a file that the study names and is not there is a fault.
+
+    Raises:
+        UserError: the file cannot be read, is no YAML, or the study is wrong; a line per fault.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; studies are in config/") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text, byte {error.start} is no character") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: got {config!r}, not keys and values; see config/README.md")
+    return read_study(config, need_files=need_files)
+
+
+def read_study(config: Mapping[str, Any], *, need_files: bool = True) -> Study:
+    """Validate a whole config; raise one ``UserError`` with a line per fault.
+
+    Args:
+        config: the keys of a config file.
+        need_files: whether a file that the study names and is not there is a fault.
+    """
+    try:
+        study = Study.model_validate(dict(config))
+    except ValidationError as error:
+        lines = explain_faults(error, Study.model_json_schema())
+        raise UserError("\n".join(lines)) from error
+    faults = [*contradictions(study), *(missing_files(study) if need_files else ())]
+    if faults:
+        raise UserError("\n".join(f"{key}: {message}" for key, message in faults))
+    return study
+
+
+PATTERNS = {
+    NAME_PATTERN: "a letter or digit, then letters, digits, '.', '_' and '-'",
+    RESULTS_PATTERN: "letters, digits, '.', '_', '-' and '/'",
+}
+"""What the patterns of names mean."""
+
+
+def explain_faults(error: ValidationError, schema: dict[str, Any]) -> list[str]:
+    """Return one line ``key: what is wrong; what would be right`` per fault."""
+    return [_explain(fault, schema) for fault in error.errors()]
+
+
+def _explain(fault: Any, schema: dict[str, Any]) -> str:
+    node, keys = _walk(fault["loc"], schema)
+    key = "".join(map(_written, keys)).lstrip(".") or "config"
+    match fault["type"]:
+        case "extra_forbidden":
+            valid = sorted(node.get("properties", {}))
+            close = difflib.get_close_matches(str(keys[-1]), valid, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            return f"{key}: unknown key; {hint}valid keys: {', '.join(valid)}"
+        case "missing":
+            return f"{key}: missing; this key is required"
+        case "value_error":
+            return f"{key}: {fault['ctx']['error']}"
+        case "union_tag_not_found":
+            return f"{key}: needs a key 'kind'; valid kinds: {', '.join(_kinds(node))}"
+        case "union_tag_invalid":
+            return (
+                f"{key}.kind: got {fault['ctx']['tag']!r}; valid kinds: {', '.join(_kinds(node))}"
+            )
+        case _:
+            return f"{key}: got {fault['input']!r}; {_wish(fault)}"
+
+
+def _wish(fault: Any) -> str:
+    """Return what a value should be."""
+    pattern = fault.get("ctx", {}).get("pattern")
+    if pattern in PATTERNS:
+        return f"should be {PATTERNS[pattern]} (pattern {pattern})"
+    return fault["msg"].replace("Input should", "should")
+
+
+def _written(key: int | str) -> str:
+    if isinstance(key, int):
+        return f"[{key}]"
+    return f".{key if key.isprintable() else repr(key)}"
+
+
+def _walk(
+    location: tuple[int | str, ...], schema: dict[str, Any]
+) -> tuple[dict[str, Any], list[int | str]]:
+    """Follow an error's location; return the schema node that holds it and the keys a user wrote.
+
+    Pydantic puts the tag of a discriminated union among the keys; a user never wrote it there.
+    """
+    node: dict[str, Any] = schema
+    holder, keys = node, []
+    for part in location:
+        node = _resolve(node, schema)
+        if part in _kinds(node):
+            node = _resolve({"$ref": node["discriminator"]["mapping"][part]}, schema)
+            holder = node
+            continue
+        if part == "[key]":
+            continue
+        holder = node
+        keys.append(part)
+        entries = [*node.get("patternProperties", {}).values(), node.get("items"), {}]
+        node = node.get("properties", {}).get(part, entries[0] or {})
+    if _kinds(resolved := _resolve(node, schema)):
+        holder = resolved
+    return holder, keys
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    for option in node.get("anyOf", []):
+        if option.get("type") != "null":
+            return _resolve(option, schema)
+    if "$ref" in node:
+        target: dict[str, Any] = schema["$defs"][node["$ref"].rpartition("/")[2]]
+        return target
+    return node
+
+
+def _kinds(node: dict[str, Any]) -> list[str]:
+    return list(node.get("discriminator", {}).get("mapping", {}))
+
+
+def main() -> None:
+    """Print the schema of every study."""
+    print(json.dumps(Study.model_json_schema(), indent=1, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Results of all jobs as tidy tables: quantities, rows, points, runs, correlations."""

@@ -1,0 +1,1 @@
+"""World, files, datasets and token files become documents, tokens, sequences; and passages."""

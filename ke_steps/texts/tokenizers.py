@@ -1,0 +1,86 @@
+"""Tokenising without transformers: a directory's ``tokenizer.json`` and its end-of-text token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+
+from ke_steps.artefacts.manifests import verify_descriptions
+from ke_steps.job.errors import UserError
+from ke_steps.job.files import read_object
+
+FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer and the two special ids that the workflow uses."""
+
+    backend: tokenizers.Tokenizer
+    eos_token_id: int
+    pad_token_id: int
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, added tokens included."""
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> list[int]:
+        """Return token ids without special tokens."""
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Return token ids of several texts without special tokens."""
+        return [e.ids for e in self.backend.encode_batch(texts, add_special_tokens=False)]
+
+    def decode(self, token_id: int) -> str:
+        """Return the text of a token inside a text; "\ufffd" stands for a part of a character."""
+        # some decoders drop the space that a text begins with, so the second of two is taken
+        once, twice = (
+            self.backend.decode([token_id] * count, skip_special_tokens=False) for count in (1, 2)
+        )
+        return twice[len(once) :]
+
+
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """Load ``tokenizer.json`` and the special tokens named in ``tokenizer_config.json``.
+
+    Padding falls back to the end-of-text token, which is never scored.
+
+    Raises:
+        UserError: a file is missing, unreadable, or not what the manifest beside it says, or no
+            end-of-text token is named.
+    """
+    verify_descriptions(directory)
+    path, config_path = (directory / name for name in FILES)
+    if not path.is_file():
+        raise UserError(f"{directory}: tokenizer.json is missing (a fast tokenizer is needed)")
+    backend = _read_backend(path)
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode_special_tokens = (
+        True  # a text that spells out "<|endoftext|>" does not end there
+    )
+    config = read_object(config_path)
+    eos = _token_id(backend, config.get("eos_token"))
+    if eos is None:
+        raise UserError(
+            f"{config_path}: eos_token is missing or unknown: name the token that ends a text"
+        )
+    pad = _token_id(backend, config.get("pad_token"))
+    return Tokenizer(backend, eos, eos if pad is None else pad)
+
+
+def _read_backend(path: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more specific
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: not a readable tokenizer ({reason}); get it again") from error
+
+
+def _token_id(backend: tokenizers.Tokenizer, token: object) -> int | None:
+    text = token.get("content") if isinstance(token, dict) else token
+    return backend.token_to_id(text) if isinstance(text, str) else None

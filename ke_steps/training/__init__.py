@@ -1,0 +1,1 @@
+"""The loop, its batches, injection, resuming, sharding."""

@@ -1,0 +1,160 @@
+"""A model in parts over the ranks of a job (FSDP, version 2), for models larger than one GPU.
+
+The environment variable ``KE_STEPS_SHARDING=fsdp`` asks for it; otherwise every rank has a whole
+model. Parameters stay fp32 and sharded along their first dimension; a decoder layer is gathered
+while it computes, embeddings, last norm and head while the model does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils._pytree import tree_map_only
+from transformers import PreTrainedModel
+
+from ke_steps.checkpoints.families import find_family
+from ke_steps.models import ranks
+
+Result = TypeVar("Result")
+
+WEIGHTS, MOMENTS, RANDOM = "model.", "optimizer.", "random."
+"""How a part names what is of the model, of the optimiser's state, and of random generators."""
+
+
+def is_asked_for() -> bool:
+    """Tell whether this job's models are to be sharded."""
+    return ranks.num_ranks() > 1 and os.environ.get("KE_STEPS_SHARDING") == "fsdp"
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Tell whether a model is in parts."""
+    return isinstance(model, FSDPModule)
+
+
+def shard(model: PreTrainedModel, device: torch.device) -> None:
+    """Keep this rank's part of a model on ``device``, in place; the same model on every rank."""
+    mesh = init_device_mesh(device.type, (ranks.num_ranks(),))
+    family = find_family(type(model).__name__, where="model")
+    for layer in attrgetter(family.layers)(model.base_model):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh, reshard_after_forward=True)
+    model.call_gathered = lambda function: function()
+    register_fsdp_forward_method(model, "call_gathered")
+
+
+def call_gathered(model: PreTrainedModel, function: Callable[[], Result]) -> Result:
+    """Call what uses a model other than by its ``forward``; on every rank."""
+    result: Result = model.call_gathered(function) if is_sharded(model) else function()
+    return result
+
+
+def gather_whole(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> PreTrainedModel:
+    """Return a model with all weights, on the first rank's CPU; called on every rank.
+
+    Args:
+        model: returned as it is when it is whole.
+        build: makes a model of the same architecture on the CPU.
+    """
+    if not is_sharded(model):
+        return model
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(model, options=options)
+    if not ranks.is_first():
+        return model
+    gathered = build()
+    gathered.load_state_dict(weights)
+    return gathered
+
+
+def save_part(
+    model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, folder: Path
+) -> None:
+    """Write this rank's part of a training: weights, optimiser, scheduler, random generators."""
+    state = optimizer.state_dict()
+    tensors = {f"{WEIGHTS}{name}": parameter for name, parameter in model.named_parameters()}
+    for number, values in state["state"].items():
+        tensors |= {f"{MOMENTS}{number}.{key}": value for key, value in values.items()}
+    local = tree_map_only(DTensor, DTensor.to_local, tensors)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: tensor.detach().cpu().clone() for name, tensor in local.items()} | _random_state(),
+        _part(folder),
+        metadata={
+            "param_groups": json.dumps(state["param_groups"]),
+            "scheduler": json.dumps(scheduler.state_dict()),
+        },
+    )
+
+
+def load_part(
+    model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, folder: Path
+) -> None:
+    """Read what ``save_part`` wrote, in place, but for the random generators."""
+    with safe_open(_part(folder), framework="pt") as part:
+        _load_weights(model, part)
+        _load_optimizer(optimizer, part)
+        scheduler.load_state_dict(json.loads(part.metadata()["scheduler"]))
+
+
+def load_random_state(folder: Path) -> None:
+    """Set torch's random generators to where they were when ``save_part`` wrote them."""
+    with safe_open(_part(folder), framework="pt") as part:
+        torch.set_rng_state(part.get_tensor(f"{RANDOM}cpu"))
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(part.get_tensor(f"{RANDOM}cuda"))
+
+
+def _random_state() -> dict[str, Tensor]:
+    of_gpu = {f"{RANDOM}cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {f"{RANDOM}cpu": torch.get_rng_state()} | of_gpu
+
+
+def _load_weights(model: nn.Module, part: Any) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            cast(DTensor, parameter).to_local().copy_(part.get_tensor(f"{WEIGHTS}{name}"))
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, part: Any) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name in part.keys():  # noqa: SIM118 # is no mapping
+        if name.startswith(MOMENTS):
+            number, _, key = name.removeprefix(MOMENTS).partition(".")
+            value = part.get_tensor(name)
+            is_sharded = key.startswith("exp_avg")
+            state.setdefault(int(number), {})[key] = (
+                _like(parameters[int(number)], value) if is_sharded else value
+            )
+    groups = json.loads(part.metadata()["param_groups"])
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _like(parameter: DTensor, part: Tensor) -> Tensor:
+    """Make this rank's part of a state one of a tensor that is sharded as a parameter is."""
+    sharded: Tensor = DTensor.from_local(
+        part.to(parameter.device),
+        parameter.device_mesh,
+        parameter.placements,
+        shape=parameter.shape,
+        stride=parameter.stride(),
+    )
+    return sharded
+
+
+def _part(folder: Path) -> Path:
+    return folder / f"part_{ranks.rank()}_of_{ranks.num_ranks()}.safetensors"

@@ -1,0 +1,249 @@
+"""Training on packed sequences in their order, by transformers' ``Trainer``.
+
+What pretraining a nursery and injecting knowledge share. The optimiser is the reference's (FACTS,
+section 2): AdamW with β = (0.9, 0.95) and ε = 1e-5, where weight decay acts on the matrices of
+linear layers alone, not on embeddings (tied or not), norms and biases; gradient clipping by norm;
+no dropout; linear warm-up, then a cosine to ``min_learning_rate_ratio`` of the peak. The learning
+rate of step s (1…N, W of warm-up) is peak·s/W, then falls to reach the minimum exactly at step N;
+the reference's warm-up starts at 10 % of the peak instead.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
+
+from ke_steps.formulas.divergence import diverged_at
+from ke_steps.job import provenance
+from ke_steps.job.errors import UserError
+from ke_steps.models import ranks
+from ke_steps.texts.tokenizers import Tokenizer
+from ke_steps.training.batches import Optimisation, TrainingSequences, micro_batch_size
+from ke_steps.training.log import StepLog, Watcher
+from ke_steps.training.resuming import Saver, Unfinished, noting_signals
+from ke_steps.training.sharding import gather_whole, is_asked_for, shard
+from ke_steps.training.trainer import (
+    Collator,
+    DivergedError,
+    OneDeviceArguments,
+    Parts,
+    StudyTrainer,
+    build_optimizer,
+)
+
+SAVE_INTERVAL_SECONDS = 600.0
+
+Build = Callable[[torch.device], PreTrainedModel]
+"""Makes the model to train, fp32 and always the same, on a device."""
+
+
+class Trained(NamedTuple):
+    """What a training leaves."""
+
+    model: PreTrainedModel
+    """On the first rank with all weights; sharded models then are on the CPU."""
+
+    rows: list[dict[str, Any]]
+    """Of the training table, one per step."""
+
+    diverged_at_step: int | None
+
+
+def train(
+    build: Build,
+    sequences: TrainingSequences,
+    optimisation: Optimisation,
+    *,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    watcher: Watcher | None = None,
+    unfinished: Unfinished | None = None,
+    save_interval_seconds: float = SAVE_INTERVAL_SECONDS,
+) -> Trained:
+    """Train a model on this rank's device, together with the job's other ranks.
+
+    Out of memory on the GPU, training goes on with half the micro-batch, and the same batch, from
+    the last saved state.
+
+    Args:
+        build: makes the untrained model.
+        sequences: as many items as the run consumes.
+        optimisation: schedule, batch, optimiser.
+        tokenizer: its padding token, when it has one of its own, is no target of the loss.
+        device: of this rank.
+        watcher: called with the model before the first step and after every one.
+        unfinished: where training saves its state and goes on from one; without it, nowhere.
+        save_interval_seconds: between two saved states.
+
+    Raises:
+        UserError: the batch cannot be split over the ranks, or not one sequence fits the GPU.
+        Stopped: by SIGTERM or SIGINT, when the state is saved.
+    """
+    if ranks.num_ranks() > 1:
+        provenance.note("num_ranks", str(ranks.num_ranks()))
+    micro_batch = micro_batch_size(optimisation, optimisation.micro_batch_size_sequences)
+    while True:
+        if micro_batch != optimisation.micro_batch_size_sequences:
+            provenance.note("micro_batch_size_sequences", str(micro_batch))
+        attempt = Attempt(sequences, optimisation, micro_batch, tokenizer, watcher or Watcher())
+        try:
+            return attempt.train(build, device, unfinished, save_interval_seconds)
+        except torch.OutOfMemoryError as error:
+            reason = str(error).split(". ")[0]
+        if micro_batch == 1 or ranks.num_ranks() > 1:
+            raise UserError(
+                f"out of memory with {micro_batch} sequences at a time ({reason}): lower the"
+                " recipe's micro_batch_size_sequences, use a GPU with more memory, or several with"
+                " cluster.sharding: fsdp"
+            )
+        # outside of the except clause: the error's frames hold on to the model
+        gc.collect()
+        torch.cuda.empty_cache()
+        halved = micro_batch_size(optimisation, micro_batch // 2)
+        print(
+            f"out of memory with {micro_batch} sequences at a time: going on with {halved},"
+            " the batch stays as it is",
+            file=sys.stderr,
+        )
+        micro_batch = halved
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a training, with one size of the micro-batch."""
+
+    sequences: TrainingSequences
+    optimisation: Optimisation
+    micro_batch_size_sequences: int
+    tokenizer: Tokenizer
+    watcher: Watcher
+
+    def train(
+        self,
+        build: Build,
+        device: torch.device,
+        unfinished: Unfinished | None,
+        save_interval_seconds: float,
+    ) -> Trained:
+        """Train as ``train`` does, without going on after a GPU has run out of memory."""
+        plan = self.optimisation
+        model = _prepare(build, device)
+        use_cache = model.config.use_cache
+        log = StepLog(model, plan.num_steps, self._num_injected(), self.watcher)
+        callbacks: list[Any] = [log]
+        saved = None
+        with ExitStack() as stack:
+            if unfinished is None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                self.watcher.begin(None)
+            else:
+                folder = unfinished.folder
+                saved = unfinished.begin()
+                stack.callback(unfinished.remove_half_written)
+                request = stack.enter_context(noting_signals())
+                if is_asked_for():
+                    callbacks.append(Parts(saved))
+                callbacks.append(Saver(unfinished, save_interval_seconds, request))
+            stack.callback(log.close)
+            trainer = StudyTrainer(
+                model,
+                args=self._arguments(folder, device),
+                train_dataset=self.sequences,
+                data_collator=Collator(self.tokenizer),
+                optimizers=(_optimizer(model, plan), None),
+                callbacks=callbacks,
+            )
+            trainer.remove_callback(PrinterCallback)
+            try:
+                trainer.train(resume_from_checkpoint=None if saved is None else str(saved))
+            except DivergedError as divergence:
+                log.end_diverged(divergence.step, divergence.logs)
+        model.config.use_cache = use_cache  # which Trainer turns off for good
+        trained = gather_whole(model, lambda: build(torch.device("cpu")))
+        return Trained(trained, log.rows, _tell_divergence(log.rows))
+
+    def _num_injected(self) -> Counter[int]:
+        batch = self.optimisation.batch_size_sequences
+        return Counter(1 + item // batch for item in self.sequences.prefixes)
+
+    def _arguments(self, folder: Path, device: torch.device) -> TrainingArguments:
+        plan = self.optimisation
+        num_at_once = self.micro_batch_size_sequences * ranks.num_ranks()
+        return OneDeviceArguments(
+            output_dir=str(folder),
+            max_steps=plan.num_steps,
+            per_device_train_batch_size=self.micro_batch_size_sequences,
+            gradient_accumulation_steps=plan.batch_size_sequences // num_at_once,
+            train_sampling_strategy="sequential",
+            lr_scheduler_type="cosine_warmup_with_min_lr",
+            lr_scheduler_kwargs={"min_lr_rate": plan.min_learning_rate_ratio},
+            learning_rate=plan.learning_rate,
+            warmup_steps=plan.num_warmup_steps,
+            max_grad_norm=plan.max_gradient_norm,
+            bf16=plan.precision == "bf16",
+            use_cpu=device.type == "cpu",
+            ddp_find_unused_parameters=False,
+            remove_unused_columns=False,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            disable_tqdm=True,
+            save_strategy="no",
+            report_to="none",
+            **(_of_a_sharded_model() if is_asked_for() else {}),
+        )
+
+
+def _of_a_sharded_model() -> dict[str, Any]:
+    """Return the arguments that such a model needs besides.
+
+    What Trainer would save of the optimiser is in the parts. Each micro-batch adds to this rank's
+    part of the gradient, as a whole gradient might not fit the GPU.
+    """
+    by_parts = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    return {"save_only_model": True, "accelerator_config": by_parts}
+
+
+def _prepare(build: Build, device: torch.device) -> PreTrainedModel:
+    """Return the untrained model where it is to be trained: whole, or this rank's part of it."""
+    is_sharded = is_asked_for()
+    model = build(torch.device("cpu") if is_sharded else device)
+    # the reference has none, and with it a batch would depend on how it is split for the device
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    if is_sharded:
+        shard(model, device)
+    return model
+
+
+def _optimizer(model: PreTrainedModel, optimisation: Optimisation) -> torch.optim.AdamW:
+    return build_optimizer(
+        model,
+        learning_rate=optimisation.learning_rate,
+        weight_decay=optimisation.weight_decay,
+    )
+
+
+def _tell_divergence(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the step at which a run diverged, if it did, and say so."""
+    step = diverged_at(pd.DataFrame(rows))
+    if step is not None and ranks.is_first():
+        last = rows[-1]
+        print(
+            f"training diverged at step {step}: loss {last['loss_nats']:.4g} nats, gradient norm"
+            f" {last['gradient_norm']:.4g}; the run is kept and marked as diverged",
+            file=sys.stderr,
+        )
+    return step

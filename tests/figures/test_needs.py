@@ -1,0 +1,176 @@
+"""Which figures a study has data for: its config alone decides."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import typing
+from typing import Any
+
+import pytest
+import yaml
+
+from ke_steps.figures.needs import NEEDS, available, missing
+from ke_steps.settings.study import Study
+from ke_steps.settings.telling import FigureName
+from tests.invented.project import ROOT
+
+SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+NURSERY = {"source": {"kind": "nursery"}, "steps": [0, 8]}
+ONE_STEP = {"source": {"kind": "nursery"}, "steps": [8]}
+OTHER = {"source": {"kind": "directory", "path": "/other_{step}"}, "steps": [8, 9]}
+RECIPE = SMOKE["recipes"]["baseline"] | {"variants": None, "steps": None, "models": None}
+LATER = RECIPE | {"probe_interval_steps": 1}
+
+
+def boost(boost: float = 2.0, quantile: float = 0.5, **more: Any) -> dict[str, Any]:
+    return {"kind": "resuscitate", "quantile": quantile, "boost": boost, **more}
+
+
+WARM = {"kind": "temper_attention", "temperature": 2.0}
+LEAN = {
+    "models": {"tiny": NURSERY},
+    "variants": {},
+    "recipes": {"baseline": RECIPE},
+    "evaluate_novelty": None,
+    "fit_decay": None,
+    "extract_coefficients": SMOKE["extract_coefficients"]
+    | {"other_corpora": [], "num_attention_sequences": 0, "num_next_token_sequences": 0},
+}
+ALWAYS = {
+    "entropy_by_stage",
+    "entropy_by_layer",
+    "entropy_by_measure",
+    "acquisition_and_forgetting",
+    "performance_by_stage",
+    "probe_curves",
+    "knowledge_by_injection",
+    "entropy_and_learning",
+    "coefficient_distributions",
+    "update_map",
+    "ranking_changes",
+}
+
+
+def study(**changes: Any) -> Study:
+    """A study with the least data, but for the changes; ``extract`` changes that section."""
+    extract = LEAN["extract_coefficients"] | changes.pop("extract", {})
+    return Study.model_validate(SMOKE | LEAN | {"extract_coefficients": extract} | changes)
+
+
+def test_the_least_study_has_the_figures_that_every_study_has() -> None:
+    assert set(available(study())) == ALWAYS
+
+
+@pytest.mark.parametrize(
+    ("changes", "figures"),
+    [
+        ({"extract": {"other_corpora": ["continual"]}}, {"entropy_by_corpus"}),
+        ({"extract": {"num_attention_sequences": 4}}, {"attention_and_next_token_entropy"}),
+        ({"extract": {"num_next_token_sequences": 4}}, {"attention_and_next_token_entropy"}),
+        ({"evaluate_novelty": SMOKE["evaluate_novelty"]}, {"novelty_by_corpus"}),
+        ({"variants": {"a": boost(steps=[8])}}, {"variants"}),
+        ({"variants": {"a": boost()}}, {"variants", "resuscitation_by_stage"}),
+        ({"variants": {"warm": WARM}}, {"variants", "attention_temperature"}),
+        (
+            {"variants": {"a": boost(1, steps=[8]), "b": boost(2, steps=[8])}},
+            {"variants", "resuscitation_by_boost"},
+        ),
+        (
+            {"variants": {"a": boost(steps=[8]), "b": boost(quantile=0.9, steps=[8])}},
+            {"variants", "resuscitation_by_quantile"},
+        ),
+        # No sweep: the strengths never meet at one stage, or something else differs as well.
+        ({"variants": {"a": boost(1, steps=[0]), "b": boost(2, steps=[8])}}, {"variants"}),
+        (
+            {"variants": {"a": boost(1, steps=[8]), "b": boost(2, 0.9, steps=[8])}},
+            {"variants"},
+        ),
+        (
+            {
+                "variants": {
+                    "a": boost(1, steps=[8]),
+                    "b": boost(2, steps=[8], max_multiplier=3.0),
+                }
+            },
+            {"variants"},
+        ),
+        ({"recipes": {"baseline": RECIPE, "other": RECIPE}}, {"learning_by_recipe"}),
+        ({"models": {"tiny": NURSERY, "other": OTHER}}, {"learning_by_model"}),
+        (
+            {"recipes": {"baseline": LATER}, "fit_decay": SMOKE["fit_decay"]},
+            {"retention_over_time"},
+        ),
+    ],
+)
+def test_what_a_study_adds_brings_its_figures(changes: dict[str, Any], figures: set[str]) -> None:
+    assert set(available(study(**changes))) - ALWAYS == figures
+
+
+@pytest.mark.parametrize(
+    ("changes", "lost"),
+    [
+        ({"models": {"tiny": ONE_STEP}}, {"ranking_changes"}),
+        (
+            {
+                "variants": {"a": boost()},
+                "recipes": {"baseline": RECIPE | {"variants": ["a"]}},
+            },
+            {
+                "acquisition_and_forgetting",
+                "performance_by_stage",
+                "probe_curves",
+                "knowledge_by_injection",
+                "entropy_and_learning",
+                "update_map",
+            },
+        ),
+    ],
+)
+def test_what_a_study_leaves_out_takes_its_figures(changes: dict[str, Any], lost: set[str]) -> None:
+    assert ALWAYS - set(available(study(**changes))) == lost
+
+
+def test_variants_that_no_recipe_is_run_on_have_no_figures() -> None:
+    measured_only = study(
+        variants={"a": boost(1), "b": boost(2), "warm": WARM},
+        recipes={"baseline": RECIPE | {"variants": ["original"]}},
+    )
+    assert set(available(measured_only)) == ALWAYS
+
+
+def test_recipes_of_different_models_are_not_compared() -> None:
+    apart = study(
+        models={"tiny": NURSERY, "other": OTHER},
+        recipes={"one": RECIPE | {"models": ["tiny"]}, "two": RECIPE | {"models": ["other"]}},
+    )
+    assert set(available(apart)) - ALWAYS == {"learning_by_model"}
+
+
+def test_a_sweep_counts_under_the_main_recipe_of_its_variants() -> None:
+    # The figure draws the first recipe, which meets one boost only.
+    crossed = study(
+        variants={"a": boost(1, steps=[8]), "b": boost(2, steps=[8])},
+        recipes={"one": RECIPE | {"variants": ["a"]}, "two": RECIPE},
+    )
+    assert "resuscitation_by_boost" not in available(crossed)
+
+
+def test_figures_come_in_the_order_of_the_report_each_with_a_reason_where_missing() -> None:
+    names = typing.get_args(FigureName)
+    assert set(NEEDS) <= set(names)
+    lean = study()
+    there = available(lean)
+    assert there == sorted(there, key=names.index)
+    for figure in names:
+        reason = missing(lean, figure)
+        assert (reason is None) == (figure in there)
+        assert reason is None or len(reason) > 10
+
+
+def test_the_config_is_judged_without_matplotlib_or_torch() -> None:
+    code = (
+        "import sys, ke_steps.figures.needs;"
+        "sys.exit(bool({'matplotlib', 'torch', 'pandas'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,0 +1,147 @@
+"""A copy of the project, in which the tests run Snakemake."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    ["snakemake.cli", "snakemake_executor_plugin_slurm", "smart_open", "jinja2", "docutils.core"]
+)
+
+PRETENDER = """#!{python} -ES
+# Stands for the steps: makes what a job would make, without its content.
+import hashlib, json, pathlib, sys
+made, flag = {{}}, ""
+for word in sys.argv[1:]:
+    if word.startswith("--"):
+        flag = word
+    elif flag.startswith("--output"):
+        path = pathlib.Path(word)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(word)
+        made[word] = hashlib.sha256(word.encode()).hexdigest()
+    elif flag == "--record":
+        pathlib.Path(word).write_text(json.dumps({{"outputs": made}}))
+"""
+
+
+def _in_fork(folder, arguments, output):
+    """Be Snakemake in a process that has loaded it already, but nothing of a project."""
+    os.chdir(folder)
+    sys.path[:0] = [str(folder), str(folder / "workflow/logger")]
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for name in [each for each in sys.modules if each.partition(".")[0] == "ke_steps"]:
+        del sys.modules[name]  # of a server that another test started
+    from snakemake.cli import main
+
+    main(arguments)
+
+
+class Project:
+    """A copy of the project in a folder of its own.
+
+    Attributes:
+        study: its config, at first the smoke study's.
+        environment: variables that Snakemake and its jobs see besides those of the tests.
+    """
+
+    def __init__(self, folder, source=ROOT):
+        self.folder = folder
+        self.environment = {}
+        for name in ("Snakefile", "Makefile", "workflow", "ke_steps", "config"):
+            path = source / name
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / name)
+        self.study = yaml.safe_load((folder / "config/smoke.yaml").read_text())
+
+    def clone(self, folder):
+        """Return a new clone of this project's sources, with its study and without its results."""
+        other = Project(folder, self.folder)
+        other.study = json.loads(json.dumps(self.study))
+        other.environment = dict(self.environment)
+        return other
+
+    def copy(self, folder):
+        """Return a copy of all of it: sources, results and Snakemake's memory, with their times."""
+        other = self.clone(folder)
+        for name in ("results", ".snakemake"):
+            shutil.copytree(self.folder / name, folder / name)
+        return other
+
+    def results(self, *parts):
+        """Return a path in the study's results folder."""
+        return Path(self.folder, self.study["results_dir"], *parts)
+
+    def command(self, *arguments):
+        """Return Snakemake's command as the Makefile has it, for the study as it is now."""
+        (self.folder / "config/study.yaml").write_text(yaml.safe_dump(self.study))
+        command = ["snakemake", "--cores", "2", "--configfile", "config/study.yaml"]
+        return [*command, "--workflow-profile", "workflow/profiles/local", *arguments]
+
+    def run_command(self, *arguments):
+        """Return the command behind `make report`."""
+        run = ["python", "-m", "ke_steps.running.run_study", "config/study.yaml", "--"]
+        return [*run, *self.command(*arguments)]
+
+    def variables(self):
+        """Return the environment of commands: this Python first on the path."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return os.environ | {"PATH": path} | self.environment
+
+    def call(self, command, **variables):
+        """Run a command in this project to its end."""
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.variables() | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def snakemake(self, *arguments):
+        """Run Snakemake as the Makefile does."""
+        return self.call(self.command(*arguments))
+
+    def run(self, *arguments):
+        """Run the study as `make report` does."""
+        return self.call(self.run_command(*arguments))
+
+    def pretend(self):
+        """Run the study with steps that compute nothing; only the rules and files are real."""
+        pretender = self.folder / "pretender/python"
+        pretender.parent.mkdir(exist_ok=True)
+        pretender.write_text(PRETENDER.format(python=sys.executable))
+        pretender.chmod(0o755)
+        path = f"{pretender.parent}:{self.variables()['PATH']}"
+        done = self.call(self.command(), PATH=path)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def dry_run(self):
+        """Return what Snakemake says that it would do, in half the time of a new interpreter."""
+        command = self.command("--dry-run", "--logger", "jobs")
+        said = self.folder / "dry_run.txt"
+        process = FORKS.Process(target=_in_fork, args=(self.folder, command[1:], said))
+        process.start()
+        process.join()
+        assert process.exitcode == 0, said.read_text()
+        return said.read_text()
+
+    def pending(self):
+        """Return the rules that a run would execute, with the number of jobs."""
+        from ke_steps.planning.why import (
+            read_dry_run,  # not above: the fork would have this ke_steps
+        )
+
+        return dict(Counter(job.rule for job in read_dry_run(self.dry_run())))

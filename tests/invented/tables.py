@@ -1,0 +1,234 @@
+"""The tables of one invented checkpoint or run: known trends, no model."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ke_steps.formulas.ratios import acquisition
+
+KINDS = ("memorization", "semantic", "compositional")
+CONDITIONS = ("paraphrase", "once")
+TASKS = ("sciq", "piqa")
+NUM_MEMORIES = 384
+INJECTION_STEPS = 10
+
+Rows = list[dict[str, object]]
+
+
+def estimate(value: float, half_width: float) -> dict[str, float]:
+    return {"value": value, "low": value - half_width, "high": value + half_width}
+
+
+def entropy(age: float, num_layers: int, measures: tuple[str, ...] = ()) -> Rows:
+    """Entropies that fall with age, the last layer's most; attention and next token as well."""
+    falls = [0.01 * age * (1 + 3 * (layer == num_layers - 1)) for layer in range(num_layers)]
+    rows: Rows = []
+    for number, measure in enumerate(("absolute", *measures)):
+        name = {"measure": measure, "quantity": "entropy_nats"}
+        layers = [5.5 - 0.2 * number - fall for fall in falls]
+        rows += [{**name, "layer": n, **estimate(h, 0.002)} for n, h in enumerate(layers)]
+        rows.append({**name, "layer": None, **estimate(sum(layers), 0.01)})
+        rows.append({**name, "layer": None, "quantity": "gini", **estimate(0.3, 0.01)})
+    if measures:
+        heads = {"measure": "attention", "quantity": "entropy_nats"}
+        layers = [2.0 - 0.05 * age + 0.1 * layer for layer in range(num_layers)]
+        rows += [{**heads, "layer": n, **estimate(h, 0.01)} for n, h in enumerate(layers)]
+        rows.append({**heads, "layer": None, **estimate(sum(layers), 0.02)})
+        word = {"layer": None, "measure": "next_token", "quantity": "entropy_nats"}
+        rows.append({**word, **estimate(4.0 - 0.3 * age, 0.05)})
+    return rows
+
+
+def coefficients(age: float, num_layers: int, generator: np.random.Generator) -> Rows:
+    """Log-normal activities of memories, broader with age."""
+    spread = 0.5 + 0.1 * age
+    return [
+        {
+            "layer": layer,
+            "memory": memory,
+            "mean_absolute": float(np.exp(spread * generator.standard_normal())),
+            "mean": 0.0,
+            "mean_square": 1.0,
+            "active_fraction": 0.5,
+            "memory_norm": 1.0,
+            "group_mean_absolute": [1.0, 1.0],
+            "group_mean": [0.0, 0.0],
+            "group_mean_relu_gate": None,
+            "group_mean_attribution": None,
+        }
+        for layer in range(num_layers)
+        for memory in range(NUM_MEMORIES)
+    ]
+
+
+def memories(num_layers: int) -> Rows:
+    return [
+        {
+            "layer": layer,
+            "end": end,
+            "rank": rank,
+            "memory": 10 * layer + rank + (0 if end == "most" else 200),
+            "mean_absolute": 0.1 / rank,
+            "relative_activity": 5.0 / rank if end == "most" else 0.01 * rank,
+            "tokens": [" river", "\n", f"<b>{layer}</b>"],
+            "scores": [3.0, 2.0, 1.0],
+        }
+        for layer in range(num_layers)
+        for end in ("most", "least")
+        for rank in (1, 2, 3)
+    ]
+
+
+def novelty(median_nats: float) -> Rows:
+    """101 documents whose losses are spread evenly around the median."""
+    return [
+        {
+            "corpus": corpus,
+            "document_id": f"{corpus}:{number}",
+            "num_tokens": 50,
+            "loss_nats": median_nats + shift + 0.02 * (number - 50),
+        }
+        for corpus, shift in (("pretraining", 0.0), ("continual", 2.0))
+        for number in range(101)
+    ]
+
+
+def update_statistics(age: float, num_layers: int) -> Rows:
+    """Updates that concentrate with age, and fall mostly on active memories."""
+    rows: Rows = []
+    for vector, correlation in (("memory", 0.5), ("key", 0.3)):
+        layers = [
+            {
+                "update_entropy_nats": 5.8 - 0.05 * age - 0.01 * layer,
+                "update_normalized_entropy": (5.8 - 0.05 * age - 0.01 * layer) / 5.95,
+                "update_mean_relative": 0.02 + 0.005 * age,
+                "update_correlation_pearson": correlation + 0.02 * age,
+                "update_correlation_spearman": correlation + 0.03 * age,
+            }
+            for layer in range(num_layers)
+        ]
+        model = {name: sum(layer[name] for layer in layers) / num_layers for name in layers[0]}
+        model["update_entropy_nats"] *= num_layers
+        rows += [
+            {"layer": layer, "vector": vector, "quantity": name, "value": value}
+            for layer, values in [*enumerate(layers), (None, model)]
+            for name, value in values.items()
+        ]
+    return rows
+
+
+def decay(age: float) -> Rows:
+    values = {
+        "effectivity": (0.6 + 0.02 * age, 0.05),
+        "retainability": (0.5 - 0.04 * age, 0.05),
+        "power_law_decay": (0.1 + 0.03 * age, 0.01),
+        "exponential_decay_per_step": (0.01 + 0.002 * age, 0.001),
+        "power_law_r_squared": (0.97, 0.01),
+        "exponential_r_squared": (0.9, 0.02),
+    }
+    return [
+        {"condition": condition, "quantity": name, **estimate(*value)}
+        for condition in (*CONDITIONS, "all")
+        for name, value in values.items()
+    ]
+
+
+def retained(age: float) -> Rows:
+    return [
+        {
+            "condition": condition,
+            "steps_since": steps,
+            "retained": float((1 + steps) ** -(0.1 + 0.03 * age)),
+            "low": float((1 + steps) ** -(0.1 + 0.03 * age)) - 0.05,
+            "high": float((1 + steps) ** -(0.1 + 0.03 * age)) + 0.05,
+        }
+        for condition in (*CONDITIONS, "all")
+        for steps in (0, 5, 10, 20, 40)
+    ]
+
+
+def retention(accuracy: float, bits: float) -> Rows:
+    rows: Rows = [
+        {
+            "task": task,
+            "quantity": "accuracy",
+            "num_items": 200,
+            **estimate(accuracy + 0.02 * index, 0.005),
+        }
+        for index, task in enumerate(TASKS)
+    ]
+    overall = estimate(accuracy + 0.01, 0.004)
+    rows.append({"task": "mean", "quantity": "accuracy", "num_items": 400, **overall})
+    held_out = {"task": "held_out", "quantity": "bits_per_token", "num_items": 64}
+    rows.append({**held_out, **estimate(bits, 0.02)})
+    return rows
+
+
+def knowledge(before: float, ends: dict[str, float]) -> Rows:
+    values = {**ends, "all": (ends["paraphrase"] + ends["once"]) / 2}
+    rows: Rows = []
+    for condition, after in values.items():
+        for index, kind in enumerate(("all", *KINDS)):
+            end = after - 0.1 * index
+            key = {"condition": condition, "kind": kind}
+            gained = float(acquisition(before, end))
+            rows += [
+                {**key, "quantity": "performance_before", **estimate(before, 0.02)},
+                {**key, "quantity": "performance_after", **estimate(end, 0.02)},
+                {**key, "quantity": "acquisition", **estimate(gained, 0.003)},
+            ]
+    return rows
+
+
+def probe_scores(before: float, ends: dict[str, float]) -> Rows:
+    """Five injections, ten steps apart; three passages per condition, one probe of each kind."""
+    moments = [("start", None, 0)]
+    for injection in range(1, 6):
+        moments += [("before", injection, 10 * injection - 1), ("after", injection, 10 * injection)]
+    moments.append(("end", None, 60))
+    rows: Rows = []
+    for moment, injection, step in moments:
+        for number, condition in enumerate(CONDITIONS):
+            progress = min(step, 50) / 50
+            jump = 0.6 if moment == "after" and condition == "paraphrase" else 0.0
+            for passage in range(3):
+                for probe, kind in enumerate(KINDS):
+                    score = before + (ends[condition] - before) * progress + jump - 0.05 * probe
+                    rows.append(
+                        {
+                            "moment": moment,
+                            "injection": injection,
+                            "train_step": step,
+                            "probe_id": 9 * number + 3 * passage + probe,
+                            "passage_id": 3 * number + passage,
+                            "condition": condition,
+                            "kind": kind,
+                            "num_target_tokens": 2,
+                            "log_probability_sum": 2 * score,
+                            "log_probability_per_token": score,
+                            "log_probability_reference_padded": score / 10,
+                            "log_probability_first_token": score,
+                            "exact_match": False,
+                        }
+                    )
+    return rows
+
+
+def training(diverged: str | None = None) -> Rows:
+    """Sixty steps; ``stopped``: NaN at step 17, the last; ``rising``: the loss ends higher."""
+    slope = 0.03 if diverged == "rising" else -0.01
+    rows: Rows = [
+        {
+            "train_step": step,
+            "loss_nats": 3.0 + slope * step,
+            "learning_rate": 1e-3,
+            "gradient_norm": 1.0,
+            "num_injected_sequences": 5 if step % 10 == 0 else 0,
+        }
+        for step in range(1, 18 if diverged == "stopped" else 61)
+    ]
+    if diverged == "stopped":
+        rows[-1] |= {"loss_nats": math.nan, "gradient_norm": math.inf}
+    return rows

@@ -1,0 +1,262 @@
+"""Sizes and arithmetic from a config alone, against the models themselves."""
+
+import copy
+import json
+from importlib import resources
+
+import pytest
+import torch
+import transformers
+import yaml
+from tokenizers import Tokenizer
+from torch.utils.flop_counter import FlopCounterMode
+
+from ke_steps import evaluate_retention
+from ke_steps.planning import model_sizes
+from ke_steps.planning.costs import Work, costs_by_rule, jobs
+from ke_steps.planning.model_shapes import shape_of_config
+from ke_steps.planning.model_sizes import KNOWN_CONFIGS, UNKNOWN, find_size
+from ke_steps.planning.workloads import TASK_SIZES
+from ke_steps.study.reading import read_study
+from ke_steps.texts import tokenizers
+from tests.invented.project import ROOT
+
+SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+
+SIZES = {
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+}
+GROUPED = {"num_key_value_heads": 2}
+FAMILIES = {
+    "olmo": {},
+    "olmo2": GROUPED,
+    "llama": GROUPED | {"tie_word_embeddings": True},
+    "mistral": GROUPED | {"head_dim": 16},
+    "qwen3": GROUPED | {"head_dim": 16},
+    "gemma2": GROUPED | {"head_dim": 16},
+    "phi3": GROUPED,
+    "gpt_neox": {},
+    "gpt2": {"n_inner": SIZES["intermediate_size"]},
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    "mixtral": GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2},
+}
+
+
+def build(family):
+    config = transformers.AutoConfig.for_model(family, **(SIZES | FAMILIES[family]))
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parameters_are_those_of_the_model(family, tmp_path):
+    model = build(family)
+    model.config.save_pretrained(tmp_path)
+    shape = shape_of_config(json.loads((tmp_path / "config.json").read_text()))
+    # biases and norms are vectors, all else is counted
+    matrices = sum(p.numel() for p in model.parameters() if p.ndim > 1)
+    assert shape.num_parameters == matrices
+    assert shape.num_layers == SIZES["num_hidden_layers"]
+
+
+@pytest.mark.parametrize("family", ["olmo", "llama", "gpt_neox"])
+def test_operations_are_those_that_torch_counts(family):
+    config = transformers.AutoConfig.for_model(family, **(SIZES | FAMILIES[family]))
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    shape = shape_of_config(config.to_dict())
+    tokens = torch.zeros((2, 32), dtype=torch.long)
+
+    def counted(run):
+        with FlopCounterMode(display=False) as counter:
+            run()
+        return counter.get_total_flops()
+
+    # rotary tables are a product of frequencies and positions, which is not counted here
+    rotary = 0.001
+    body = counted(lambda: model.base_model(tokens))
+    assert body == pytest.approx(shape.body_flops(64, 32), rel=rotary)
+    forward = counted(lambda: model(tokens))
+    assert forward - body == shape.head_flops(64)
+    assert forward == pytest.approx(shape.forward_flops(64, 32), rel=rotary)
+
+    def train():
+        model(tokens, labels=tokens).loss.backward()
+
+    training = counted(train)
+    assert training == pytest.approx(shape.training_flops(64, 32), rel=rotary)
+
+
+def test_a_mixture_computes_with_the_chosen_experts_only():
+    chosen = {family: SIZES | FAMILIES[family] for family in ("olmoe", "mixtral")}
+    for family, config in chosen.items():
+        shape = shape_of_config(config | {"model_type": family})
+        expert = 3 * 64 * 160
+        assert shape.num_layer_parameters - shape.num_active_layer_parameters == 2 * expert
+        assert shape.num_memories == 4 * 160
+
+
+@pytest.mark.parametrize(
+    ("repo", "published"),
+    [
+        ("allenai/OLMo-1B-hf", 1_176_764_416),
+        ("allenai/OLMo-7B-hf", 6_888_095_744),
+        ("EleutherAI/pythia-70m", 70_426_624),
+        ("EleutherAI/pythia-160m", 162_322_944),
+        ("EleutherAI/pythia-410m-deduped", 405_334_016),
+        ("EleutherAI/pythia-1b", 1_011_781_632),
+        ("EleutherAI/pythia-1.4b", 1_414_647_808),
+        ("EleutherAI/pythia-2.8b", 2_775_208_960),
+        ("EleutherAI/pythia-6.9b", 6_857_302_016),
+        ("EleutherAI/pythia-12b-deduped", 11_846_072_320),
+    ],
+)
+def test_known_models_have_the_published_size(repo, published):
+    shape = shape_of_config(KNOWN_CONFIGS[repo])
+    assert shape.num_parameters == pytest.approx(published, rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def olmo_tokenizer():
+    name = "tokenizers/allenai_eleuther-ai-gpt-neox-20b-pii-special.json"
+    backend = Tokenizer.from_str(resources.files("olmo_eval").joinpath(name).read_text())
+    return tokenizers.Tokenizer(backend, eos_token_id=0, pad_token_id=1)
+
+
+@pytest.mark.parametrize("task", ["openbook_qa", "winogrande"])
+def test_tasks_have_the_sizes_that_the_package_gives_them(task, olmo_tokenizer):
+    items = evaluate_retention.load_task_items(
+        task, olmo_tokenizer, world=None, max_length_tokens=2048, num_items=None
+    )
+    spans = [span for item in items for span in item.choices]
+    num_tokens = sum(len(span.token_ids) for span in spans)
+    num_contexts = sum(span.start for span in spans)
+    counted = (len(items), len(spans), num_tokens, num_tokens - num_contexts)
+    assert counted == TASK_SIZES[task]
+
+
+def test_an_unknown_architecture_has_no_shape():
+    assert shape_of_config({"model_type": "mamba", "hidden_size": 4}) is None
+
+
+def study_of(source, results_dir, steps=(1, 2)):
+    """The smoke study on another model, with results elsewhere."""
+    config = copy.deepcopy(SMOKE) | {"results_dir": "results/none"}
+    config["models"] = {"other": {"source": source, "steps": list(steps)}}
+    config.pop("pretrain_nursery")
+    config.pop("variants")
+    config["recipes"] = {
+        name: {key: value for key, value in recipe.items() if key not in ("steps", "variants")}
+        for name, recipe in config["recipes"].items()
+    }
+    return read_study(config, need_files=False).model_copy(update={"results_dir": str(results_dir)})
+
+
+def test_a_hub_model_is_looked_up_in_results_then_in_the_cache_then_among_the_known(
+    tmp_path, monkeypatch
+):
+    cache, results = tmp_path / "cache", tmp_path / "results"
+    monkeypatch.setattr(model_sizes, "HF_HUB_CACHE", str(cache))
+    source = {"kind": "hub", "repo": "EleutherAI/pythia-70m", "revision": "step{step}"}
+    study = study_of(source, results)
+    config = KNOWN_CONFIGS["EleutherAI/pythia-70m"]
+
+    def write(folder, num_layers):
+        folder.mkdir(parents=True)
+        content = config | {"num_hidden_layers": num_layers}
+        (folder / "config.json").write_text(json.dumps(content))
+
+    assert find_size(study, "other").place == "as known"
+    write(cache / "models--EleutherAI--pythia-70m/snapshots/0123", 7)
+    assert find_size(study, "other").shape.num_layers == 7
+    write(results / "fetch_checkpoint/other/step1", 8)
+    assert find_size(study, "other").shape.num_layers == 8
+    assert find_size(study, "other").bytes_per_parameter == 2
+
+
+def test_a_directory_is_asked_itself_and_what_is_nowhere_is_unknown(tmp_path):
+    source = {"kind": "directory", "path": f"{tmp_path}/step{{step}}"}
+    study = study_of(source, tmp_path / "results")
+    assert find_size(study, "other") is None
+    (tmp_path / "step2").mkdir()
+    content = KNOWN_CONFIGS["allenai/OLMo-1B-hf"]
+    (tmp_path / "step2/config.json").write_text(json.dumps(content))
+    assert find_size(study, "other").shape.num_parameters == 1_176_764_416
+
+
+def costs_of(study, sizes):
+    return costs_by_rule(jobs(study, sizes))
+
+
+def test_the_smoke_study_in_numbers():
+    study = read_study(SMOKE)
+    size = find_size(study, "tiny")
+    costs = costs_of(study, {"tiny": size})
+    corpus, baseline, longer = 128, 6, 2  # tokens of a sequence; runs of the recipes
+    assert costs["inject_knowledge"].num_jobs == baseline + longer
+    tokens = corpus * 4 * (baseline * 5 + longer * 12)
+    assert costs["inject_knowledge"].training_tokens == tokens
+    assert costs["pretrain_nursery"].training_tokens == 8 * 8 * corpus
+    work = costs["pretrain_nursery"].flops[Work("training", "fp32")]
+    assert work == size.shape.training_flops(8 * 8 * corpus, corpus)
+    assert costs["evaluate_retention"].num_jobs == 2 + 2  # originals, boost and warm at step 8
+    assert costs["extract_coefficients"].num_jobs == 2 * 2 + 2  # both corpora on the originals
+
+
+def test_shards_compute_what_one_job_does():
+    study = copy.deepcopy(SMOKE)
+    size = find_size(read_study(study), "tiny")
+    whole = costs_of(read_study(study), {"tiny": size})["extract_coefficients"]
+    study["extract_coefficients"]["num_shards"] = 2
+    costs = costs_of(read_study(study), {"tiny": size})
+    assert costs["extract_shard"].num_jobs == 2 * whole.num_jobs
+    assert costs["extract_shard"].flops == whole.flops
+    assert costs["merge_shards"].num_jobs == whole.num_jobs
+    assert costs["merge_shards"].disk_bytes == whole.disk_bytes
+    memories = size.shape.num_layers * size.shape.num_memories
+    of_memory = 2 * 4 + 8 + 2 * 6 * 8  # layer, memory and norm; two groups of six terms in fp64
+    assert costs["extract_shard"].disk_bytes == 2 * whole.num_jobs * memories * of_memory
+
+
+def test_a_model_of_unknown_size_has_jobs_and_tokens_but_no_arithmetic(tmp_path):
+    study = study_of({"kind": "directory", "path": f"{tmp_path}/{{step}}"}, tmp_path)
+    costs = costs_of(study, {"other": UNKNOWN})
+    assert costs["fetch_checkpoint"].num_jobs == 2
+    assert costs["inject_knowledge"].training_tokens > 0
+    assert sum(sum(cost.flops.values()) for cost in costs.values()) == 0
+
+
+def test_what_is_fetched_is_not_downloaded_again(tmp_path):
+    source = {"kind": "hub", "repo": "EleutherAI/pythia-70m", "revision": "step{step}"}
+    study = study_of(source, tmp_path)
+    size = find_size(study, "other")
+    weights = 2 * size.shape.num_parameters
+    before = costs_of(study, {"other": size})["fetch_checkpoint"]
+    assert (before.download_bytes, before.disk_bytes) == (2 * weights, 2 * weights)
+    manifest = tmp_path / "fetch_checkpoint/other/step1/manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.touch()
+    after = costs_of(study, {"other": size})["fetch_checkpoint"]
+    assert (after.download_bytes, after.disk_bytes) == (weights, 2 * weights)
+
+
+def test_corpora_from_outside_are_downloaded_for_each_model(tmp_path):
+    source = {"kind": "hub", "repo": "EleutherAI/pythia-70m", "revision": "step{step}"}
+    study = study_of(source, tmp_path)
+    tokens = {"kind": "token_file", "location": "https://host/part.npy", "dtype": "uint16"}
+    corpora = SMOKE["corpora"] | {
+        "pretraining": SMOKE["corpora"]["pretraining"] | {"source": tokens, "skip_sequences": 6}
+    }
+    config = study.model_dump(mode="json", exclude_none=True) | {
+        "corpora": corpora,
+        "results_dir": "results/none",
+    }
+    costs = costs_of(read_study(config, need_files=False), {"other": UNKNOWN})
+    assert costs["prepare_corpus"].num_jobs == 2
+    assert costs["prepare_corpus"].download_bytes == (6 + 64) * 128 * 2
+    assert costs["prepare_corpus"].disk_bytes == 2 * 64 * 128 * 4

@@ -1,0 +1,123 @@
+"""What the plan prints, and what it refuses."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from ke_steps.planning.costs import Work
+from ke_steps.planning.plan import Utilisation, gpu_hours, main
+from ke_steps.planning.why import read_dry_run
+from tests.invented.project import ROOT
+
+REASONS = {
+    "fetch_checkpoint": "Missing output files: results/a/step1/manifest.json",
+    "inject_knowledge": "Params have changed since last execution: Union; Updated input files: x",
+    "summarize": "Forced execution",
+    "all": "Input files updated by another job: results/report.html",
+}
+JOBS = [
+    {"rule_name": rule, "wildcards": {}, "output": [], "reason": reason}
+    for rule, reason in REASONS.items()
+]
+DRY_RUN = f"Building DAG of jobs...\n{json.dumps({'jobs': JOBS})}\n"
+
+
+def plan(*arguments, capsys):
+    main([str(argument) for argument in arguments])
+    return capsys.readouterr().out
+
+
+def test_gpu_hours_are_operations_over_what_the_gpu_does_of_them():
+    peak = {"bf16": 1000.0, "fp32": 100.0}
+    flops = {Work("training", "bf16"): 3600.0 * 800, Work("forward", "fp32"): 3600.0 * 25}
+    assert gpu_hours(flops, peak, Utilisation(training=0.4, forward=0.5)) == pytest.approx(2.5)
+
+
+def test_a_dry_run_is_read_job_by_job_without_the_target():
+    assert [(job.rule, job.reason) for job in read_dry_run(DRY_RUN)] == [
+        ("fetch_checkpoint", "not there yet"),
+        ("inject_knowledge", "settings changed"),
+        ("summarize", "unfinished, or of unknown origin"),
+    ]
+
+
+def test_a_finished_study_has_nothing_to_do(tmp_path, capsys):
+    (tmp_path / "dry_run.txt").write_text('{"jobs": []}\n')
+    text = plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
+    assert text.endswith("A run would have nothing to do: everything is there.\n")
+
+
+def test_what_is_no_dry_run_is_refused_in_its_own_words(tmp_path, capsys):
+    (tmp_path / "dry_run.txt").write_text("Error: Snakefile not found\n")
+    with pytest.raises(SystemExit, match="plan: no dry run: Error: Snakefile not found"):
+        plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
+
+
+def test_pending_jobs_are_counted_by_rule_and_reason(tmp_path, capsys):
+    (tmp_path / "dry_run.txt").write_text(DRY_RUN)
+    text = plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
+    assert re.search(r"inject_knowledge +settings changed +1", text)
+    assert re.search(r"in all +3 *\n", text.partition("What a run would do now")[2])
+
+
+def test_the_papers_study_is_planned_before_its_files_are_there(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    text = plan(ROOT / "config/olmo_1b.yaml", "--dry-run", "/dev/null", capsys=capsys)
+    assert "olmo-1b: 1,176,764,416 parameters (as known)" in text
+    line = next(line for line in text.splitlines() if "inject_knowledge" in line)
+    # 43 runs of 1,600 · 128 · 1,024 tokens, four of three epochs, four of 100 · 2,048 · 1,024
+    assert f"{(43 + 3 * 4 + 4) * 204_800 * 1_024:,}" in line
+    assert "knowledge.source.once_path: no such file" in text
+    assert "What a run would do now" not in text
+
+
+def test_utilisation_scales_the_hours(capsys):
+    def hours(*options):
+        text = plan(ROOT / "config/olmo_7b.yaml", *options, capsys=capsys)
+        line = next(line for line in text.splitlines() if "inject_knowledge" in line)
+        return float(line.split()[-1].replace(",", ""))
+
+    half = hours("--training-utilisation", "0.2", "--forward-utilisation", "0.25")
+    assert half == pytest.approx(2 * hours(), rel=1e-3)
+
+
+def test_a_model_that_nothing_tells_about_is_named(tmp_path, capsys):
+    config = yaml.safe_load((ROOT / "config/olmo_7b.yaml").read_text())
+    config["models"]["olmo-7b"]["source"]["repo"] = "nobody/nothing"
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    text = plan(tmp_path / "study.yaml", capsys=capsys)
+    assert "olmo-7b: size unknown before it is fetched" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"seeds": [0]}, "plan: models: missing; this key is required"),
+        (None, "No such file"),
+    ],
+)
+def test_a_wrong_study_is_refused(tmp_path, content, says):
+    path = tmp_path / "study.yaml"
+    if content is not None:
+        path.write_text(yaml.safe_dump(content))
+    with pytest.raises(SystemExit, match=re.escape(says)):
+        main([str(path)])
+
+
+@pytest.mark.parametrize("share", ["0", "1.1", "-1"])
+def test_an_impossible_utilisation_is_refused(share, capsys):
+    with pytest.raises(SystemExit):
+        main([str(ROOT / "config/smoke.yaml"), f"--training-utilisation={share}"])
+    assert "not a share above 0 and up to 1" in capsys.readouterr().err
+
+
+def test_planning_loads_no_heavy_package():
+    heavy = "{'torch', 'transformers', 'matplotlib', 'datasets', 'snakemake'}"
+    code = (
+        f"import sys, ke_steps.planning.plan; sys.exit(str({heavy} & set(sys.modules)) != 'set()')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

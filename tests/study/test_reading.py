@@ -1,0 +1,312 @@
+"""Every wrong study is refused before a job starts, in one line that says what would be right."""
+
+import json
+
+import pytest
+import yaml
+
+from ke_steps.job.errors import UserError
+from ke_steps.settings.checkpoints import PretrainNursery, TrainWorldTokenizer
+from ke_steps.settings.learning import (
+    EvaluateKnowledge,
+    EvaluateRetentionJob,
+    FitDecay,
+    InjectKnowledge,
+    Resuscitate,
+    ScheduleInjections,
+    TemperAttention,
+)
+from ke_steps.settings.measures import (
+    AggregateEntropy,
+    AggregateUpdates,
+    DescribeMemoriesJob,
+    ExtractCoefficientsJob,
+    ExtractShardJob,
+)
+from ke_steps.settings.study import Study
+from ke_steps.settings.telling import PlotFiguresJob, SummarizeJob, WriteReportJob
+from ke_steps.settings.texts import EvaluateNoveltyJob, PrepareCorpus, PrepareKnowledge
+from ke_steps.study.jobs import settings_for
+from ke_steps.study.reading import read_study
+from tests.invented.project import ROOT
+from tests.invented.studies import DEFAULT, REMOVE, changed
+
+WRONG = [
+    # path of the change, value, what the line must say
+    ("recipies", {}, ["recipies: unknown key", "did you mean 'recipes'", "valid keys"]),
+    ("models/nursery/stepz", [1], ["models.nursery.stepz: unknown key", "did you mean 'steps'"]),
+    ("models/nursery/source/kindd", 1, ["models.nursery.source.kindd: unknown key", "kind"]),
+    (
+        "models/nursery/source",
+        {"kind": "ftp"},
+        ["models.nursery.source.kind: got 'ftp'", "nursery", "directory", "gguf"],
+    ),
+    ("models/nursery/source", {}, ["models.nursery.source", "needs a key 'kind'", "gguf"]),
+    ("models", {}, ["models: got {}", "at least 1"]),
+    ("models/nursery/steps", [], ["models.nursery.steps", "at least 1"]),
+    ("models/nursery/steps", [100, 0], ["models.nursery: steps must ascend", "[100, 0]"]),
+    ("models/nursery/steps", [0, -5], ["models.nursery.steps[1]: got -5"]),
+    ("models/nursery/steps", [0, 900], ["models.nursery.steps: 900", "num_steps 400"]),
+    ("models/other", {"source": {"kind": "nursery"}, "steps": [0]}, ["models: only one model"]),
+    (
+        "models/local",
+        {"source": {"kind": "directory", "path": "/no/such"}, "steps": [1]},
+        ["models.local.source.path: no such file or directory: /no/such"],
+    ),
+    (
+        "models/local",
+        {"source": {"kind": "directory", "path": "/data/m"}, "steps": [1, 2]},
+        ["models.local: source.path '/data/m' needs '{step}'"],
+    ),
+    ("models/bad name", {"source": {"kind": "nursery"}, "steps": [0]}, ["models.bad name"]),
+    ("models/..", {"source": {"kind": "nursery"}, "steps": [0]}, ["models...", "pattern"]),
+    ("models/$(id)", {"source": {"kind": "nursery"}, "steps": [0]}, ["models.$(id)", "pattern"]),
+    ("seeds", [], ["seeds", "at least 1"]),
+    ("seeds", [1, 1], ["seeds: must not repeat"]),
+    ("seeds", ["one"], ["seeds[0]: got 'one'"]),
+    ("num_threads", 0, ["num_threads: got 0", "greater than or equal to 1"]),
+    ("num_threads", True, ["num_threads: got True"]),
+    ("results_dir", "../elsewhere", ["results_dir", "'..'"]),
+    ("results_dir", "a b", ["results_dir: got 'a b'"]),
+    ("world", REMOVE, ["world: missing", "corpora.pretraining.source"]),
+    ("pretrain_nursery", REMOVE, ["pretrain_nursery: missing", "models.nursery"]),
+    ("train_tokenizer", REMOVE, ["train_tokenizer: missing", "models.nursery"]),
+    ("knowledge", REMOVE, ["knowledge: missing; this key is required"]),
+    ("pretrain_nursery/hidden_size", 90, ["pretrain_nursery: hidden_size 90", "multiple"]),
+    (
+        "pretrain_nursery/corpus",
+        "dolma",
+        ["pretrain_nursery.corpus: no corpus 'dolma'", "held_out"],
+    ),
+    ("pretrain_nursery/learning_rate", "fast", ["pretrain_nursery.learning_rate: got 'fast'"]),
+    ("pretrain_nursery/learning_rate", -1.0, ["pretrain_nursery.learning_rate: got -1.0"]),
+    ("pretrain_nursery/num_steps", 5000, ["corpora.pretraining.num_sequences: 12800 is too few"]),
+    ("corpora/continual/num_sequences", 10, ["corpora.continual.num_sequences", "600"]),
+    ("corpora/continual/sequence_length_tokens", 256, ["corpora.continual", "256 exceeds", "128"]),
+    (
+        "corpora/continual/source",
+        {"kind": "text", "paths": ["no/such.txt"]},
+        ["corpora.continual.source.paths[0]: no such file: no/such.txt"],
+    ),
+    ("corpora/continual/source/domain", "medicine", ["domain: got 'medicine'", "'continual'"]),
+    ("knowledge/num_once_passages", 200, ["recipes.baseline.batch_size_sequences: 12", "28 texts"]),
+    (
+        "knowledge/source",
+        {"kind": "fictional_knowledge", "paraphrase_path": "a.json", "once_path": "b.json"},
+        ["knowledge.source.paraphrase_path: no such file", "knowledge.source.once_path"],
+    ),
+    ("extract_coefficients/padding", "maybe", ["extract_coefficients.padding", "'reference'"]),
+    ("extract_coefficients/precision", "fp8", ["extract_coefficients.precision", "'bf16'"]),
+    ("extract_coefficients/num_groups", 100, ["num_groups 100 must divide num_sequences 256"]),
+    ("extract_coefficients/num_sequences", 12816, ["corpora.pretraining.num_sequences: 12800"]),
+    ("extract_coefficients/active_threshold", float("nan"), ["active_threshold: got nan"]),
+    ("aggregate_entropy/confidence", 1.0, ["aggregate_entropy.confidence: got 1.0"]),
+    ("variants/original", {"kind": "resuscitate", "quantile": 0.5, "boost": 1.0}, ["taken"]),
+    ("variants/boost_p50_q2/quantile", 1.5, ["variants.boost_p50_q2.quantile: got 1.5"]),
+    ("variants/boost_p50_q2/kind", "wake", ["variants.boost_p50_q2.kind: got 'wake'"]),
+    ("variants/boost_p50_q2/steps", [7], ["variants.boost_p50_q2.steps: no model has step 7"]),
+    ("recipes/baseline/corpus", "c4", ["recipes.baseline.corpus: no corpus 'c4'", "continual"]),
+    ("recipes/baseline/num_injections", 11, ["recipes.baseline", "step 55, beyond num_steps 50"]),
+    ("recipes/baseline/num_epochs", 3, ["recipes.baseline", "3 must divide num_steps 50"]),
+    ("recipes/baseline/num_epochs", 2, ["recipes.baseline", "step 50, beyond num_steps 25"]),
+    ("recipes/baseline/variants", ["q2"], ["recipes.baseline.variants: no variant 'q2'"]),
+    ("recipes/baseline/models", ["olmo"], ["recipes.baseline.models: no model 'olmo'", "nursery"]),
+    ("recipes/baseline/steps", [7], ["recipes.baseline.steps: no model has step 7"]),
+    ("recipes/baseline/probe_interval_steps", 5, ["fit_decay: missing", "recipes.baseline"]),
+    ("variants/step7", {"kind": "resuscitate", "quantile": 0.5, "boost": 1.0}, ["variants.step7"]),
+    (
+        "models/olmo",
+        {"source": {"kind": "hub", "repo": "OLMo-1B", "revision": "step{step}-*"}, "steps": [1]},
+        ["models.olmo.source", "repo: got 'OLMo-1B'"],
+    ),
+    (
+        "models/olmo",
+        {"source": {"kind": "hub", "repo": "a/b", "revision": "main"}, "steps": [1, 2]},
+        ["models.olmo: source.revision 'main' needs '{step}'"],
+    ),
+    (
+        "corpora/continual/source",
+        {"kind": "preset", "name": "pile"},
+        ["corpora.continual.source.name: got 'pile'", "'dolma_first_batch'"],
+    ),
+    (
+        "corpora/continual/source",
+        {"kind": "token_file", "location": "no/such.npy", "dtype": "uint16"},
+        ["corpora.continual.source.location: no such file: no/such.npy"],
+    ),
+    (
+        "extract_coefficients/other_corpora",
+        ["c4"],
+        ["extract_coefficients.other_corpora: no corpus 'c4'"],
+    ),
+    ("extract_coefficients/num_attention_sequences", 10, ["num_groups 16 must divide"]),
+    ("extract_coefficients/num_attention_sequences", 512, ["512 exceeds num_sequences 256"]),
+    ("extract_coefficients/num_attribution_sequences", 24, ["num_groups 16 must divide"]),
+    ("extract_coefficients/num_shards", 3, ["num_shards 3 must divide num_groups 16"]),
+    ("extract_coefficients/num_shards", 16, ["batch_size_sequences 32 must divide the 16"]),
+    ("extract_coefficients/relu_gate", "both", ["extract_coefficients.relu_gate: got 'both'"]),
+    ("cluster", {"partition": "a"}, ["cluster.partition: unknown key", "cpu_partition"]),
+    ("cluster", {"sharding": "zero"}, ["cluster.sharding: got 'zero'", "'ddp' or 'fsdp'"]),
+    ("cluster", {"account": "a; id"}, ["cluster.account: got 'a; id'", "pattern"]),
+    ("cluster", {"gpu_model": "a100:2"}, ["cluster.gpu_model: got 'a100:2'", "pattern"]),
+    (
+        "cluster",
+        {"local_rules": ["fetch_checkpoints"]},
+        [
+            "cluster.local_rules[0]: no rule 'fetch_checkpoints'; did you mean 'fetch_checkpoint'?",
+            "summarize",
+        ],
+    ),
+    (
+        "cluster",
+        {"jobs": {"inject_knowlege": {}}},
+        [
+            "cluster.jobs.inject_knowlege: unknown key; did you mean 'inject_knowledge'?",
+            "fit_decay",
+        ],
+    ),
+    ("cluster", {"jobs": {"summarize": {"num_gpus": 1}}}, ["summarize.num_gpus: unknown key"]),
+    (
+        "cluster",
+        {"jobs": {"describe_memories": {"num_gpus": 2}}},
+        ["cluster.jobs.describe_memories.num_gpus: got 2", "less than or equal to 1"],
+    ),
+    ("cluster", {"jobs": {"summarize": {"memory_gb": 0}}}, ["summarize.memory_gb: got 0"]),
+    (
+        "cluster",
+        {"jobs": {"inject_knowledge": {"num_gpus": 5}}},
+        ["cluster.jobs.inject_knowledge.num_gpus: 5 GPUs", "12", "recipes.baseline.batch_size"],
+    ),
+    (
+        "cluster",
+        {"jobs": {"pretrain_nursery": {"num_gpus": 3}}},
+        ["cluster.jobs.pretrain_nursery.num_gpus: 3 GPUs", "32", "pretrain_nursery.batch_size"],
+    ),
+    ("evaluate_novelty/corpora", ["c4"], ["evaluate_novelty.corpora: no corpus 'c4'"]),
+    ("recipes/baseline/micro_batch_size_sequences", 5, ["recipes.baseline", "must divide"]),
+    ("recipes/baseline/num_steps", 6.5, ["recipes.baseline.num_steps: got 6.5"]),
+    ("evaluate_retention/tasks", ["mmlu"], ["evaluate_retention.tasks[0]: got 'mmlu'", "'piqa'"]),
+    ("evaluate_retention/tasks", ["piqa", "piqa"], ["evaluate_retention: tasks must not repeat"]),
+    ("plot_figures/figures", ["pie"], ["plot_figures.figures[0]: got 'pie'", "'probe_curves'"]),
+    ("write_report/title", "", ["write_report.title"]),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "says"), WRONG, ids=[f"{p}={v}" for p, v, _ in WRONG])
+def test_wrong_study_is_refused(path, value, says):
+    with pytest.raises(UserError) as refusal:
+        read_study(changed(path, value))
+    message = str(refusal.value)
+    for text in says:
+        assert text in message
+    assert "\n\n" not in message
+    assert "pydantic" not in message
+
+
+def test_each_fault_has_its_own_line():
+    study = changed("seeds", ["one"])
+    study["corpora"]["continual"]["num_sequences"] = 0
+    study["colour"] = "red"
+    with pytest.raises(UserError) as refusal:
+        read_study(study)
+    assert len(str(refusal.value).splitlines()) == 3
+
+
+def test_scientific_notation_of_yaml_1_1_is_a_number():
+    assert read_study(changed("recipes/baseline/learning_rate", "4e-4")).recipes[
+        "baseline"
+    ].learning_rate == pytest.approx(4e-4)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_study_has_no_wrong_key(path):
+    assert read_study(yaml.safe_load(path.read_text()), need_files=False)
+
+
+def test_every_key_of_the_default_study_is_explained():
+    for line in (ROOT / "config/config.yaml").read_text().splitlines():
+        assert "\t" not in line
+    schema = json.loads((ROOT / "config/schema.json").read_text())
+    text = (ROOT / "config/config.yaml").read_text()
+    for key in schema["properties"]:
+        assert f"{key}:" in text, f"config/config.yaml does not show the key {key}"
+
+
+def test_schema_is_in_step():
+    schema = json.loads((ROOT / "config/schema.json").read_text())
+    assert schema == Study.model_json_schema(), "run `make schema`"
+
+
+def test_settings_of_a_job_hold_only_what_it_depends_on():
+    study = read_study(DEFAULT)
+    wildcards = {"model": "nursery", "step": "200", "variant": "boost_p50_q2", "corpus": "held_out"}
+    wildcards |= {"recipe": "baseline", "seed": "1"}
+    assert settings_for(study, "resuscitate", wildcards) == {
+        "quantile": 0.5,
+        "boost": 2.0,
+        "max_multiplier": None,
+        "rows": "up",
+    }
+    assert settings_for(study, "schedule_injections", wildcards) == {
+        "num_steps": 50,
+        "num_epochs": 1,
+        "num_injections": 10,
+        "injection_interval_steps": 5,
+        "batch_size_sequences": 12,
+        "seed": 1,
+    }
+    assert settings_for(study, "prepare_corpus", wildcards)["skip_sequences"] == 12800
+    of_extraction = settings_for(study, "extract_coefficients", wildcards)
+    assert not {"other_corpora", "num_shards"} & set(of_extraction)
+
+
+def test_scopes_limit_variants_and_recipes():
+    study = changed("recipes/baseline/variants", ["boost_p50_q2"])
+    study["recipes"]["late"] = study["recipes"]["baseline"] | {
+        "variants": ["original"],
+        "steps": [400],
+    }
+    read = read_study(study)
+    steps = [s.step for s in read.states() if s.variant == "original"]
+    assert steps == [0, 80, 140, 200, 300, 400]
+    assert [s.step for s in read.states() if s.variant == "boost_p50_q2"] == [200, 400]
+    runs = [(r.step, r.variant, r.recipe) for r in read.runs() if r.seed == 1]
+    assert runs == [
+        (400, "original", "late"),
+        (200, "boost_p50_q2", "baseline"),
+        (400, "boost_p50_q2", "baseline"),
+    ]
+
+
+def test_every_job_accepts_its_own_settings():
+    warm = {"kind": "temper_attention", "temperature": 2.0}
+    study = changed("variants/warm", warm)
+    study["fit_decay"] = {"num_bootstrap": 100, "confidence": 0.95, "seed": 0}
+    study = read_study(study)
+    wildcards = {"model": "nursery", "step": "0"}
+    wildcards |= {"recipe": "baseline", "seed": "1", "corpus": "held_out", "shard": "0"}
+    for step, received in {
+        "train_tokenizer": TrainWorldTokenizer,
+        "pretrain_nursery": PretrainNursery,
+        "prepare_corpus": PrepareCorpus,
+        "prepare_knowledge": PrepareKnowledge,
+        "schedule_injections": ScheduleInjections,
+        "extract_coefficients": ExtractCoefficientsJob,
+        "extract_shard": ExtractShardJob,
+        "merge_shards": ExtractCoefficientsJob,
+        "aggregate_entropy": AggregateEntropy,
+        "resuscitate": Resuscitate,
+        "inject_knowledge": InjectKnowledge,
+        "evaluate_knowledge": EvaluateKnowledge,
+        "evaluate_retention": EvaluateRetentionJob,
+        "fit_decay": FitDecay,
+        "temper_attention": TemperAttention,
+        "aggregate_updates": AggregateUpdates,
+        "describe_memories": DescribeMemoriesJob,
+        "evaluate_novelty": EvaluateNoveltyJob,
+        "summarize": SummarizeJob,
+        "plot_figures": PlotFiguresJob,
+        "write_report": WriteReportJob,
+    }.items():
+        kind = {"temper_attention": "warm"}.get(step, "boost_p50_q2")
+        received.model_validate(settings_for(study, step, wildcards | {"variant": kind}))

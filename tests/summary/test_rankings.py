@@ -1,0 +1,122 @@
+"""Rankings of memories between checkpoints, and checkpoints with the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.summary_schemas import CHECKPOINTS, RANKINGS
+from ke_steps.job.files import write_json
+from ke_steps.summary.checkpoints import checkpoints_of, weights_sha256
+from ke_steps.summary.rankings import change, pairs, rankings_of
+from tests.invented.study import SyntheticStudy
+
+
+def test_each_checkpoint_is_compared_with_the_next_and_the_first_trained_with_the_last() -> None:
+    assert pairs([0, 10, 20, 30]) == [(0, 10), (10, 20), (20, 30), (10, 30)]
+    assert pairs([10, 20]) == [(10, 20)]
+    assert pairs([0, 20]) == [(0, 20)]
+    assert pairs([20]) == []
+
+
+def test_changes_of_a_ranking_in_closed_form() -> None:
+    activity = np.arange(1.0, 21)
+    same = change(activity, activity**3, 0.1)
+    assert same == (pytest.approx(1), 1, 1)
+    reversed_ = change(activity, -activity, 0.1)
+    assert reversed_ == (pytest.approx(-1), 0, 0)
+    swapped = activity.copy()
+    swapped[[0, 19]] = swapped[[19, 0]]  # d = 19 twice: 1 - 6 Σ d² / (n (n² - 1))
+    expected = 1 - 6 * 2 * 19**2 / (20 * (20**2 - 1))
+    assert change(activity, swapped, 0.1) == (pytest.approx(expected), 0.5, 0.5)
+    assert change(activity, swapped, 0.01) == (pytest.approx(expected), 0, 0)
+
+
+def test_kept_sets_equal_a_brute_force() -> None:
+    generator = np.random.default_rng(5)
+    before, after = generator.random(50), generator.random(50)
+    found = change(before, after, 0.2)
+
+    def extremes(activity: np.ndarray, sign: int) -> set[int]:
+        return set(sorted(range(50), key=lambda memory: sign * activity[memory])[:10])
+
+    assert found.most_active_kept == len(extremes(before, -1) & extremes(after, -1)) / 10
+    assert found.least_active_kept == len(extremes(before, 1) & extremes(after, 1)) / 10
+
+
+def test_layers_come_before_their_mean() -> None:
+    up = np.arange(10.0)
+    activities = {"m": {5: np.stack([up, up]), 9: np.stack([up, -up])}}
+    table = rankings_of(activities, 0.1)
+    assert table["layer"].tolist() == [0, 1, pd.NA]
+    assert table["spearman"].tolist() == pytest.approx([1, -1, 0])
+    assert table["most_active_kept"].tolist() == [1, 0, 0.5]
+
+
+def test_rankings_of_a_study_are_of_its_original_checkpoints(tmp_path: Path) -> None:
+    study = SyntheticStudy(tmp_path, models=("a", "b"), steps=(0, 100, 400), is_plain=True)
+    table = read_frame(study.build()["rankings"], RANKINGS)
+    assert len(table) == 2 * 2 * (study.num_layers + 1)
+    assert not table["spearman"].isna().any()
+
+
+# --- Equal weights ----------------------------------------------------------------------------
+
+
+def test_the_hash_of_weights_is_over_names_dtypes_shapes_and_values() -> None:
+    tensor = {"dtype": "F32", "shape": [2, 3], "sha256": "00"}
+    other = {"dtype": "F32", "shape": [2, 3], "sha256": "01"}
+    first = weights_sha256({"a": tensor, "b": other})
+    assert first == weights_sha256({"b": other, "a": tensor})
+    changes = [
+        {"a": other, "b": tensor},
+        {"a": tensor, "c": other},
+        {"a": tensor | {"shape": [3, 2]}, "b": other},
+        {"a": tensor | {"dtype": "I32"}, "b": other},
+        {"a": tensor},
+    ]
+    assert len({first, *map(weights_sha256, changes)}) == 1 + len(changes)
+
+
+def test_steps_with_equal_weights_name_the_first_other(tmp_path: Path) -> None:
+    study = SyntheticStudy(
+        tmp_path,
+        models=("a", "b"),
+        variants={},
+        same_weights={400: 100, 800: 100},
+        is_plain=True,
+    )
+    table = read_frame(study.build()["checkpoints"], CHECKPOINTS)
+    for _, found in table.groupby("model"):
+        same = dict(zip(found["step"], found["same_weights_as"].fillna(-1), strict=True))
+        assert same == {0: -1, 100: 400, 400: 100, 800: 100, 1200: -1, 2000: -1}
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ({"kind": "hub", "repo": "a/b", "revision": "s", "commit": "c0ffee"}, "a/b@c0ffee"),
+        ({"kind": "gguf", "path": "/m.gguf"}, "/m.gguf"),
+        ({"kind": "nursery"}, ""),
+    ],
+)
+def test_a_checkpoint_says_where_it_is_from(
+    tmp_path: Path, source: dict[str, str], place: str
+) -> None:
+    manifest = tmp_path / "m" / "step7" / "manifest.json"
+    content = {
+        "architecture": "OlmoForCausalLM",
+        "num_layers": 2,
+        "num_memories": 8,
+        "num_parameters": 10,
+        "source": source,
+        "tensors": {},
+    }
+    write_json(manifest, content)
+    (row,) = checkpoints_of([manifest]).to_dict("records")
+    assert (row["model"], row["step"], row["source"]) == ("m", 7, source["kind"])
+    assert row["place"] == place
