@@ -122,8 +122,10 @@ def _follow(command: Sequence[str], results_dir: Path, on_slurm: bool) -> int:
         status = child.wait()
         return status if status >= 0 else 128 - status
     except _Stop as stop:
-        print("Stopping: jobs save their state; Ctrl-C again ends them at once", file=sys.stderr)
         try:
+            print(
+                "Stopping: jobs save their state; Ctrl-C again ends them at once", file=sys.stderr
+            )
             clear(results_dir, on_slurm=on_slurm)
         except _Stop:
             patience_seconds = 0
