@@ -37,7 +37,7 @@ def code_digest(step: str) -> str:
     digest = hashlib.sha256()
     for module in sorted(_reachable(f"{HOUSE}.{step}")):
         digest.update(module.encode())
-        digest.update(ast.dump(_stripped_tree(module)).encode())
+        digest.update(_meaning(module))
     return digest.hexdigest()[:16]
 
 
@@ -70,6 +70,11 @@ class _WithoutDocstrings(ast.NodeTransformer):
 def _stripped_tree(module: str) -> ast.AST:
     tree: ast.AST = _WithoutDocstrings().visit(ast.parse(_file(module).read_text()))
     return tree
+
+
+@cache
+def _meaning(module: str) -> bytes:
+    return ast.dump(_stripped_tree(module)).encode()
 
 
 @cache

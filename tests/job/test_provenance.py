@@ -28,8 +28,8 @@ FILES = {
 
 
 def forget():
-    provenance._stripped_tree.cache_clear()
-    provenance._imports.cache_clear()
+    for cached in (provenance._stripped_tree, provenance._meaning, provenance._imports):
+        cached.cache_clear()
 
 
 @pytest.fixture
