@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -44,15 +45,21 @@ def modules_of(house):
     }
 
 
+@cache
+def import_statements(text):
+    """Return the import statements of a file, wherever in it they stand."""
+    return [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Import | ast.ImportFrom)]
+
+
 def imports_of(path, modules):
-    """Return the modules of the house that a file imports, wherever in the file it does so."""
+    """Return the modules of the house that a file imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ke_steps":
+    for node in import_statements(path.read_text()):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.split(".")[0] == "ke_steps"}
+        elif (node.module or "").split(".")[0] == "ke_steps":
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= (inner & modules.keys()) or {node.module}
-        elif isinstance(node, ast.Import):
-            found |= {a.name for a in node.names if a.name.split(".")[0] == "ke_steps"}
     return found
 
 
