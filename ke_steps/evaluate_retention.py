@@ -53,7 +53,7 @@ def load_task_items(
     """Return the first ``num_items`` items of a task, all when None.
 
     Args:
-        task: a name of ``settings.Task``.
+        task: a name of ``settings.learning.Task``.
         tokenizer: the model's.
         world: whose facts ``world_recall`` asks for.
         max_length_tokens: the model's context; longer contexts lose their beginning.

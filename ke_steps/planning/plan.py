@@ -4,7 +4,7 @@ Starts nothing and asks nothing of the network. What is there already is not dow
 the output of Snakemake's dry run it also says what a run would do now, and why::
 
     PYTHONPATH=workflow/logger snakemake --dry-run --logger jobs --configfile config/olmo_1b.yaml |
-        python -m ke_steps.plan config/olmo_1b.yaml --dry-run -
+        python -m ke_steps.planning.plan config/olmo_1b.yaml --dry-run -
 
 GPU-hours are floating-point operations over what a GPU does of them: its peak times the utilisation
 that is stated. Peaks are NVIDIA's, of its data sheets for H100, A100 and L40S, and of the white

@@ -3,7 +3,7 @@
 ::
 
     PYTHONPATH=workflow/logger snakemake --dry-run --logger jobs --configfile config/smoke.yaml |
-        python -m ke_steps.why config/smoke.yaml
+        python -m ke_steps.planning.why config/smoke.yaml
 
 The logger tells a job's rule, wildcards and outputs as fields; its reason is a sentence of
 Snakemake's there as well, in clauses that this module reads.

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m ke_steps.run_study config/smoke.yaml -- snakemake --cores 2 --configfile …
+    python -m ke_steps.running.run_study config/smoke.yaml -- snakemake --cores 2 --configfile …
 
 One run at a time works on a results folder. What a killed one left behind is ended and removed
 first, so that running the same command again is always enough. Ctrl-C, SIGTERM and a closed

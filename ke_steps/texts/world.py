@@ -3,7 +3,7 @@
 Two domains share neither entities nor relations nor sentences. *Pretraining* tells of people
 (birthplace, profession, employer, dish, instrument) and cities (region, river); *continual* tells
 of remedies, so that continual learning shifts the distribution as PubMed does in the paper
-(FACTS 2). Everything follows from ``settings.World``: the same world gives the same text.
+(FACTS 2). Everything follows from ``settings.texts.World``: the same world, the same text.
 """
 
 from __future__ import annotations
