@@ -35,8 +35,9 @@ TOKENS_PER_COPY = 2_000_000
 
 JOB = """
 from pathlib import Path
-from ke_steps import _cli, prepare_corpus
-_cli.main(prepare_corpus.run)
+from ke_steps import prepare_corpus
+from ke_steps.job.command_line import main
+main(prepare_corpus.run)
 print(Path("/proc/self/status").read_text())
 """
 """The step, and then its peak memory: the system's own record of a child counts its parent's."""

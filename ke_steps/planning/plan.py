@@ -69,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ke_steps.plan", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m ke_steps.planning.plan", description=main.__doc__
+    )
     parser.add_argument("study", type=Path, help="a config file")
     for kind, default in UTILISATION._asdict().items():
         parser.add_argument(

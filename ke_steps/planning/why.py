@@ -65,7 +65,9 @@ class Pending(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read a study's dry run from standard input and print a line per job."""
-    parser = argparse.ArgumentParser(prog="python -m ke_steps.why", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m ke_steps.planning.why", description=main.__doc__
+    )
     parser.add_argument("study", type=Path, help="a config file")
     options = parser.parse_args(arguments)
     try:

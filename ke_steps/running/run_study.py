@@ -46,7 +46,9 @@ class _Stop(BaseException):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a study and leave with Snakemake's status; refusals are their lines and status 1."""
-    parser = argparse.ArgumentParser(prog="python -m ke_steps.run_study", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m ke_steps.running.run_study", description=main.__doc__
+    )
     parser.add_argument("study", type=Path, help="a config file")
     parser.add_argument("command", nargs="+", help="after --: Snakemake's command for this study")
     options = parser.parse_args(arguments)
