@@ -252,6 +252,6 @@ class HubHandler(BaseHTTPRequestHandler):
         if self.fault and self.fault.cut_after_bytes is not None:
             body = body[: self.fault.cut_after_bytes]
             self.close_connection = True
-        self.wfile.write(body)
-        if is_file:
+        if is_file:  # before the client has it, and asks how much was sent
             self.hub.count_sent(len(body))
+        self.wfile.write(body)
