@@ -38,7 +38,7 @@ def tokenizer_manifest(tmp_path_factory):
     return manifest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return the tables of the synthetic study, summarised, by name."""
     return SyntheticStudy(tmp_path_factory.mktemp("study")).build()
