@@ -12,7 +12,6 @@ from ke_steps.artefacts.learning_schemas import RETENTION, RETENTION_ITEMS
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.checkpoints.checkpoint_files import save_checkpoint
 from ke_steps.evaluate_retention import load_task_items
-from ke_steps.formulas.ratios import forgetting
 from ke_steps.job.errors import UserError
 from ke_steps.models.feed_forward import describe_model
 from ke_steps.scoring.olmo_eval import PackageTokenizer
@@ -230,7 +229,3 @@ def test_losses_that_are_no_numbers_are_refused_but_from_a_diverged_run(diverged
         evaluate()
         table = read_frame(paths["output_retention"], RETENTION).set_index("task")
         assert np.isnan(table.loc["held_out", "value"])
-
-
-def test_forgetting_is_the_relative_loss():
-    assert forgetting(0.5, 0.4) == pytest.approx(0.2)

@@ -1,68 +1,28 @@
-"""Decay: planted curves give back their constants, definitions against plain loops."""
+"""Decay: planted curves give back their constants, and intervals hold their spread."""
 
 import math
 import subprocess
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from ke_steps import fit_decay
 from ke_steps.artefacts.learning_schemas import DECAY, PROBE_SCORES, RETAINED
 from ke_steps.artefacts.parquet import read_frame, write_table
 from ke_steps.artefacts.text_schemas import SCHEDULE
-from ke_steps.formulas.decay import fit_exponential, fit_power_law, follow, measure, weighted_curves
-from ke_steps.job.errors import UserError
 from ke_steps.settings.learning import FitDecay
+from tests.invented.decay import (
+    LAST,
+    NUM_STEPS,
+    STEPS,
+    build_schedule,
+    build_scores,
+    fading,
+    injected,
+)
 
 SETTINGS = FitDecay(num_bootstrap=200, confidence=0.9, seed=4)
-INTERVAL, NUM_INJECTIONS, LAST, NUM_STEPS = 20, 3, 60, 460
-STEPS = sorted({0, 19, 20, 39, 40, 59, 60, *range(64, NUM_STEPS + 1, 4)})
-
-
-def injected(passage):
-    """Even passages are injected three times, odd ones once, at one of the three."""
-    every = [INTERVAL * k for k in range(1, NUM_INJECTIONS + 1)]
-    return every if passage % 2 == 0 else [every[passage // 2 % NUM_INJECTIONS]]
-
-
-def build_schedule(num_passages):
-    rows = [
-        (step // INTERVAL, step, passage, passage, 0, "once" if passage % 2 else "paraphrase")
-        for passage in range(num_passages)
-        for step in injected(passage)
-    ]
-    return pd.DataFrame(rows, columns=SCHEDULE.names)
-
-
-def build_scores(curve, num_passages=6, num_probes=3):
-    """Return scores in which ``curve(passage, probe, step)`` is ℓ, with moments that overlap."""
-    rows = []
-    for passage in range(num_passages):
-        for probe in range(num_probes):
-            for step in STEPS:
-                value = curve(passage, probe, step)
-                for moment in ["later", "end"] if step == NUM_STEPS else ["later"]:
-                    rows.append(
-                        {
-                            "moment": moment,
-                            "injection": None,
-                            "train_step": step,
-                            "probe_id": passage * num_probes + probe,
-                            "passage_id": passage,
-                            "condition": "once" if passage % 2 else "paraphrase",
-                            "kind": "memorization",
-                            "num_target_tokens": 2,
-                            "log_probability_sum": 2 * value,
-                            "log_probability_per_token": value,
-                            "log_probability_reference_padded": value / 9,
-                            "log_probability_first_token": value,
-                            "exact_match": False,
-                        }
-                    )
-    frame = pd.DataFrame(rows).sample(frac=1, random_state=1)
-    return frame.assign(injection=frame["injection"].astype("Int32"))
 
 
 def fit(folder, scores, num_passages=6):
@@ -79,20 +39,6 @@ def fit(folder, scores, num_passages=6):
     )
     decay = read_frame(paths[2], DECAY).set_index(["condition", "quantity"])
     return decay, read_frame(paths[3], RETAINED)
-
-
-def fading(law):
-    """Return a curve that rises by a gain at each injection and keeps ``law(t)`` of all after."""
-
-    def curve(passage, probe, step):
-        gain = 1 + 0.1 * passage + 0.3 * probe
-        seen = [s for s in injected(passage) if s <= step]
-        base = -9 - 0.2 * probe
-        if len(seen) < len(injected(passage)):
-            return base + gain * len(seen)
-        return base + gain * len(seen) * law(step - seen[-1])
-
-    return curve
 
 
 @pytest.mark.parametrize("slope", [0.05, 0.16])
@@ -129,28 +75,6 @@ def test_effectivity_is_the_gain_of_each_injection(tmp_path):
     assert values["paraphrase"] == pytest.approx(np.mean([gains[p] for p in (0, 2, 4)]))
     assert values["once"] == pytest.approx(np.mean([gains[p] for p in (1, 3, 5)]))
     assert values["all"] == pytest.approx(np.mean(list(gains.values())))
-
-
-def test_following_equals_plain_loops():
-    generator = np.random.default_rng(0)
-    steps = np.array(STEPS)
-    values = generator.normal(size=(5, len(steps)))
-    values[0] = -steps
-    times = [20, 40, 60]
-    effectivity, peaks, retained = follow(values, steps, times)
-    for probe in range(5):
-        at = dict(zip(STEPS, values[probe], strict=True))
-        for number, start in enumerate(times):
-            end = times[number + 1] if number < 2 else NUM_STEPS + 1
-            window = [step for step in STEPS if start <= step <= start + 49 and step < end]
-            peak = max(window, key=at.get)
-            assert effectivity[probe, number] == at[peak] - at[start - 1]
-        assert peaks[probe] == peak
-        gain = at[peak] - at[times[0] - 1]
-        expected = [(at[step] - at[times[0] - 1]) / gain for step in STEPS]
-        np.testing.assert_allclose(retained[probe], expected if gain > 0 else math.nan)
-    assert np.isnan(retained).any()
-    assert np.isfinite(retained).any()
 
 
 def test_the_peak_may_come_later_than_the_injection(tmp_path):
@@ -204,39 +128,6 @@ def test_intervals_hold_the_spread_over_passages(tmp_path):
     mean = np.mean([math.exp(-100 / life) for life in lives])
     assert both["retained"].item() == pytest.approx(mean)
     assert both["low"].item() < mean < both["high"].item()
-
-
-def test_fits_weigh_each_time_by_its_passages():
-    generator = np.random.default_rng(1)
-    times = np.array([1.0, 4.0, 9.0, 30.0, 80.0])
-    values = 1 - 0.1 * np.log(times) + 0.05 * generator.normal(size=(7, 5))
-    values[generator.random((7, 5)) < 0.4] = np.nan
-    weights = np.vstack([np.full(7, 1 / 7), generator.multinomial(7, np.full(7, 1 / 7), 3) / 7])
-    curves, totals = weighted_curves(values, weights)
-    slopes, _ = fit_power_law(times, curves, totals)
-    rates, _ = fit_exponential(times, curves, totals)
-    grid = np.linspace(0, 0.2, 200_001)
-    for row, weight in enumerate(weights):
-        points = [
-            (times[t], values[p, t], weight[p])
-            for p in range(7)
-            for t in range(5)
-            if not np.isnan(values[p, t])
-        ]
-        t, y, w = np.array(points).T
-        slope, _ = np.polyfit(np.log(t), y, 1, w=np.sqrt(w))
-        assert slopes[row] == pytest.approx(-slope)
-        costs = sum(weight * (np.exp(-grid * time) - value) ** 2 for time, value, weight in points)
-        assert rates[row] == pytest.approx(grid[costs.argmin()], abs=2e-6)
-
-
-def test_foreign_schedules_are_refused():
-    scores = build_scores(fading(lambda t: 1.0))
-    schedule = build_schedule(6)
-    with pytest.raises(UserError, match="passage 3, which the probe scores ask for, is missing"):
-        measure(scores, schedule[schedule["passage_id"] != 3])
-    with pytest.raises(UserError, match="none after 21 steps, at an injection of passage 0"):
-        measure(scores, schedule.assign(train_step=schedule["train_step"] + 1))
 
 
 def test_imports_no_torch():

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import tests.invented.tables as invented
 from ke_steps import plot_figures
 from ke_steps.artefacts.parquet import read_frame, write_table
 from ke_steps.artefacts.summary_schemas import (
@@ -24,8 +23,6 @@ from ke_steps.artefacts.summary_schemas import (
     SUMMARY,
 )
 from ke_steps.figures import style
-from ke_steps.formulas.decay import measure
-from ke_steps.formulas.divergence import diverged_at
 from ke_steps.job.errors import UserError
 from ke_steps.settings.telling import FigureName
 from ke_steps.summary.points import points
@@ -87,24 +84,6 @@ def frame(tables: dict[str, Path], name: str) -> pd.DataFrame:
 
 
 # --- What diverged is ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("losses", "norms", "expected"),
-    [
-        ([3.0, 2.0, 2.5], [1.0] * 3, None),
-        ([3.0, math.nan, 2.0], [1.0] * 3, 2),
-        ([3.0, 2.0, 2.0], [1.0, 1.0, math.inf], 3),
-        ([3.0, 4.0], [1.0] * 2, None),
-        ([3.0, 4.01], [1.0] * 2, 2),
-        ([3.0, 3.0, *[9.0] * 16, 3.9, 3.9], [1.0] * 20, None),
-        ([3.0, 3.0, *[2.0] * 16, 4.1, 4.1], [1.0] * 20, 20),
-    ],
-)
-def test_a_run_diverges_by_its_numbers_or_by_its_course(losses, norms, expected) -> None:
-    steps = range(1, len(losses) + 1)
-    training = pd.DataFrame({"train_step": steps, "loss_nats": losses, "gradient_norm": norms})
-    assert diverged_at(training) == expected
 
 
 # --- Tables -------------------------------------------------------------------------------------
@@ -299,28 +278,3 @@ def test_many_runs_that_diverged_are_counted_not_listed(tmp_path: Path) -> None:
 
 
 # --- Decay --------------------------------------------------------------------------------------
-
-
-def scores_until(last_step: int) -> pd.DataFrame:
-    scores = pd.DataFrame(invented.probe_scores(-8.0, {"paraphrase": -4.0, "once": -6.0}))
-    return scores[scores["train_step"] <= last_step]
-
-
-def schedule() -> pd.DataFrame:
-    rows: list[dict[str, Any]] = [
-        {"train_step": 10 * injection, "passage_id": passage}
-        for injection in range(1, 6)
-        for passage in range(6)
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_decay_follows_a_run_as_far_as_it_came() -> None:
-    gains, retained = measure(scores_until(29), schedule())
-    assert len(gains) == 18 * 2  # eighteen probes, two injections reached
-    assert retained["train_step"].max() == 29
-
-
-def test_a_run_that_came_to_no_injection_has_no_decay() -> None:
-    gains, retained = measure(scores_until(9), schedule())
-    assert len(gains) == len(retained) == 0

@@ -1,0 +1,28 @@
+"""Results become rows of the summary."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ke_steps.artefacts.parquet import write_table
+from ke_steps.artefacts.text_schemas import NOVELTY
+from ke_steps.summary.rows import novelty_rows
+
+
+def test_the_interval_of_a_median_covers_it_as_often_as_it_says(tmp_path: Path) -> None:
+    generator, covered = np.random.default_rng(1), 0
+    for _ in range(200):
+        losses = generator.normal(3, 1, size=40)
+        rows = [
+            {"corpus": "c4", "document_id": str(n), "num_tokens": 9, "loss_nats": loss}
+            for n, loss in enumerate(losses)
+        ]
+        write_table(tmp_path / "novelty.parquet", rows, NOVELTY)
+        (row,) = novelty_rows(tmp_path / "novelty.parquet", 0.9).to_dict("records")
+        assert row["value"] == pytest.approx(np.exp(np.median(losses)))
+        covered += row["low"] <= math.exp(3) <= row["high"]
+    assert 0.87 < covered / 200 < 0.99
