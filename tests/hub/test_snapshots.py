@@ -1,6 +1,5 @@
 """Checkpoints from the hub: the real client against a server on loopback, with faults."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -15,79 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ke_steps import fetch_checkpoint
 from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
 from ke_steps.checkpoints.weight_files import choose_weights
-from ke_steps.hub import calls
-from ke_steps.hub.calls import MAX_WAIT_SECONDS
-from ke_steps.hub.refs import Ref, choose_ref, nearest_refs
 from ke_steps.hub.snapshots import fetch_snapshot, shutil
-from ke_steps.job.errors import UserError
 from ke_steps.models.loading import load_model
-from ke_steps.settings.checkpoints import FetchCheckpoint
-from tests.invented.hub_server import HubServer, read_files
-from tests.invented.models import build_model, build_tokenizer, random_sequences
+from tests.invented.hub_checkpoints import REPO, WEIGHTS, blob_of, build_files, fetch, refuse
+from tests.invented.hub_server import read_files
+from tests.invented.models import build_model, random_sequences
 
-REPO = "allenai/tiny-hf"
 CPU = torch.device("cpu")
-WEIGHTS = "model.safetensors"
-
-
-def build_files(directory, *, seed=0, **overrides):
-    """Return {path: content} of a tiny OLMo's repository, README and pickle included."""
-    build_model("olmo", seed=seed).save_pretrained(directory, **overrides)
-    build_tokenizer(directory)
-    return read_files(directory) | {"README.md": b"# tiny", "pytorch_model.bin": b"a pickle"}
-
-
-@pytest.fixture(scope="session")
-def branches(tmp_path_factory):
-    """Three branches with other weights each."""
-    return {
-        ref: build_files(tmp_path_factory.mktemp("repo"), seed=seed)
-        for seed, ref in enumerate(["main", "step10-tokens1B", "step20-tokens2B"])
-    }
-
-
-@pytest.fixture
-def hub(branches, tmp_path, monkeypatch):
-    """Return a server with one repo; the client talks to it, with an empty cache."""
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with HubServer({REPO: {ref: dict(files) for ref, files in branches.items()}}) as server:
-        constants = huggingface_hub.constants
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        # the client resumes at a multiple of it
-        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
-        monkeypatch.setattr(calls, "WAITS_SECONDS", (0, 0, 0))
-        monkeypatch.setattr("time.sleep", lambda seconds: None)
-        yield server
-
-
-def fetch(manifest, *, step=10, revision="step{step}-*", repo=REPO):
-    settings = FetchCheckpoint.model_validate(
-        {"source": {"kind": "hub", "repo": repo, "revision": revision}, "step": step}
-    )
-    fetch_checkpoint.run(output=manifest, settings=settings)
-    return manifest
-
-
-def refuse(tmp_path, match, **keywords):
-    """Check that fetching ends in one line that matches, and leaves no manifest."""
-    manifest = tmp_path / "out" / "manifest.json"
-    with pytest.raises(UserError, match=match) as refusal:
-        fetch(manifest, **keywords)
-    assert "\n" not in str(refusal.value)
-    assert not manifest.exists()
-
-
-def blob_of(hub, ref, name=WEIGHTS):
-    """Return where the cache keeps the content of a weight file."""
-    digest = hashlib.sha256(hub.repos[REPO][ref][name]).hexdigest()
-    cache = huggingface_hub.constants.HF_HUB_CACHE
-    return Path(cache) / "models--allenai--tiny-hf" / "blobs" / digest
 
 
 def test_a_branch_becomes_a_checkpoint(hub, tmp_path):
@@ -153,69 +88,6 @@ def test_shards_are_all_fetched(hub, tmp_path):
         assert torch.equal(tensor, loaded[name])
 
 
-def test_a_tag_and_a_commit_are_found_too(hub, tmp_path):
-    files = hub.repos[REPO].pop("step20-tokens2B")
-    hub.repos[REPO]["refs/tags/v20"] = files
-    manifest = fetch(tmp_path / "out" / "manifest.json", step=20, revision="v{step}")
-    commit = hub.commit(REPO, "refs/tags/v20")
-    source = json.loads(manifest.read_text())["source"]
-    assert (source["revision"], source["commit"]) == ("v20", commit)
-    again = fetch(tmp_path / "again" / "manifest.json", step=20, revision=commit)
-    assert json.loads(again.read_text())["source"]["commit"] == commit
-
-
-@pytest.mark.parametrize(
-    ("revision", "step", "message"),
-    [
-        (
-            "step{step}-*",
-            19,
-            r"tiny-hf: source\.revision 'step\{step\}-\*': no branch or tag matches 'step19-\*';"
-            r" nearest: step20-tokens2B, step10-tokens1B",
-        ),
-        ("*", 10, r"'\*' matches 3 branches and tags \(main, step10-tokens1B, step20-tokens2B\)"),
-        ("step{step}", 10, r"no branch or tag matches 'step10'; nearest: step10-tokens1B, step20"),
-    ],
-)
-def test_refs_that_do_not_fit(hub, tmp_path, revision, step, message):
-    refuse(tmp_path, message, revision=revision, step=step)
-    assert not hub.find("/resolve/")
-
-
-REFS = [
-    Ref(name, f"{index:040x}")
-    for index, name in enumerate(
-        ["main", "stage1-step100-tokens1B", "stage1-step1000-tokens5B", "stage2-step100-tokens9B"]
-    )
-]
-
-
-def test_the_step_alone_decides():
-    assert choose_ref(REFS, "stage1-step{step}-*", 100, where="r") == REFS[1]
-    assert choose_ref(REFS, "*1-step{step}*5B", 1000, where="r") == REFS[2]
-    assert choose_ref(REFS, "main", 7, where="r") == REFS[0]
-    with pytest.raises(UserError, match="matches 2 branches and tags"):
-        choose_ref(REFS, "*-step{step}-*", 100, where="r")
-
-
-def test_one_name_of_two_commits_is_refused():
-    with pytest.raises(UserError, match=r"'v1' matches 2 branches and tags \(v1, v1\)"):
-        choose_ref([Ref("v1", "a" * 40), Ref("v1", "b" * 40)], "v1", 1, where="r")
-
-
-@pytest.mark.parametrize(
-    ("names", "step", "expected"),
-    [
-        (["step5-tokens400B", "step300-tokens9B"], 390, ["step300-tokens9B", "step5-tokens400B"]),
-        (["v1.0", "v12", "main"], 11, ["v12", "v1.0"]),
-        (["step3", "step1", "step9", "step4"], 2, ["step1", "step3", "step4"]),
-        (["main"], 5, []),
-    ],
-)
-def test_nearest_refs(names, step, expected):
-    assert nearest_refs(names, step) == expected
-
-
 def test_a_dropped_connection_resumes(hub, tmp_path):
     hub.fail("/cdn/", method="GET", cut_after_bytes=5500)
     fetch(tmp_path / "out" / "manifest.json")
@@ -277,80 +149,6 @@ def test_a_damaged_cache_is_repaired(hub, tmp_path):
     blob.write_bytes(content[:-1] + b"x")
     fetch(tmp_path / "two" / "manifest.json")
     assert blob.read_bytes() == content
-
-
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("where", ["/refs", "/revision/", "/tree/", "/cdn/", "/resolve/"])
-def test_what_passes_is_repeated(hub, status, where):
-    hub.fail(where, status=status, times=2, headers={"Retry-After": "0"})
-    snapshot = fetch_snapshot(REPO, "step{step}-*", 10, choose=choose_weights)
-    files = read_files(snapshot.directory)
-    assert files[WEIGHTS] == hub.repos[REPO]["step10-tokens1B"][WEIGHTS]
-    assert len(hub.find(where)) > 2
-
-
-@pytest.mark.parametrize(
-    ("where", "status", "message"),
-    [
-        ("/refs", 401, "tiny-hf: 127.0.0.1 answers 401: no such repo, or a private one: log in"),
-        ("/refs", 403, "answers 403: your token may not read it: ask for access"),
-        ("/cdn/", 403, "localhost answers 403: your token may not read it"),
-        ("/refs", 404, "answers 404: no such repo, revision or file"),
-        ("/tree/", 429, "answers 429: too many requests"),
-        ("/cdn/", 429, "localhost answers 429: too many requests"),
-        ("/refs", 503, "answers 503: try again later"),
-        ("/cdn/", 500, "localhost answers 500: try again later; what has arrived is kept"),
-    ],
-)
-def test_what_lasts_is_refused_in_one_line(hub, tmp_path, where, status, message):
-    hub.fail(where, status=status, times=None)
-    refuse(tmp_path, message)
-    if status in {401, 403, 404}:
-        assert len(hub.find(where)) == 1
-
-
-def test_an_unknown_repo_is_refused(hub, tmp_path):
-    refuse(tmp_path, "allenai/nothing: 127.0.0.1 answers 404: no such repo", repo="allenai/nothing")
-
-
-def test_a_name_that_no_repo_can_have_is_refused(hub, tmp_path):
-    refuse(tmp_path, "a/b--c: .*Cannot have -- or", repo="a/b--c")
-
-
-def test_a_lost_connection_is_refused(hub, tmp_path):
-    hub.fail("/cdn/", method="GET", cut_after_bytes=0, times=None)
-    refuse(tmp_path, "no lasting connection to http://127.0.0.1.*what has arrived is kept")
-
-
-def test_no_server_is_refused(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    refuse(
-        tmp_path, "no lasting connection to http://127.0.0.1:9 .*HF_HUB_OFFLINE=1 uses the cache"
-    )
-
-
-def test_a_page_that_is_no_hub_is_refused(hub, tmp_path):
-    hub.files[f"/api/models/{REPO}/refs"] = b"<html>Log in to this network</html>"
-    refuse(tmp_path, "does not answer like a hub")
-
-
-def test_waits_grow_and_heed_the_hub(hub, monkeypatch):
-    waits = []
-    monkeypatch.setattr("time.sleep", waits.append)
-    monkeypatch.setattr(calls, "WAITS_SECONDS", (2, 10, 30))
-    hub.fail("/refs", status=503)
-    hub.fail("/refs", status=429, headers={"Retry-After": "77"})
-    hub.fail("/refs", status=429, headers={"Retry-After": "999999"})
-    fetch_snapshot(REPO, "step{step}-*", 10, choose=choose_weights)
-    assert waits == [2, 77, MAX_WAIT_SECONDS]
-
-
-def test_the_token_goes_to_the_hub_alone(hub, tmp_path, monkeypatch):
-    hub.token = "secret"
-    refuse(tmp_path, "answers 401: no such repo, or a private one: log in with `hf auth login`")
-    monkeypatch.setenv("HF_TOKEN", "secret")
-    fetch(tmp_path / "out" / "manifest.json")
-    assert all("authorization" not in request.headers for request in hub.find("/cdn/"))
 
 
 def test_pickles_alone_are_refused(hub, tmp_path):

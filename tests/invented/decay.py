@@ -5,8 +5,6 @@ import pandas as pd
 from ke_steps.artefacts.text_schemas import SCHEDULE
 
 INTERVAL, NUM_INJECTIONS, LAST, NUM_STEPS = 20, 3, 60, 460
-
-
 STEPS = sorted({0, 19, 20, 39, 40, 59, 60, *range(64, NUM_STEPS + 1, 4)})
 
 

@@ -1,0 +1,81 @@
+"""Each job receives what it depends on and nothing else, and accepts it."""
+
+from ke_steps.settings.checkpoints import PretrainNursery, TrainWorldTokenizer
+from ke_steps.settings.learning import (
+    EvaluateKnowledge,
+    EvaluateRetentionJob,
+    FitDecay,
+    InjectKnowledge,
+    Resuscitate,
+    ScheduleInjections,
+    TemperAttention,
+)
+from ke_steps.settings.measures import (
+    AggregateEntropy,
+    AggregateUpdates,
+    DescribeMemoriesJob,
+    ExtractCoefficientsJob,
+    ExtractShardJob,
+)
+from ke_steps.settings.telling import PlotFiguresJob, SummarizeJob, WriteReportJob
+from ke_steps.settings.texts import EvaluateNoveltyJob, PrepareCorpus, PrepareKnowledge
+from ke_steps.study.jobs import settings_for
+from ke_steps.study.reading import read_study
+from tests.invented.studies import DEFAULT, changed
+
+
+def test_settings_of_a_job_hold_only_what_it_depends_on():
+    study = read_study(DEFAULT)
+    wildcards = {"model": "nursery", "step": "200", "variant": "boost_p50_q2", "corpus": "held_out"}
+    wildcards |= {"recipe": "baseline", "seed": "1"}
+    assert settings_for(study, "resuscitate", wildcards) == {
+        "quantile": 0.5,
+        "boost": 2.0,
+        "max_multiplier": None,
+        "rows": "up",
+    }
+    assert settings_for(study, "schedule_injections", wildcards) == {
+        "num_steps": 50,
+        "num_epochs": 1,
+        "num_injections": 10,
+        "injection_interval_steps": 5,
+        "batch_size_sequences": 12,
+        "seed": 1,
+    }
+    assert settings_for(study, "prepare_corpus", wildcards)["skip_sequences"] == 12800
+    of_extraction = settings_for(study, "extract_coefficients", wildcards)
+    assert not {"other_corpora", "num_shards"} & set(of_extraction)
+
+
+def test_every_job_accepts_its_own_settings():
+    warm = {"kind": "temper_attention", "temperature": 2.0}
+    study = changed("variants/warm", warm)
+    study["fit_decay"] = {"num_bootstrap": 100, "confidence": 0.95, "seed": 0}
+    study = read_study(study)
+    wildcards = {"model": "nursery", "step": "0"}
+    wildcards |= {"recipe": "baseline", "seed": "1", "corpus": "held_out", "shard": "0"}
+    for step, received in {
+        "train_tokenizer": TrainWorldTokenizer,
+        "pretrain_nursery": PretrainNursery,
+        "prepare_corpus": PrepareCorpus,
+        "prepare_knowledge": PrepareKnowledge,
+        "schedule_injections": ScheduleInjections,
+        "extract_coefficients": ExtractCoefficientsJob,
+        "extract_shard": ExtractShardJob,
+        "merge_shards": ExtractCoefficientsJob,
+        "aggregate_entropy": AggregateEntropy,
+        "resuscitate": Resuscitate,
+        "inject_knowledge": InjectKnowledge,
+        "evaluate_knowledge": EvaluateKnowledge,
+        "evaluate_retention": EvaluateRetentionJob,
+        "fit_decay": FitDecay,
+        "temper_attention": TemperAttention,
+        "aggregate_updates": AggregateUpdates,
+        "describe_memories": DescribeMemoriesJob,
+        "evaluate_novelty": EvaluateNoveltyJob,
+        "summarize": SummarizeJob,
+        "plot_figures": PlotFiguresJob,
+        "write_report": WriteReportJob,
+    }.items():
+        kind = {"temper_attention": "warm"}.get(step, "boost_p50_q2")
+        received.model_validate(settings_for(study, step, wildcards | {"variant": kind}))
