@@ -1,10 +1,17 @@
-"""Figures of the synthetic study: what their job is told, and what they are drawn from."""
+"""Figures of the synthetic study: their tables, their job, and how what was drawn is read."""
 
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ke_steps import plot_figures
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.summary_schemas import (
     CORRELATIONS,
@@ -15,6 +22,7 @@ from ke_steps.artefacts.summary_schemas import (
     RETAINED_CURVES,
     SUMMARY,
 )
+from ke_steps.figures import style
 from ke_steps.figures.panels import Tables
 from ke_steps.settings.telling import FigureName, PlotFiguresJob
 from tests.invented.study import CORPUS, SyntheticStudy
@@ -31,8 +39,24 @@ INPUTS = {
     "retained": RETAINED_CURVES,
 }
 
+STEPS = (0, 400, 2000)
 
-def entry(name: str) -> dict[str, typing.Any]:
+VARIANTS = {
+    "boost_p50_q1": (2000,),
+    "boost_p50_q2": (400, 2000),
+    "boost_p25_q2": (2000,),
+    "temperature1.5": (2000,),
+    "temperature2": (2000,),
+}
+
+MAIN = "baseline"
+"""The recipe that comes first."""
+
+MODEL = {"group": "model", "variant": "original"}
+"""Where the summary tells of a whole model as it was pretrained."""
+
+
+def variant_entry(name: str) -> dict[str, typing.Any]:
     """The config of a variant, from its name."""
     if name.startswith("temperature"):
         return {"kind": "temper_attention", "temperature": float(name[len("temperature") :])}
@@ -40,19 +64,21 @@ def entry(name: str) -> dict[str, typing.Any]:
     return {"kind": "resuscitate", "quantile": int(quantile) / 100, "boost": float(boost)}
 
 
-def job(study: SyntheticStudy, figures: typing.Sequence[str]) -> PlotFiguresJob:
+def drawing_job(study: SyntheticStudy, figures: typing.Sequence[str]) -> PlotFiguresJob:
+    """What ``plot_figures`` is told of a study."""
     return PlotFiguresJob.model_validate(
         {
             "figures": list(figures),
             "corpus": CORPUS,
-            "variants": {name: entry(name) for name in study.variants},
+            "variants": {name: variant_entry(name) for name in study.variants},
             "recipes": list(study.recipes),
         }
     )
 
 
-def read(study: SyntheticStudy, paths: dict[str, Path]) -> Tables:
-    settings = job(study, FIGURES)
+def read_tables(study: SyntheticStudy, paths: dict[str, Path]) -> Tables:
+    """The tables of a study in which no run diverged."""
+    settings = drawing_job(study, FIGURES)
     frames = {name: read_frame(paths[name], schema) for name, schema in INPUTS.items()}
     return Tables(
         **frames,
@@ -61,3 +87,73 @@ def read(study: SyntheticStudy, paths: dict[str, Path]) -> Tables:
         variants=settings.variants,
         recipes=settings.recipes,
     )
+
+
+def plotted(axis: Axes) -> dict[str, tuple[list[float], list[float]]]:
+    """The labelled lines of a panel, and its only line where none has a label."""
+    lines = {str(line.get_label()): line for line in axis.lines}
+    named = {name: line for name, line in lines.items() if not name.startswith("_")}
+    own = [line for line in axis.lines if len(line.get_xdata()) and line.get_linestyle() == "-"]
+    return {
+        name: (list(line.get_xdata()), list(line.get_ydata()))
+        for name, line in (named or {"": own[0]}).items()
+    }
+
+
+def means(table: pd.DataFrame, x: str, y: str, **where: typing.Any) -> dict[float, float]:
+    """Mean of ``y`` over seeds by ``x``, of the rows where columns have these values."""
+    for column, value in where.items():
+        chosen = table[column].isna() if value is None else table[column] == value
+        table = table[chosen]
+    return table.groupby(x)[y].mean().to_dict()
+
+
+def check_line(axis: Axes, label: str, expected: dict[float, float]) -> None:
+    """Check that a labelled line of a panel goes through these points and no others."""
+    x, y = plotted(axis)[label]
+    assert len(expected) > 0
+    assert x == pytest.approx(list(expected))
+    assert y == pytest.approx(list(expected.values()))
+
+
+def title(axis: Axes) -> str:
+    return axis.get_title(loc="left")
+
+
+class ByStage(typing.NamedTuple):
+    """A line that a figure draws over the stages of the model olmo, and where it is told."""
+
+    figure: str
+    panel: int
+    label: str
+    quantity: str
+    group: str = "model"
+    recipe: str | None = None
+    variant: str = "original"
+
+
+def check_stages(drawn: Mapping[str, Figure], tables: Tables, line: ByStage) -> None:
+    """Check that a line over stages is the mean over seeds that the summary holds."""
+    where = line._asdict()
+    for key in ("figure", "panel", "label"):
+        del where[key]
+    expected = means(tables.summary, "step", "value", model="olmo", **where)
+    check_line(drawn[line.figure].axes[line.panel], line.label, expected)
+
+
+class Drawn(dict[str, Figure]):
+    """The figures of a study by name, each drawn when it is first asked for."""
+
+    def __init__(self, tables: Tables, of_two_models: Tables) -> None:
+        super().__init__()
+        self.tables, self.of_two_models = tables, of_two_models
+
+    def __missing__(self, name: str) -> Figure:
+        self[name] = self.draw(name)
+        return self[name]
+
+    def draw(self, name: str) -> Figure:
+        """Draw a figure anew, of two models only where they are what is compared."""
+        style.use_style()
+        tables = self.of_two_models if name == "learning_by_model" else self.tables
+        return plot_figures.FIGURES[name](tables)

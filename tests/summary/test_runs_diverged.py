@@ -29,7 +29,7 @@ from ke_steps.summary.points import points
 from ke_steps.summary.quantities import ACQUISITION
 from ke_steps.summary.runs import converged
 from ke_steps.summary.runs import diverged as diverged_rows
-from tests.invented.figures import job
+from tests.invented.figures import drawing_job
 from tests.invented.report import STUDY, csv_of, report, words_of
 from tests.invented.study import SyntheticStudy
 
@@ -144,7 +144,7 @@ def draw(
     plot_figures.run(
         **{name: tables[name] for name in DRAWN_FROM},
         output_figures=outputs,
-        settings=job(study, figures),
+        settings=drawing_job(study, figures),
     )
     return {path.stem: path.read_bytes() for path in outputs}
 

@@ -1,0 +1,46 @@
+"""Figures of an invented study of one model, two recipes and both kinds of variants."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from ke_steps.figures import style
+from ke_steps.figures.panels import Tables
+from tests.invented.figures import INPUTS, STEPS, VARIANTS, Drawn, read_tables
+from tests.invented.study import SyntheticStudy
+
+
+@pytest.fixture(scope="session")
+def one_model(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Return the tables of the study."""
+    study = SyntheticStudy(
+        tmp_path_factory.mktemp("study"),
+        models=("olmo",),
+        steps=STEPS,
+        variants=VARIANTS,
+        recipes=("baseline", "c4"),
+        num_layers=2,
+    )
+    return read_tables(study, study.build())
+
+
+@pytest.fixture(scope="session")
+def tables(one_model: Tables) -> Tables:
+    """Return the same with a second model."""
+    twice = {}
+    for name in INPUTS:
+        frame = getattr(one_model, name)
+        twice[name] = pd.concat([frame, frame.assign(model="pythia")], ignore_index=True)
+    return one_model._replace(**twice)
+
+
+@pytest.fixture(autouse=True)
+def _style_used() -> None:
+    style.use_style()
+
+
+@pytest.fixture(scope="session")
+def drawn(one_model: Tables, tables: Tables) -> Drawn:
+    """Return every figure, drawn when a test first asks for it."""
+    return Drawn(one_model, tables)

@@ -1,0 +1,75 @@
+"""Figures that compare recipes, models, variants and corpora."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ke_steps.figures.comparisons import heights
+from ke_steps.figures.panels import Tables
+from tests.invented.figures import MAIN, ByStage, Drawn, check_line, check_stages, means, plotted
+
+BY_STAGE = [
+    ByStage("learning_by_recipe", 0, "c4", "acquisition", "all/all", "c4"),
+    ByStage("learning_by_recipe", 1, "baseline", "forgetting", "mean", MAIN),
+    ByStage("learning_by_recipe", 2, "c4", "performance_after", "all/all", "c4"),
+    ByStage("learning_by_recipe", 2, "before learning", "performance_before", "all/all", "c4"),
+    ByStage("learning_by_recipe", 3, "c4", "accuracy_after", "mean", "c4"),
+    ByStage("learning_by_recipe", 3, "before learning", "accuracy_before", "mean"),
+]
+
+
+@pytest.mark.parametrize("line", BY_STAGE, ids=lambda line: f"{line.figure}-{line.quantity}")
+def test_lines_over_stages_are_the_summary(drawn: Drawn, tables: Tables, line: ByStage) -> None:
+    check_stages(drawn, tables, line)
+
+
+def test_error_bars_reach_over_the_seeds(drawn: Drawn, tables: Tables) -> None:
+    rows = tables.summary
+    rows = rows[(rows["model"] == "olmo") & (rows["recipe"] == "c4")]
+    rows = rows[(rows["variant"] == "original") & (rows["quantity"] == "accuracy_after")]
+    ends = rows[rows["group"] == "mean"].groupby("step")["value"].agg(["min", "max"])
+    bars = drawn["learning_by_recipe"].axes[3].collections[2].get_segments()
+    np.testing.assert_allclose([bar[:, 1] for bar in bars], ends.to_numpy())
+
+
+def test_models_are_compared_over_the_parts_of_their_courses(drawn: Drawn, tables: Tables) -> None:
+    where = {"model": "pythia", "variant": "original", "recipe": "baseline"}
+    values = means(tables.summary, "step", "value", quantity="forgetting", group="mean", **where)
+    course = {step / 2000: value for step, value in values.items()}
+    check_line(drawn["learning_by_model"].axes[1], "pythia", course)
+
+
+def test_variants_are_listed_in_the_order_of_the_config(drawn: Drawn, tables: Tables) -> None:
+    places = heights(tables, "olmo")
+    assert places == {
+        "original": {400: 0, 2000: 1},
+        "boost_p50_q1": {2000: 2},
+        "boost_p50_q2": {400: 3, 2000: 4},
+        "boost_p25_q2": {2000: 5},
+        "temperature1.5": {2000: 6},
+        "temperature2": {2000: 7},
+    }
+    where = {"model": "olmo", "recipe": "baseline", "quantity": "forgetting", "group": "mean"}
+    expected = {
+        (means(tables.summary, "step", "value", variant=variant, **where)[step], height)
+        for variant, steps in places.items()
+        for step, height in steps.items()
+    }
+    axis = drawn["variants"].axes[2]
+    points = {
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0]))
+        for line in axis.lines
+        if line.get_marker() == "o"
+    }
+    assert sorted(points) == [pytest.approx(point) for point in sorted(expected)]
+
+
+def test_novelty_is_a_distribution_on_a_logarithmic_axis(drawn: Drawn, tables: Tables) -> None:
+    rows = tables.novelty[tables.novelty["model"] == "olmo"]
+    rows = rows[rows["corpus"] == "continual"]
+    axis = drawn["novelty_by_corpus"].axes[0]
+    x, y = plotted(axis)["continual"]
+    assert x == list(rows["perplexity"])
+    assert y == list(rows["quantile"])
+    assert axis.get_xscale() == "log"
