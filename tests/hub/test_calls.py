@@ -7,7 +7,7 @@ from ke_steps.checkpoints.weight_files import choose_weights
 from ke_steps.hub import calls
 from ke_steps.hub.calls import MAX_WAIT_SECONDS
 from ke_steps.hub.snapshots import fetch_snapshot
-from tests.invented.hub_checkpoints import REPO, WEIGHTS, fetch, refuse
+from tests.invented.hub_checkpoints import REPO, WEIGHTS, fetch_from_hub, refuse
 from tests.invented.hub_server import read_files
 
 
@@ -81,5 +81,5 @@ def test_the_token_goes_to_the_hub_alone(hub, tmp_path, monkeypatch):
     hub.token = "secret"
     refuse(tmp_path, "answers 401: no such repo, or a private one: log in with `hf auth login`")
     monkeypatch.setenv("HF_TOKEN", "secret")
-    fetch(tmp_path / "out" / "manifest.json")
+    fetch_from_hub(tmp_path / "out" / "manifest.json")
     assert all("authorization" not in request.headers for request in hub.find("/cdn/"))

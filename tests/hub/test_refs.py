@@ -6,7 +6,7 @@ import pytest
 
 from ke_steps.hub.refs import Ref, choose_ref, nearest_refs
 from ke_steps.job.errors import UserError
-from tests.invented.hub_checkpoints import REPO, fetch, refuse
+from tests.invented.hub_checkpoints import REPO, fetch_from_hub, refuse
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_nearest_refs(names, step, expected):
 def test_a_tag_and_a_commit_are_found_too(hub, tmp_path):
     files = hub.repos[REPO].pop("step20-tokens2B")
     hub.repos[REPO]["refs/tags/v20"] = files
-    manifest = fetch(tmp_path / "out" / "manifest.json", step=20, revision="v{step}")
+    manifest = fetch_from_hub(tmp_path / "out" / "manifest.json", step=20, revision="v{step}")
     commit = hub.commit(REPO, "refs/tags/v20")
     source = json.loads(manifest.read_text())["source"]
     assert (source["revision"], source["commit"]) == ("v20", commit)
-    again = fetch(tmp_path / "again" / "manifest.json", step=20, revision=commit)
+    again = fetch_from_hub(tmp_path / "again" / "manifest.json", step=20, revision=commit)
     assert json.loads(again.read_text())["source"]["commit"] == commit

@@ -18,7 +18,14 @@ from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
 from ke_steps.checkpoints.weight_files import choose_weights
 from ke_steps.hub.snapshots import fetch_snapshot, shutil
 from ke_steps.models.loading import load_model
-from tests.invented.hub_checkpoints import REPO, WEIGHTS, blob_of, build_files, fetch, refuse
+from tests.invented.hub_checkpoints import (
+    REPO,
+    WEIGHTS,
+    blob_of,
+    build_files,
+    fetch_from_hub,
+    refuse,
+)
 from tests.invented.hub_server import read_files
 from tests.invented.models import build_model, random_sequences
 
@@ -26,7 +33,7 @@ CPU = torch.device("cpu")
 
 
 def test_a_branch_becomes_a_checkpoint(hub, tmp_path):
-    manifest = fetch(tmp_path / "out" / "manifest.json")
+    manifest = fetch_from_hub(tmp_path / "out" / "manifest.json")
     described = read_checkpoint_manifest(manifest)
     assert described["source"] == {
         "kind": "hub",
@@ -45,7 +52,7 @@ def test_a_branch_becomes_a_checkpoint(hub, tmp_path):
 
 
 def test_only_what_is_needed_is_downloaded(hub, tmp_path):
-    fetch(tmp_path / "out" / "manifest.json")
+    fetch_from_hub(tmp_path / "out" / "manifest.json")
     assert not hub.find("README.md")
     assert not hub.find("pytorch_model.bin")
     files = hub.repos[REPO]["step10-tokens1B"]
@@ -70,9 +77,9 @@ def test_a_native_checkpoint_comes_with_its_yaml(hub):
 
 
 def test_a_second_study_downloads_nothing(hub, tmp_path):
-    first = fetch(tmp_path / "one" / "manifest.json").read_bytes()
+    first = fetch_from_hub(tmp_path / "one" / "manifest.json").read_bytes()
     hub.requests.clear()
-    assert fetch(tmp_path / "two" / "manifest.json").read_bytes() == first
+    assert fetch_from_hub(tmp_path / "two" / "manifest.json").read_bytes() == first
     assert hub.requests
     assert all("/api/" in request.path for request in hub.requests)
 
@@ -82,7 +89,7 @@ def test_shards_are_all_fetched(hub, tmp_path):
     shards = [name for name in files if name.endswith(".safetensors")]
     assert len(shards) > 2
     hub.repos[REPO]["step30"] = files
-    manifest = fetch(tmp_path / "out" / "manifest.json", step=30, revision="step{step}")
+    manifest = fetch_from_hub(tmp_path / "out" / "manifest.json", step=30, revision="step{step}")
     loaded = load_model(manifest, device=CPU).state_dict()
     for name, tensor in build_model("olmo", seed=3).state_dict().items():
         assert torch.equal(tensor, loaded[name])
@@ -90,7 +97,7 @@ def test_shards_are_all_fetched(hub, tmp_path):
 
 def test_a_dropped_connection_resumes(hub, tmp_path):
     hub.fail("/cdn/", method="GET", cut_after_bytes=5500)
-    fetch(tmp_path / "out" / "manifest.json")
+    fetch_from_hub(tmp_path / "out" / "manifest.json")
     first, second = hub.find("/cdn/", method="GET")
     assert first.range is None
     assert second.range == "bytes=5000-"
@@ -103,7 +110,7 @@ def test_a_killed_download_resumes_in_the_next_run(hub, tmp_path):
     partial = Path(f"{blob_of(hub, 'step10-tokens1B')}.partial")
     assert partial.stat().st_size == 5000
     hub.requests.clear()
-    fetch(tmp_path / "out" / "manifest.json")
+    fetch_from_hub(tmp_path / "out" / "manifest.json")
     assert [request.range for request in hub.find("/cdn/")] == ["bytes=5000-"]
     assert not partial.exists()
 
@@ -114,19 +121,19 @@ def test_a_partial_file_that_is_no_part_is_thrown_away(hub, tmp_path, excess_byt
     partial.parent.mkdir(parents=True)
     content = hub.repos[REPO]["step10-tokens1B"][WEIGHTS]
     partial.write_bytes(bytes(len(content) + excess_bytes))
-    manifest = fetch(tmp_path / "out" / "manifest.json")
+    manifest = fetch_from_hub(tmp_path / "out" / "manifest.json")
     assert (manifest.parent / WEIGHTS).read_bytes() == content
 
 
 def test_a_truncated_answer_is_completed(hub, tmp_path):
     hub.fail("/cdn/", method="GET", truncate_to_bytes=5500)
-    fetch(tmp_path / "out" / "manifest.json")
+    fetch_from_hub(tmp_path / "out" / "manifest.json")
     assert [request.range for request in hub.find("/cdn/")] == [None, "bytes=5500-"]
 
 
 def test_a_wrong_hash_is_fetched_again(hub, tmp_path):
     hub.fail("/cdn/", method="GET", corrupt=True)
-    manifest = fetch(tmp_path / "out" / "manifest.json")
+    manifest = fetch_from_hub(tmp_path / "out" / "manifest.json")
     assert [request.range for request in hub.find("/cdn/")] == [None, None]
     content = (manifest.parent / WEIGHTS).read_bytes()
     assert content == hub.repos[REPO]["step10-tokens1B"][WEIGHTS]
@@ -142,12 +149,12 @@ def test_a_lasting_wrong_hash_is_refused(hub, tmp_path, where, name):
 
 
 def test_a_damaged_cache_is_repaired(hub, tmp_path):
-    fetch(tmp_path / "one" / "manifest.json")
+    fetch_from_hub(tmp_path / "one" / "manifest.json")
     blob = blob_of(hub, "step10-tokens1B")
     content = blob.read_bytes()
     blob.chmod(0o644)
     blob.write_bytes(content[:-1] + b"x")
-    fetch(tmp_path / "two" / "manifest.json")
+    fetch_from_hub(tmp_path / "two" / "manifest.json")
     assert blob.read_bytes() == content
 
 
@@ -181,10 +188,10 @@ def test_two_at_once_download_once(hub, tmp_path):
 
 
 def test_what_is_cached_needs_no_disk(hub, tmp_path, monkeypatch):
-    fetch(tmp_path / "one" / "manifest.json")
+    fetch_from_hub(tmp_path / "one" / "manifest.json")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
-    fetch(tmp_path / "two" / "manifest.json")
+    fetch_from_hub(tmp_path / "two" / "manifest.json")
 
 
 def test_damaged_weights_are_refused_though_the_hub_has_them_so(hub, tmp_path):
@@ -199,12 +206,12 @@ def test_damaged_weights_are_refused_though_the_hub_has_them_so(hub, tmp_path):
 
 
 def test_offline_uses_the_cache(hub, tmp_path, monkeypatch):
-    online = fetch(tmp_path / "one" / "manifest.json").read_bytes()
+    online = fetch_from_hub(tmp_path / "one" / "manifest.json").read_bytes()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     hub.requests.clear()
-    assert fetch(tmp_path / "two" / "manifest.json").read_bytes() == online
+    assert fetch_from_hub(tmp_path / "two" / "manifest.json").read_bytes() == online
     commit = hub.commit(REPO, "step10-tokens1B")
-    fetch(tmp_path / "three" / "manifest.json", revision=commit)
+    fetch_from_hub(tmp_path / "three" / "manifest.json", revision=commit)
     refuse(
         tmp_path,
         "in the cache .*HF_HUB_OFFLINE is set: .*no branch or tag matches 'step20-.*step10-tokens",
@@ -216,18 +223,18 @@ def test_offline_uses_the_cache(hub, tmp_path, monkeypatch):
 
 
 def test_offline_after_a_failed_download_says_so(hub, tmp_path, monkeypatch):
-    fetch(tmp_path / "one" / "manifest.json")
+    fetch_from_hub(tmp_path / "one" / "manifest.json")
     hub.fail("/cdn/", status=403)
     refuse(tmp_path, "answers 403", step=20)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     refuse(tmp_path, "step20-tokens2B was never downloaded", step=20)
-    fetch(tmp_path / "two" / "manifest.json")
+    fetch_from_hub(tmp_path / "two" / "manifest.json")
 
 
 def test_a_moved_branch_is_a_new_commit(hub, tmp_path):
-    first = json.loads(fetch(tmp_path / "one" / "manifest.json").read_text())
+    first = json.loads(fetch_from_hub(tmp_path / "one" / "manifest.json").read_text())
     hub.repos[REPO]["step10-tokens1B"] = hub.repos[REPO]["step20-tokens2B"]
-    second = json.loads(fetch(tmp_path / "two" / "manifest.json").read_text())
+    second = json.loads(fetch_from_hub(tmp_path / "two" / "manifest.json").read_text())
     assert first["source"]["commit"] != second["source"]["commit"]
     assert first["tensors"] != second["tensors"]
 

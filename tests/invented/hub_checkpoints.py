@@ -6,9 +6,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from ke_steps import fetch_checkpoint
 from ke_steps.job.errors import UserError
-from ke_steps.settings.checkpoints import FetchCheckpoint
+from tests.invented.fetching import fetch
 from tests.invented.hub_server import read_files
 from tests.invented.models import build_model, build_tokenizer
 
@@ -23,19 +22,16 @@ def build_files(directory, *, seed=0, **overrides):
     return read_files(directory) | {"README.md": b"# tiny", "pytorch_model.bin": b"a pickle"}
 
 
-def fetch(manifest, *, step=10, revision="step{step}-*", repo=REPO):
-    settings = FetchCheckpoint.model_validate(
-        {"source": {"kind": "hub", "repo": repo, "revision": revision}, "step": step}
-    )
-    fetch_checkpoint.run(output=manifest, settings=settings)
-    return manifest
+def fetch_from_hub(manifest, *, step=10, revision="step{step}-*", repo=REPO):
+    source = {"kind": "hub", "repo": repo, "revision": revision}
+    return fetch(source, manifest, step=step)
 
 
 def refuse(tmp_path, match, **keywords):
     """Check that fetching ends in one line that matches, and leaves no manifest."""
     manifest = tmp_path / "out" / "manifest.json"
     with pytest.raises(UserError, match=match) as refusal:
-        fetch(manifest, **keywords)
+        fetch_from_hub(manifest, **keywords)
     assert "\n" not in str(refusal.value)
     assert not manifest.exists()
 

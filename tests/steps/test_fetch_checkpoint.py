@@ -3,30 +3,20 @@
 import json
 import shutil
 
-import gguf
 import numpy as np
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from ke_steps import fetch_checkpoint
 from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
 from ke_steps.job.errors import UserError
 from ke_steps.models.loading import load_model
-from ke_steps.settings.checkpoints import FetchCheckpoint
 from ke_steps.texts.tokenizers import load_tokenizer
-from tests.invented.models import EOS_ID, PAD_ID, build_model, build_tokenizer, random_sequences
+from tests.invented.fetching import fetch_local
+from tests.invented.models import PAD_ID, build_model, build_tokenizer, random_sequences
 
 CPU = torch.device("cpu")
-
-
-def fetch(path, manifest, kind="directory", step=3):
-    settings = FetchCheckpoint.model_validate(
-        {"source": {"kind": kind, "path": str(path)}, "step": step}
-    )
-    fetch_checkpoint.run(output=manifest, settings=settings)
-    return manifest
 
 
 def build_source(directory, family="llama", **overrides):
@@ -56,7 +46,7 @@ def edit_json(path, **changes):
 @pytest.mark.parametrize("family", ["olmo", "llama", "gpt_neox"])
 def test_a_directory_becomes_a_checkpoint(tmp_path, family):
     model = build_source(tmp_path / "run" / "step3", family)
-    manifest = fetch(tmp_path / "run" / "step{step}", tmp_path / "out" / "manifest.json")
+    manifest = fetch_local(tmp_path / "run" / "step{step}", tmp_path / "out" / "manifest.json")
     described = read_checkpoint_manifest(manifest)
     assert described["step"] == 3
     assert described["architecture"] == type(model).__name__
@@ -79,20 +69,20 @@ def test_shards(tmp_path):
     build_tokenizer(source)
     shards = sorted(source.glob("*.safetensors"))
     assert len(shards) > 1
-    manifest = fetch(source, tmp_path / "out" / "manifest.json")
+    manifest = fetch_local(source, tmp_path / "out" / "manifest.json")
     loaded = load_model(manifest, device=CPU)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name])
     shards[0].unlink()
     with pytest.raises(UserError, match=f"names {shards[0].name}, which is missing"):
-        fetch(source, tmp_path / "again" / "manifest.json")
+        fetch_local(source, tmp_path / "again" / "manifest.json")
 
 
 def test_transformers_keeps_quiet(tmp_path, source, capfd):
     transformers.logging.set_verbosity_info()
     transformers.logging.enable_progress_bar()
     capfd.readouterr()
-    fetch(source, tmp_path / "out" / "manifest.json")
+    fetch_local(source, tmp_path / "out" / "manifest.json")
     assert capfd.readouterr().err == ""
 
 
@@ -103,15 +93,15 @@ def test_equal_weights_have_equal_hashes(tmp_path):
     for name, size in {"whole": "5GB", "shards": "50KB"}.items():
         model.save_pretrained(tmp_path / name, max_shard_size=size)
         build_tokenizer(tmp_path / name)
-        manifest = fetch(tmp_path / name, tmp_path / f"{name}_out" / "manifest.json")
+        manifest = fetch_local(tmp_path / name, tmp_path / f"{name}_out" / "manifest.json")
         tensors.append(read_checkpoint_manifest(manifest)["tensors"])
     assert tensors[0] == tensors[1]
 
 
 def test_fetching_again_replaces(tmp_path, source):
-    manifest = fetch(source, tmp_path / "out" / "manifest.json")
+    manifest = fetch_local(source, tmp_path / "out" / "manifest.json")
     first = manifest.read_bytes()
-    assert fetch(source, manifest).read_bytes() == first
+    assert fetch_local(source, manifest).read_bytes() == first
     assert (source / "model.safetensors").is_file()
 
 
@@ -205,7 +195,7 @@ def test_damage_is_refused_in_one_line(tmp_path, source, damage, message):
     damage(source)
     manifest = tmp_path / "out" / "manifest.json"
     with pytest.raises(UserError, match=message) as refusal:
-        fetch(source, manifest)
+        fetch_local(source, manifest)
     assert "\n" not in str(refusal.value)
     assert not manifest.exists()
 
@@ -213,132 +203,17 @@ def test_damage_is_refused_in_one_line(tmp_path, source, damage, message):
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     build_source(tmp_path / "source", vocab_size=300)
     with pytest.raises(UserError, match="ids up to 319, the embedding only 300 rows"):
-        fetch(tmp_path / "source", tmp_path / "out" / "manifest.json")
+        fetch_local(tmp_path / "source", tmp_path / "out" / "manifest.json")
 
 
 @pytest.mark.parametrize(("kind", "what"), [("directory", "directory"), ("gguf", "file")])
 def test_a_missing_source_is_refused(tmp_path, kind, what):
     with pytest.raises(UserError, match=rf"source\.path: no such {what}"):
-        fetch(tmp_path / "nowhere", tmp_path / "out" / "manifest.json", kind)
-
-
-def interleave(weight, num_heads):
-    """Order the rows of a query or key projection as GGUF's Llama does: rotary pairs adjacent."""
-    rows, width = weight.shape
-    return (
-        weight.reshape(num_heads, 2, rows // num_heads // 2, width)
-        .swapaxes(1, 2)
-        .reshape(rows, width)
-    )
-
-
-GGUF_NAMES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-}
-
-
-def build_gguf(path, model, tokenizer_directory, architecture="llama"):
-    """Write a Llama with its tokenizer as GGUF, feed-forward weights in Q8_0, the rest in F32."""
-    config = model.config
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_vocab_size(config.vocab_size)
-    bpe = json.loads((tokenizer_directory / "tokenizer.json").read_text())["model"]
-    tokens = sorted(bpe["vocab"], key=bpe["vocab"].get)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([3, 3] + [1] * (len(tokens) - 2))
-    writer.add_token_merges([" ".join(pair) for pair in bpe["merges"]])
-    writer.add_bos_token_id(EOS_ID)
-    writer.add_eos_token_id(EOS_ID)
-    writer.add_pad_token_id(PAD_ID)
-    for name, tensor in model.state_dict().items():
-        array = tensor.numpy()
-        top = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
-        stem = name.removesuffix(".weight")
-        if stem in top:
-            writer.add_tensor(top[stem] + ".weight", array)
-            continue
-        _, _, layer, part = stem.split(".", 3)
-        if part.endswith(("q_proj", "k_proj")):
-            array = interleave(array, config.num_attention_heads)
-        quantised = gguf.GGMLQuantizationType.Q8_0
-        keywords = {}
-        if part.startswith("mlp"):
-            array, keywords = gguf.quantize(array, quantised), {"raw_dtype": quantised}
-        writer.add_tensor(f"blk.{layer}.{GGUF_NAMES[part]}.weight", array, **keywords)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-@pytest.fixture(scope="module")
-def llama_gguf(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("gguf")
-    model = build_model("llama")
-    tokenizer_directory = build_tokenizer(directory / "tokenizer")
-    path = directory / "tiny.Q8_0.gguf"
-    build_gguf(path, model, tokenizer_directory)
-    return path, model, tokenizer_directory
-
-
-def test_gguf_becomes_a_checkpoint(tmp_path, llama_gguf):
-    path, model, tokenizer_directory = llama_gguf
-    manifest = fetch(path, tmp_path / "out" / "manifest.json", "gguf")
-    described = read_checkpoint_manifest(manifest)
-    assert described["architecture"] == "LlamaForCausalLM"
-    assert {tensor["dtype"] for tensor in described["tensors"].values()} == {"F32"}
-    loaded = load_model(manifest, device=CPU)
-    weights = model.state_dict()
-    quantised = gguf.GGMLQuantizationType.Q8_0
-    for name, tensor in loaded.state_dict().items():
-        expected = weights[name].numpy()
-        if "mlp" in name:
-            expected = gguf.dequantize(gguf.quantize(expected, quantised), quantised)
-        np.testing.assert_array_equal(tensor.numpy(), expected)
-    tokenizer, original = (load_tokenizer(d) for d in (manifest.parent, tokenizer_directory))
-    text = "The river Tamsin flows past 12 lamps."
-    assert tokenizer.encode(text) == original.encode(text)
-    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (EOS_ID, PAD_ID)
-
-
-@pytest.mark.parametrize("keep", [0, 100, 5000, -2000])
-def test_damaged_gguf_is_refused_in_one_line(tmp_path, llama_gguf, keep):
-    path = tmp_path / "cut.gguf"
-    path.write_bytes(llama_gguf[0].read_bytes()[:keep])
-    with pytest.raises(UserError, match="not a readable GGUF file") as refusal:
-        fetch(path, tmp_path / "out" / "manifest.json", "gguf")
-    assert "\n" not in str(refusal.value)
-
-
-def test_gguf_with_nan_is_refused(tmp_path, llama_gguf):
-    tokenizer_directory = llama_gguf[2]
-    broken = build_model("llama")
-    with torch.no_grad():
-        broken.model.norm.weight[3] = np.nan
-    build_gguf(tmp_path / "nan.gguf", broken, tokenizer_directory)
-    with pytest.raises(UserError, match=r"tensor model\.norm\.weight holds NaN or Inf"):
-        fetch(tmp_path / "nan.gguf", tmp_path / "out" / "manifest.json", "gguf")
+        fetch_local(tmp_path / "nowhere", tmp_path / "out" / "manifest.json", kind)
 
 
 def test_the_source_is_left_alone(tmp_path, source):
     before = {path.name: path.read_bytes() for path in source.iterdir()}
-    manifest = fetch(source, tmp_path / "out" / "manifest.json")
+    manifest = fetch_local(source, tmp_path / "out" / "manifest.json")
     shutil.rmtree(manifest.parent)
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
