@@ -26,3 +26,17 @@ def test_a_run_diverges_by_its_numbers_or_by_its_course(losses, norms, expected)
     steps = range(1, len(losses) + 1)
     training = pd.DataFrame({"train_step": steps, "loss_nats": losses, "gradient_norm": norms})
     assert diverged_at(training) == expected
+
+
+@pytest.mark.parametrize(("rise", "step"), [(0.9, None), (1.1, 20)])
+def test_a_loss_that_rose_has_diverged_at_the_last_step(rise, step):
+    losses = [2.0, 2.2, *[9.0] * 16, 2.1 + rise - 0.3, 2.1 + rise + 0.3]
+    training = pd.DataFrame(
+        {"train_step": range(1, 21), "loss_nats": losses, "gradient_norm": [1.0] * 20}
+    )
+    assert diverged_at(training) == step
+    one_step = training.head(1)
+    assert diverged_at(one_step) is None
+    training.loc[4, "gradient_norm"] = math.inf
+    training.loc[7, "loss_nats"] = math.nan
+    assert diverged_at(training) == 5

@@ -1,4 +1,7 @@
-"""Extractions from random models, and texts of several lengths for them."""
+"""Extractions from random models, texts of several lengths for them, and how large they grow."""
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ke_steps import extract_coefficients
 from ke_steps.artefacts.measure_schemas import coefficients_schema
@@ -48,3 +51,17 @@ EVERYTHING = {
     "num_attention_sequences": 4,
     "num_next_token_sequences": 8,
 }
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the largest number of elements that any operation gives, but for views."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and not result._is_view():
+            self.num_elements = max(self.num_elements, result.numel())
+        return result

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from ke_steps.job import usage as usage_module
 from ke_steps.job.usage import Usage, _watch_gpus, watching
 
 GPU = ("peak_gpu_memory_mb", "mean_gpu_utilisation")
@@ -40,7 +39,7 @@ def cuda(monkeypatch):
     def fake(*arguments, **options):
         found = Cuda(*arguments, **options)
         monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=found))
-        monkeypatch.setattr(usage_module, "SECONDS_BETWEEN_SAMPLES", 0.001)
+        monkeypatch.setattr("ke_steps.job.usage.SECONDS_BETWEEN_SAMPLES", 0.001)
         return found
 
     return fake
@@ -87,7 +86,7 @@ def test_sampling_ends_with_the_block(cuda):
 def test_without_a_gpu_nothing_runs_beside_the_job(monkeypatch):
     none = SimpleNamespace(is_available=lambda: False, is_initialized=lambda: False)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=none))
-    monkeypatch.setattr(usage_module, "Thread", None)
+    monkeypatch.setattr("ke_steps.job.usage.Thread", None)
     with watching() as usage:
         pass
     found = usage.summary()

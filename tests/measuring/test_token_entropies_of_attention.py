@@ -15,8 +15,7 @@ from ke_steps.measuring.token_entropies import (
     mean_row_entropies,
 )
 from ke_steps.models.attention import Attention
-from tests.invented.extraction import extract, padded
-from tests.invented.memory import LargestTensor
+from tests.invented.extraction import LargestTensor, extract, padded
 from tests.invented.models import FAMILIES, NUM_LAYERS, build_model, build_sequences
 
 WINDOWED = {"sliding_window": 5}

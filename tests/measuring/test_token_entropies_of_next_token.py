@@ -14,8 +14,7 @@ from ke_steps.measuring.token_entropies import (
     mean_next_token_entropies,
     softmax_entropy,
 )
-from tests.invented.extraction import extract, padded
-from tests.invented.memory import LargestTensor
+from tests.invented.extraction import LargestTensor, extract, padded
 from tests.invented.models import HIDDEN_SIZE, VOCAB_SIZE, build_model, build_sequences
 
 LENGTHS = [16, 3, 9, 1]

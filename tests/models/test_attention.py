@@ -10,8 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ke_steps.checkpoints.families import find_family
 from ke_steps.models.attention import observing
-from tests.invented.models import FAMILIES, NUM_LAYERS, random_sequences
-from tests.invented.models import build_model as build_random_model
+from tests.invented.models import FAMILIES, NUM_LAYERS, build_model, random_sequences
 
 WINDOWED = ("olmo3", "mistral", "gemma2", "gemma3_text", "phi3")
 CASES = [
@@ -23,9 +22,9 @@ CASES = [
 INPUT_IDS = torch.from_numpy(random_sequences(3, 16)).long()
 
 
-def build_model(family="olmo", implementation="sdpa", *, seed=0):
+def build_windowed(family="olmo", implementation="sdpa", *, seed=0):
     window = {"sliding_window": 5} if family in WINDOWED else {}
-    model = build_random_model(family, seed=seed, **window)
+    model = build_model(family, seed=seed, **window)
     model.set_attn_implementation(implementation)
     return model
 
@@ -61,7 +60,7 @@ def given_masks(model):
 
 @pytest.mark.parametrize(("family", "implementation"), CASES)
 def test_outputs_and_masks_are_the_models(family, implementation):
-    model = build_model(family, implementation)
+    model = build_windowed(family, implementation)
     plain, masks = hidden_states(model), given_masks(model)
     shown = []
     with observing(model, shown.append):
@@ -83,7 +82,7 @@ def test_outputs_and_masks_are_the_models(family, implementation):
 def test_the_tables_that_all_models_share_are_not_touched(implementation):
     before = tables()
     during = []
-    model = build_model(implementation=implementation)
+    model = build_windowed(implementation=implementation)
     with observing(model, lambda _: during.append(tables())):
         hidden_states(model)
     assert len(during) == NUM_LAYERS
@@ -95,7 +94,7 @@ def test_the_tables_that_all_models_share_are_not_touched(implementation):
 
 
 def test_only_the_model_that_is_observed_is_seen():
-    observed, other = build_model(), build_model(seed=1)
+    observed, other = build_windowed(), build_windowed(seed=1)
     plain = hidden_states(other)
     shown = []
     with observing(observed, shown.append):
@@ -106,7 +105,7 @@ def test_only_the_model_that_is_observed_is_seen():
 
 def test_two_models_at_once_do_not_meet():
     """Of two families, in passes that alternate, each observer sees its own model alone."""
-    models = [build_model("olmo"), build_model("gemma2", "eager")]
+    models = [build_windowed("olmo"), build_windowed("gemma2", "eager")]
     alone = []
     for model in models:
         shown = []
@@ -126,7 +125,7 @@ def test_two_models_at_once_do_not_meet():
 
 
 def test_one_observed_model_stays_so_when_another_is_done():
-    first, second = build_model(), build_model(seed=1)
+    first, second = build_windowed(), build_windowed(seed=1)
     shown = []
     with observing(first, shown.append):
         with observing(second, shown.append):
@@ -137,7 +136,7 @@ def test_one_observed_model_stays_so_when_another_is_done():
 
 @pytest.mark.parametrize(("family", "usual"), [("olmo", "sdpa"), ("gemma2", "eager")])
 def test_the_config_is_as_it_was_also_after_an_error(family, usual):
-    model = build_model(family, usual)
+    model = build_windowed(family, usual)
     plain, shown = hidden_states(model), []
 
     def fail(attention):

@@ -9,18 +9,11 @@ import torch
 
 from ke_steps import encode_probes
 from ke_steps.job.errors import UserError
-from ke_steps.scoring import spans as spans_module
 from ke_steps.scoring.probes import read_spans, score_probes
 from ke_steps.scoring.spans import Span, score_spans
-from ke_steps.texts.tokenizers import load_tokenizer
-from tests.invented.models import PAD_ID, build_model, build_tokenizer
+from tests.invented.models import PAD_ID, build_model
 
 WORDS = ["Mara", "Orsk", "the river", "lamps", "glass blowers of Orsk", "seven", "bridge"]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return load_tokenizer(build_tokenizer(tmp_path_factory.mktemp("tokenizer")))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +50,7 @@ def naive_row(model, span):
 
 @pytest.mark.parametrize("family", ["olmo", "llama", "gpt_neox"])
 def test_scores_equal_full_logits(family, tokenizer, probes, monkeypatch):
-    monkeypatch.setattr(spans_module, "POSITIONS_PER_HEAD_CALL", 7)
+    monkeypatch.setattr("ke_steps.scoring.spans.POSITIONS_PER_HEAD_CALL", 7)
     model = build_model(family)
     encoded = encode_probes.encode(tokenizer, probes)
     spans = read_spans(encoded)

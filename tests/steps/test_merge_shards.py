@@ -1,17 +1,11 @@
 """Jobs that share an extraction: the very numbers of one job, and which parts fit together."""
 
-import math
-
 import pyarrow.parquet as pq
 import pytest
-from pydantic import ValidationError
 
-from ke_steps import extract_coefficients, extract_shard
-from ke_steps import merge_shards as merging
+from ke_steps import extract_coefficients, extract_shard, merge_shards
 from ke_steps.artefacts.parquet import read_table
 from ke_steps.job.command_line import main
-from ke_steps.measuring.instances import Shard, batch_places, own_share
-from ke_steps.models import ranks
 from ke_steps.settings.measures import ExtractShardJob
 from tests.invented.extraction import EVERYTHING, job, padded
 from tests.invented.models import build_checkpoint, build_sequences
@@ -45,7 +39,7 @@ def extract_shards(folder, settings, **inputs):
 
 def merge(folder, settings, coefficients, token_entropies):
     return write(
-        merging, folder, settings, coefficients=coefficients, token_entropies=token_entropies
+        merge_shards, folder, settings, coefficients=coefficients, token_entropies=token_entropies
     )
 
 
@@ -140,58 +134,3 @@ def test_the_merged_tables_name_the_devices(tmp_path, shards):
     merge(tmp_path / "merged", settings, *tables)
     stamp = pq.read_schema(tmp_path / "merged" / NAMES[0]).metadata[b"ke_steps"]
     assert b'"device":"' in stamp
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_shards": 3}, "num_shards 3 must divide num_groups 4"),
-        (
-            {"num_shards": 2, "batch_size_sequences": 3},
-            r"batch_size_sequences 3 must divide the 4 sequences of a shard \(num_sequences 8 /",
-        ),
-    ],
-)
-def test_shards_that_cannot_be_even_are_refused(changes, message):
-    with pytest.raises(ValidationError, match=message):
-        job(**changes)
-
-
-def test_a_shard_beyond_the_last_is_refused():
-    with pytest.raises(ValidationError, match="shard 2 is not below num_shards 2"):
-        ExtractShardJob(**job(batch_size_sequences=2, num_shards=2).model_dump(), shard=2)
-
-
-@pytest.mark.parametrize("num_shards", [1, 2, 4, 8])
-@pytest.mark.parametrize("size", [1, 3, 8, 100])
-@pytest.mark.parametrize("boundaries", [(), (16, 24), (4,)])
-def test_shards_have_whole_batches_and_whole_groups(num_shards, size, boundaries):
-    every = batch_places(64, size, *boundaries)
-    assert [place for batch in every for place in batch] == list(range(64))
-    shares = [own_share(every, 8, Shard(n, num_shards)) for n in range(num_shards)]
-    assert [batch for share in shares for batch in share.batches] == every
-    end = 0
-    for share in shares:
-        assert share.instances.start == end
-        end = share.instances.stop
-        assert (share.groups.start * 8, share.groups.stop * 8) == (share.instances.start, end)
-        assert sum(map(len, share.batches)) == end - share.instances.start
-    assert end == 64
-    if math.gcd(size, 64 // num_shards) == size and not any(each % size for each in boundaries):
-        assert {share.instances.stop - share.instances.start for share in shares} == {
-            64 // num_shards
-        }
-
-
-@pytest.mark.parametrize("num_ranks", [2, 3, 7])
-def test_ranks_have_runs_of_batches_or_nothing(monkeypatch, num_ranks):
-    monkeypatch.setattr(ranks, "num_ranks", lambda: num_ranks)
-    every = batch_places(64, 13)
-    shares = []
-    for rank in range(num_ranks):
-        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
-        shares.append(own_share(every, 8))
-    assert [batch for share in shares for batch in share.batches] == every
-    assert all(share.groups == slice(0, 8) for share in shares)
-    numbers = [len(share.batches) for share in shares]
-    assert max(numbers) - min(numbers) <= 1

@@ -16,10 +16,7 @@ from ke_steps.artefacts.text_schemas import DOCUMENTS, sequences_schema
 from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
 from ke_steps.settings.texts import PrepareCorpus, World
-from ke_steps.texts import documents as documents_module
 from ke_steps.texts import packing, world
-from ke_steps.texts.documents import Document, TextDocument, tokenise
-from ke_steps.texts.packing import DocumentTable, pack
 from ke_steps.texts.tokenizers import load_tokenizer
 from ke_steps.texts.world import continual_documents
 
@@ -146,20 +143,6 @@ def test_row_groups_bound_memory_and_change_no_value(prepare, tmp_path, monkeypa
     assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [7] * 7 + [1]
 
 
-def test_pack_holds_no_more_than_a_document():
-    drawn = []
-
-    def endless():
-        for number in itertools.count():
-            drawn.append(number)
-            yield Document(str(number), "", np.full(6, number, dtype=np.int32), 5)
-
-    packed = pack(endless(), 4)
-    for _ in range(100):
-        next(packed)
-    assert len(drawn) <= 400 / 6 + 2
-
-
 @pytest.mark.parametrize("skip", [0, 3, 40])
 def test_documents_say_where_each_token_is_from(prepare, tokenizer_manifest, tmp_path, skip):
     source = {"kind": "world", "domain": "continual"}
@@ -182,31 +165,6 @@ def test_documents_say_where_each_token_is_from(prepare, tokenizer_manifest, tmp
     assert [d["content_sha256"] for d in documents] == hashes
     assert position > len(packed)
     assert (documents[0]["first_token"] < 0) == (skip > 0)
-
-
-def test_a_document_that_only_ends_before_the_corpus_is_not_in_it():
-    table = DocumentTable(num_skipped_tokens=4, num_written_tokens=6)
-    lengths = [3, 2, 0, 1, 5]  # first tokens -4, 0, 3 (empty), 4, 6: the last is beyond the end
-    documents = [
-        Document(str(n), f"{n}", np.zeros(length + 1, dtype=np.int32), length)
-        for n, length in enumerate(lengths)
-    ]
-    assert list(table.watch(documents)) == documents
-    columns = {name: column.to_pylist() for name, column in table.columns().items()}
-    assert columns["document_id"] == ["1", "3"]
-    assert columns["first_token"] == [0, 4]
-    assert table.num_documents == 2
-    assert table.content_sha256() == hashlib.sha256(b"1\n3\n").hexdigest()
-
-
-def test_documents_of_a_long_stream_are_kept_in_chunks(monkeypatch):
-    monkeypatch.setattr(packing, "DOCUMENTS_PER_CHUNK", 3)
-    table = DocumentTable(0, 10**6)
-    documents = (Document(str(n), "", np.zeros(2, dtype=np.int32), 1) for n in range(10))
-    assert len(list(table.watch(documents))) == 10
-    columns = table.columns()
-    assert columns["document_id"].num_chunks == 4
-    assert columns["first_token"].to_pylist() == list(range(0, 20, 2))
 
 
 @pytest.mark.parametrize(
@@ -242,23 +200,6 @@ def test_the_record_counts_and_hashes_the_documents(prepare, tmp_path):
     joined = "".join(f"{value}\n" for value in documents["content_sha256"])
     assert record["content_sha256"] == hashlib.sha256(joined.encode()).hexdigest()
     assert record[f"sha256 of {path}"] == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def test_batches_are_bounded_in_characters(tokenizer_manifest, monkeypatch):
-    tokenizer = load_tokenizer(tokenizer_manifest.parent)
-    monkeypatch.setattr(documents_module, "CHARACTERS_PER_BATCH", 25)
-    drawn = []
-
-    def texts():
-        for number in range(20):
-            drawn.append(number)
-            yield TextDocument(str(number), "ten chars!")
-
-    tokenised = tokenise(texts(), tokenizer)
-    first = next(tokenised)
-    assert len(drawn) == 3
-    assert first.token_ids.tolist() == [*tokenizer.encode("ten chars!"), tokenizer.eos_token_id]
-    assert [document.document_id for document in tokenised] == list(map(str, range(1, 20)))
 
 
 def test_half_a_surrogate_pair_is_refused(prepare, tmp_path):

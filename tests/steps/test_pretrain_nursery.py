@@ -15,7 +15,7 @@ from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
 from ke_steps.job.errors import Stopped, UserError
 from ke_steps.models.loading import load_model
 from tests.invented.models import VOCAB_SIZE, build_sequences
-from tests.invented.pretraining import LENGTH, pretrain, settings
+from tests.invented.training import LENGTH, nursery_settings, pretrain
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,6 @@ def test_refusals(tmp_path, tokenizer_manifest, corpus):
             sequences=corpus,
             output_manifests=[tmp_path / "a.json", tmp_path / "b.json"],
             output_training=tmp_path / "t.parquet",
-            settings=settings(),
+            settings=nursery_settings(),
         )
     assert not list(tmp_path.iterdir())

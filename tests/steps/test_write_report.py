@@ -22,7 +22,6 @@ from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import write_json
 from ke_steps.report import memory_tables
-from ke_steps.report import tables as tables_module
 from ke_steps.report.jobs import trace_jobs
 from tests.invented.report import FIGURES, STUDY, Page, csv_of, report, words_of
 from tests.invented.study import CORPUS, SyntheticStudy
@@ -239,7 +238,7 @@ def test_memories_are_told_in_tokens_the_last_stage_first(study: dict[str, Any])
 def test_long_tables_are_cut_and_their_csv_is_not(
     study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables_module, "MAX_ROWS", 3)
+    monkeypatch.setattr("ke_steps.report.tables.MAX_ROWS", 3)
     monkeypatch.setattr(memory_tables, "MAX_MEMORY_ROWS", 16)
     monkeypatch.setattr(memory_tables, "MAX_CHECKPOINTS", 3)
     text = report(study)

@@ -27,8 +27,7 @@ from ke_steps.job.errors import UserError
 from ke_steps.settings.telling import FigureName
 from ke_steps.summary.points import points
 from ke_steps.summary.quantities import ACQUISITION
-from ke_steps.summary.runs import converged
-from ke_steps.summary.runs import diverged as diverged_rows
+from ke_steps.summary.runs import converged, diverged
 from tests.invented.figures import drawing_job
 from tests.invented.report import STUDY, csv_of, report, words_of
 from tests.invented.study import SyntheticStudy
@@ -131,7 +130,7 @@ def test_without_divergence_nothing_is_left_out(two: Two) -> None:
     whole, runs = frame(two.without, "summary"), frame(two.without, "runs")
     assert runs["diverged_at_step"].isna().all()
     pd.testing.assert_frame_equal(converged(whole, runs), whole)
-    assert len(diverged_rows(whole, runs)) == 0
+    assert len(diverged(whole, runs)) == 0
 
 
 # --- Figures ------------------------------------------------------------------------------------

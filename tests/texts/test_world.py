@@ -10,7 +10,6 @@ from collections import Counter
 import pytest
 
 from ke_steps.settings.texts import World
-from ke_steps.texts import world as world_module
 from ke_steps.texts.world import (
     continual_documents,
     inhabitants,
@@ -23,6 +22,7 @@ from ke_steps.train_tokenizer import train_tokenizer
 
 WORLD = World(seed=3, num_people=60, num_continual_entities=30, num_questions=101)
 PASSAGES = knowledge_passages(WORLD, 25)
+DOCUMENTS = {"pretraining": pretraining_documents, "continual": continual_documents}
 OPENINGS = {"The", "From", "At", "In", "As", "By"}
 
 
@@ -82,7 +82,7 @@ def test_every_sentence_tells_a_fact_and_every_fact_is_told(domain):
         for relation, value in entity.facts.items()
         for template in templates[relation]
     }
-    documents = getattr(world_module, f"{domain}_documents")(WORLD)
+    documents = DOCUMENTS[domain](WORLD)
     told = {sentence for document in first(documents, 3000) for sentence in sentences(document)}
     assert told == true
 

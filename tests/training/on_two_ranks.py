@@ -15,7 +15,7 @@ from ke_steps import inject_knowledge
 from ke_steps.job.errors import Stopped, UserError
 from ke_steps.models import ranks
 from tests.invented.injections import outputs, settings
-from tests.invented.pretraining import pretrain
+from tests.invented.training import pretrain
 
 OBSERVE = inject_knowledge._Probing.observe
 DRAWN = []

@@ -23,7 +23,7 @@ from ke_steps.job.errors import Stopped
 from ke_steps.models.loading import load_model, prepare_torch
 from ke_steps.training import resuming
 from ke_steps.training.resuming import ECHO_SECONDS, noting_signals
-from ke_steps.training.train import train as train_model
+from ke_steps.training.train import train
 from ke_steps.training.trainer import StudyTrainer
 from tests.invented.injections import NUM_STEPS, build_inputs, command, inject, outputs, written
 
@@ -234,8 +234,8 @@ def test_out_of_memory_goes_on_from_the_saved_state(files, undisturbed, tmp_path
         observed.append(step)
         observe(self, model, step)
 
-    train = partial(train_model, save_interval_seconds=0.0)
-    monkeypatch.setattr(inject_knowledge, "train", train)
+    saving_often = partial(train, save_interval_seconds=0.0)
+    monkeypatch.setattr(inject_knowledge, "train", saving_often)
     monkeypatch.setattr(inject_knowledge, "load_model", loading)
     monkeypatch.setattr(inject_knowledge._Probing, "observe", observing)
     inject(tmp_path, files)
@@ -249,7 +249,7 @@ def test_out_of_memory_goes_on_from_the_saved_state(files, undisturbed, tmp_path
 
 def run_saving_often(folder, files):
     """Run the job as its command line would, but save after every step."""
-    inject_knowledge.train = partial(train_model, save_interval_seconds=0.0)
+    inject_knowledge.train = partial(train, save_interval_seconds=0.0)
     (folder / "log").parent.mkdir(parents=True, exist_ok=True)
     sys.stderr = (folder / "log").open("a", buffering=1)
     main(inject_knowledge.run, command(folder, files, num_steps=KILLED_STEPS))

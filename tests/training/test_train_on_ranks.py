@@ -14,8 +14,8 @@ from ke_steps.artefacts.parquet import read_frame
 from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
 from tests.invented.injections import NUM_STEPS, build_inputs, inject, outputs, written
 from tests.invented.models import build_sequences
-from tests.invented.pretraining import LENGTH, pretrain
 from tests.invented.project import ROOT
+from tests.invented.training import LENGTH, pretrain
 
 SHARDINGS = ["ddp", "fsdp"]
 TOLERANCE = 1e-4

@@ -4,7 +4,9 @@ import contextlib
 import inspect
 import signal
 from collections import Counter
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -14,10 +16,15 @@ from ke_steps.job.errors import Stopped
 from ke_steps.training.batches import TrainingSequences
 from ke_steps.training.log import Watcher
 from ke_steps.training.resuming import Unfinished
-from ke_steps.training.train import train as train_model
-from ke_steps.training.trainer import Collator, OneDeviceArguments, StudyTrainer
-from tests.invented.models import build_model, random_sequences
-from tests.invented.optimising import CPU, TOKENIZER, optimisation
+from ke_steps.training.train import train
+from ke_steps.training.trainer import Collator, OneDeviceArguments, StudyTrainer, build_optimizer
+from tests.invented.models import (
+    FAMILIES,
+    PAD_ID,
+    build_model,
+    random_sequences,
+)
+from tests.invented.training import CPU, TOKENIZER, optimisation
 
 VERSION = f"transformers=={transformers.__version__}"
 PARAMETERS = {
@@ -58,7 +65,7 @@ class Stopping(Watcher):
             signal.raise_signal(signal.SIGTERM)
 
 
-def train(folder, watcher, patch):
+def count_calls(folder, watcher, patch):
     """Train or go on; return how often Trainer called each overridden method."""
     calls = Counter()
 
@@ -75,7 +82,7 @@ def train(folder, watcher, patch):
         count(name)
     plan = optimisation(num_steps=NUM_STEPS, micro_batch_size_sequences=2)
     with contextlib.suppress(Stopped):
-        train_model(
+        train(
             lambda device: build_model(),
             TrainingSequences(random_sequences(12, 16), plan.num_sequences),
             plan,
@@ -94,7 +101,7 @@ def calls(tmp_path_factory):
     found = []
     for watcher in (Stopping(), Watcher()):
         with pytest.MonkeyPatch.context() as patch:
-            found.append(train(folder, watcher, patch))
+            found.append(count_calls(folder, watcher, patch))
     return found
 
 
@@ -139,3 +146,24 @@ def test_a_sharded_model_is_not_wrapped(tmp_path, monkeypatch):
     trainer.train()
     asked = [each.get("evaluation_mode") for each in prepared]
     assert asked == [True], f"Trainer of {VERSION} wraps a model although {flag} is set"
+
+
+def test_pads_are_no_targets_unless_they_end_texts():
+    rows = [np.array([5, PAD_ID, 7], dtype=np.int32)]
+    assert Collator(TOKENIZER)(rows)["labels"].tolist() == [[5, -100, 7]]
+    alike = SimpleNamespace(pad_token_id=PAD_ID, eos_token_id=PAD_ID)
+    assert Collator(alike)(rows)["labels"].tolist() == [[5, PAD_ID, 7]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weight_decay_acts_on_linear_matrices_alone(family):
+    model = build_model(family)
+    decayed, kept = build_optimizer(model, learning_rate=1e-3, weight_decay=0.1).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert decayed["weight_decay"] == 0.1
+    assert kept["weight_decay"] == 0.0
+    kept_names = {names[id(parameter)] for parameter in kept["params"]}
+    endings = ("embed_tokens.weight", "embed_in.weight", "wte.weight", "wpe.weight", "bias")
+    assert all(n.endswith(endings) or "norm" in n or "ln_" in n for n in kept_names)
+    assert not any("norm" in names[id(p)] or "embed" in names[id(p)] for p in decayed["params"])
+    assert len(decayed["params"]) + len(kept["params"]) == len(names)

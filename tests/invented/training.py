@@ -1,12 +1,37 @@
-"""Tiny nurseries, pretrained."""
+"""How the tests train: a few steps on one CPU, of a random model or of a tiny nursery."""
+
+from types import SimpleNamespace
+
+import torch
 
 from ke_steps import pretrain_nursery
 from ke_steps.settings.checkpoints import PretrainNursery
+from ke_steps.training.batches import Optimisation
+from tests.invented.models import EOS_ID, PAD_ID
 
-LENGTH = 16
+NUM_STEPS, BATCH_SIZE, LENGTH = 12, 4, 16
+
+CPU = torch.device("cpu")
+
+TOKENIZER = SimpleNamespace(pad_token_id=PAD_ID, eos_token_id=EOS_ID)
 
 
-def settings(**changes):
+def optimisation(**changes):
+    keywords = {
+        "num_steps": NUM_STEPS,
+        "batch_size_sequences": BATCH_SIZE,
+        "micro_batch_size_sequences": BATCH_SIZE,
+        "learning_rate": 1e-3,
+        "warmup_fraction": 0.25,
+        "min_learning_rate_ratio": 0.1,
+        "weight_decay": 0.1,
+        "max_gradient_norm": 1.0,
+        "precision": "fp32",
+    }
+    return Optimisation(**(keywords | changes))
+
+
+def nursery_settings(**changes):
     values = {
         "corpus": "world",
         "hidden_size": 16,
@@ -27,7 +52,7 @@ def settings(**changes):
 
 
 def pretrain(folder, tokenizer, corpus, **changes):
-    these = settings(**changes)
+    these = nursery_settings(**changes)
     manifests = [folder / f"step{step}" / "manifest.json" for step in these.steps]
     pretrain_nursery.run(
         tokenizer=tokenizer,
