@@ -1,4 +1,4 @@
-"""The default study, and the same with one key changed."""
+"""The default study, the same with one key changed, and the jobs of the smoke study."""
 
 import copy
 
@@ -9,6 +9,31 @@ from tests.invented.project import ROOT
 DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text())
 
 REMOVE = "(removed)"
+
+NUM_JOBS = {
+    "train_tokenizer": 1,
+    "prepare_corpus": 2,
+    "prepare_knowledge": 1,
+    "encode_probes": 1,
+    "schedule_injections": 4,
+    "pretrain_nursery": 1,
+    "extract_coefficients": 6,
+    "aggregate_entropy": 6,
+    "describe_memories": 2,
+    "evaluate_novelty": 1,
+    "resuscitate": 1,
+    "temper_attention": 1,
+    "inject_knowledge": 8,
+    "evaluate_knowledge": 8,
+    "fit_decay": 2,
+    "aggregate_updates": 8,
+    "evaluate_retention": 4,
+    "evaluate_retention_after_learning": 8,
+    "summarize": 1,
+    "plot_figures": 1,
+    "write_report": 1,
+}
+"""The jobs of the smoke study, by rule."""
 
 
 def changed(path: str, value: object) -> dict:

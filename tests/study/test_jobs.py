@@ -21,7 +21,7 @@ from ke_steps.settings.telling import PlotFiguresJob, SummarizeJob, WriteReportJ
 from ke_steps.settings.texts import EvaluateNoveltyJob, PrepareCorpus, PrepareKnowledge
 from ke_steps.study.jobs import settings_for
 from ke_steps.study.reading import read_study
-from tests.invented.studies import DEFAULT, changed
+from tests.invented.configs import DEFAULT, changed
 
 
 def test_settings_of_a_job_hold_only_what_it_depends_on():

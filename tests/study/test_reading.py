@@ -8,8 +8,8 @@ import yaml
 from ke_steps.job.errors import UserError
 from ke_steps.settings.study import Study
 from ke_steps.study.reading import read_study
+from tests.invented.configs import REMOVE, changed
 from tests.invented.project import ROOT
-from tests.invented.studies import REMOVE, changed
 
 WRONG = [
     # path of the change, value, what the line must say

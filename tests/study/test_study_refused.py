@@ -14,9 +14,9 @@ import yaml
 
 from ke_steps.running.run_study import main
 from tests.invented.command_line import tree
+from tests.invented.configs import DEFAULT, changed
 from tests.invented.models import build_model, build_tokenizer
 from tests.invented.project import ROOT
-from tests.invented.studies import DEFAULT, changed
 
 NURSERY = {"source": {"kind": "nursery"}, "steps": [0]}
 WAKE = {"kind": "resuscitate", "quantile": 0.5, "boost": 1.0}

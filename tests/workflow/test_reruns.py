@@ -10,7 +10,7 @@ import pytest
 from ke_steps.figures.needs import available
 from ke_steps.planning.why import lines, read_dry_run
 from ke_steps.study.reading import read_study
-from tests.workflow.test_smoke import NUM_JOBS
+from tests.invented.configs import NUM_JOBS
 
 TELL = {"summarize": 1, "plot_figures": 1, "write_report": 1}
 LEARN = {

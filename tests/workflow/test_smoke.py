@@ -10,31 +10,9 @@ from ke_steps.planning.costs import costs_by_rule, jobs
 from ke_steps.planning.model_sizes import UNKNOWN
 from ke_steps.study.jobs import figures
 from ke_steps.study.reading import read_study
+from tests.invented.configs import NUM_JOBS
 
 RESULTS = "results/smoke"
-NUM_JOBS = {
-    "train_tokenizer": 1,
-    "prepare_corpus": 2,
-    "prepare_knowledge": 1,
-    "encode_probes": 1,
-    "schedule_injections": 4,
-    "pretrain_nursery": 1,
-    "extract_coefficients": 6,
-    "aggregate_entropy": 6,
-    "describe_memories": 2,
-    "evaluate_novelty": 1,
-    "resuscitate": 1,
-    "temper_attention": 1,
-    "inject_knowledge": 8,
-    "evaluate_knowledge": 8,
-    "fit_decay": 2,
-    "aggregate_updates": 8,
-    "evaluate_retention": 4,
-    "evaluate_retention_after_learning": 8,
-    "summarize": 1,
-    "plot_figures": 1,
-    "write_report": 1,
-}
 
 
 @pytest.fixture(scope="module")
