@@ -1,4 +1,4 @@
-"""Checkpoints from the hub: the real client against a server on loopback, with faults."""
+"""What the hub holds becomes a snapshot: the real client against a server with faults."""
 
 import json
 import os

@@ -3,9 +3,7 @@
 import pytest
 
 from ke_steps.texts.tokenizers import load_tokenizer
-from tests.invented.models import (
-    build_tokenizer,
-)
+from tests.invented.models import build_tokenizer
 
 
 @pytest.fixture(scope="session")

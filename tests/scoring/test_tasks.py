@@ -12,19 +12,11 @@ from ke_steps.scoring.spans import Span
 from ke_steps.scoring.tasks import Item, predict, recall_items
 from ke_steps.settings.texts import World
 from ke_steps.texts.world import recall_questions
-from tests.invented.models import (
-    build_model,
-)
+from tests.invented.models import build_model
 
 PAPER_TASKS = ["sciq", "winogrande", "piqa", "openbook_qa", "hellaswag", "arc_easy"]
-
-
 NUM_CHOICES = {"sciq": 4, "winogrande": 2, "piqa": 2, "openbook_qa": 4, "hellaswag": 4}
-
-
 MAX_LENGTH = 2048
-
-
 WORLD = World(seed=1, num_people=20, num_continual_entities=5, num_questions=12)
 
 

@@ -1,4 +1,4 @@
-"""Tasks against olmo-eval's own metric, bits per token against the model's own loss."""
+"""Retention: bits per token against the model's own loss, accuracies with their intervals."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Injection: batches against brute force, moments of probing, reproducible bytes."""
+"""Injection: what it writes, when it probes, and the same bytes for the same seed."""
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,7 @@ from ke_steps.formulas.decay import measure
 from ke_steps.job.errors import UserError
 from ke_steps.models.loading import load_model
 from ke_steps.texts.tokenizers import load_tokenizer
-from ke_steps.training.injection import (
-    injected_tokens,
-)
+from ke_steps.training.injection import injected_tokens
 from tests.invented.injections import (
     BATCH_SIZE,
     LENGTH,

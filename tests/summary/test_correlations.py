@@ -10,9 +10,7 @@ import pytest
 from scipy import stats
 
 from ke_steps.artefacts.parquet import read_frame
-from ke_steps.artefacts.summary_schemas import (
-    CORRELATIONS,
-)
+from ke_steps.artefacts.summary_schemas import CORRELATIONS
 from ke_steps.summary.correlations import correlate
 from tests.invented.study import SETTINGS
 

@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 
 from ke_steps.artefacts.parquet import read_frame
-from ke_steps.artefacts.summary_schemas import (
-    CURVES,
-    DISTRIBUTIONS,
-)
+from ke_steps.artefacts.summary_schemas import CURVES, DISTRIBUTIONS
 
 
 def test_curves_average_probes_then_passages(tables: dict[str, Path]) -> None:

@@ -9,12 +9,7 @@ from ke_steps.artefacts.sequences import read_sequences
 from ke_steps.job.errors import UserError
 from ke_steps.settings.learning import Training
 from ke_steps.training.batches import Optimisation, TrainingSequences, micro_batch_size, read_corpus
-from tests.invented.models import (
-    MAX_LENGTH_TOKENS,
-    VOCAB_SIZE,
-    build_sequences,
-    random_sequences,
-)
+from tests.invented.models import MAX_LENGTH_TOKENS, VOCAB_SIZE, build_sequences, random_sequences
 from tests.invented.training import optimisation
 
 

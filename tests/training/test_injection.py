@@ -11,18 +11,8 @@ from ke_steps.training.injection import (
     injection_steps,
     moments_of_step,
 )
-from tests.invented.injections import (
-    BATCH_SIZE,
-    LENGTH,
-    NUM_STEPS,
-    PASSAGES,
-    SCHEDULE,
-    settings,
-)
-from tests.invented.models import (
-    build_tokenizer,
-    random_sequences,
-)
+from tests.invented.injections import BATCH_SIZE, LENGTH, NUM_STEPS, PASSAGES, SCHEDULE, settings
+from tests.invented.models import build_tokenizer, random_sequences
 
 
 def test_batches_equal_brute_force(tmp_path):

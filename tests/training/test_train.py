@@ -11,11 +11,7 @@ from ke_steps.job.errors import UserError
 from ke_steps.training.batches import TrainingSequences
 from ke_steps.training.log import Watcher
 from ke_steps.training.train import train
-from tests.invented.models import (
-    PAD_ID,
-    build_model,
-    random_sequences,
-)
+from tests.invented.models import PAD_ID, build_model, random_sequences
 from tests.invented.training import BATCH_SIZE, CPU, LENGTH, NUM_STEPS, TOKENIZER, optimisation
 
 

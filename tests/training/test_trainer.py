@@ -18,12 +18,7 @@ from ke_steps.training.log import Watcher
 from ke_steps.training.resuming import Unfinished
 from ke_steps.training.train import train
 from ke_steps.training.trainer import Collator, OneDeviceArguments, StudyTrainer, build_optimizer
-from tests.invented.models import (
-    FAMILIES,
-    PAD_ID,
-    build_model,
-    random_sequences,
-)
+from tests.invented.models import FAMILIES, PAD_ID, build_model, random_sequences
 from tests.invented.training import CPU, TOKENIZER, optimisation
 
 VERSION = f"transformers=={transformers.__version__}"
