@@ -14,7 +14,8 @@ SNAKEMAKE := snakemake $(if $(EXECUTOR),,--cores $(CORES)) --configfile "$(STUDY
              --workflow-profile workflow/profiles/$(PROFILE)
 LOGGERS   := PYTHONPATH="$(CURDIR):$(CURDIR)/workflow/logger$${PYTHONPATH:+:$$PYTHONPATH}"
 DRY_RUN   := $(LOGGERS) $(SNAKEMAKE) --dry-run --logger jobs
-PYTEST    := pytest -n auto --maxprocesses 4 --dist loadfile
+# One process more than there are cores: those that wait for a cluster or a signal leave one idle.
+PYTEST    := pytest -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help report why plan test test-fast kills lint format schema smollm2 clean
