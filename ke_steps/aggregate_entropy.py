@@ -27,7 +27,10 @@ Two measures have ``entropy_nats`` alone, where they were extracted: ``attention
 attention rows, mean over heads; model: the sum over layers; and ``next_token``, of the predictive
 distribution, for the model only.
 
-``low`` and ``high`` bound the basic bootstrap interval over the groups of instances.
+``low`` and ``high`` bound the basic bootstrap interval over the groups of instances, null where
+some resample leaves the quantity undefined. A layer in which no memory has any activity by a
+measure (no contribution where the output projection is zero) has no distribution of it: null there,
+and for the model.
 
 Example::
 
@@ -38,6 +41,7 @@ Example::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,7 +76,7 @@ def read_group_activities(path: Path) -> Iterator[tuple[str, Array]]:
     """Yield every measure of the table with its activities (num_layers, num_groups, m).
 
     Raises:
-        UserError: not a table of coefficients, or a layer without any activity.
+        UserError: not a table of coefficients.
     """
     table = read_table(path)
     if "group_mean_absolute" not in table.column_names:
@@ -80,11 +84,7 @@ def read_group_activities(path: Path) -> Iterator[tuple[str, Array]]:
     num_groups = table.schema.field("group_mean_absolute").type.list_size
     if not table.schema.equals(coefficients_schema(num_groups), check_metadata=False):
         raise UserError(f"{path}: not a table of coefficients, columns are {table.column_names}")
-    for measure, activity in _activities(table, num_groups):
-        silent = np.argwhere(activity.sum(axis=2) == 0)
-        if len(silent):
-            raise UserError(f"{path}: layer {silent[0][0]} has no activity at all ({measure})")
-        yield measure, activity
+    yield from _activities(table, num_groups)
 
 
 def _activities(table: pa.Table, num_groups: int) -> Iterator[tuple[str, Array]]:
@@ -163,13 +163,12 @@ def resampling_weights(num_groups: int, settings: AggregateEntropy) -> Array:
 
 def _row(measure: str, layer: int | None, quantity: str, values: Array, confidence: float) -> Row:
     low, high = basic_interval(values[0], values[1:], confidence)
+    numbers = {"value": float(values[0]), "low": float(low), "high": float(high)}
     return {
         "layer": layer,
         "measure": measure,
         "quantity": quantity,
-        "value": float(values[0]),
-        "low": float(low),
-        "high": float(high),
+        **{name: None if math.isnan(number) else number for name, number in numbers.items()},
     }
 
 

@@ -4,7 +4,7 @@ Reads: a checkpoint and its Parquet of ``extract_coefficients``.
 Writes: Parquet (``measure_schemas.MEMORIES``): of each layer the ``num_memories`` memories with the
 highest and the lowest mean |c| (the lower index first where they tie), rank 1 at the end of the
 scale, each with the ``num_tokens`` tokens that its memory vector promotes most, best first, and
-their scores.
+their scores. A memory vector of zeros promotes none.
 
 The score of token t is (γ ∘ v) · e_t: the memory vector v through the gain γ of the final norm and
 the row e_t of the unembedding, the usual reading through the "logit lens". The norm's division and
@@ -72,16 +72,18 @@ def memory_rows(
             chosen = np.argsort(order, kind="stable")[: settings.num_memories]
             vectors = layers.memory_vectors(layer)[torch.from_numpy(chosen)] * gain
             tokens, scores = promoted(vectors, unembedding, settings.num_tokens)
+            num_told = vectors.any(dim=1).int() * settings.num_tokens
             for rank, memory in enumerate(chosen):
+                promotes = tokens[rank, : num_told[rank]].tolist()
                 yield {
                     "layer": layer,
                     "end": end,
                     "rank": rank + 1,
                     "memory": memory,
                     "mean_absolute": means[memory],
-                    "relative_activity": means[memory] / means.mean(),
-                    "tokens": [tokenizer.decode(token) for token in tokens[rank].tolist()],
-                    "scores": scores[rank].tolist(),
+                    "relative_activity": means[memory] / means.mean() if means.any() else None,
+                    "tokens": [tokenizer.decode(token) for token in promotes],
+                    "scores": scores[rank, : num_told[rank]].tolist(),
                 }
 
 

@@ -13,7 +13,8 @@ l's up projection by the factor [l, i].
 Per layer, with C = mean |c|: t is the p-th quantile of C (linear interpolation), and every memory
 with C ≤ t gets u = q · mean(C) / C; all others get 1 (paper, Algorithm 1; p = ``quantile``,
 q = ``boost``). The paper has no cap: a nearly dead memory then gets a multiplier in the hundreds
-and drowns the layers above, which is what ``max_multiplier`` is for.
+and drowns the layers above, which is what ``max_multiplier`` is for. In a layer without any
+activity q · mean(C) is 0, which all its memories have: none is dormant, and all get 1.
 
 Example::
 
@@ -50,6 +51,8 @@ def row_multipliers(activity: NDArray[np.float64], settings: Resuscitate) -> NDA
     Raises:
         UserError: a memory to be woken has no activity at all and no cap is set.
     """
+    if not activity.any():
+        return np.ones_like(activity)
     threshold = np.quantile(activity, settings.quantile)
     target = settings.boost * activity.mean()
     ceiling = np.inf if settings.max_multiplier is None else settings.max_multiplier

@@ -12,7 +12,7 @@ ENTROPY = pa.schema(
         "layer": pa.int32(),  # null for the whole model
         "measure": pa.string(),  # absolute (the paper's) | positive | … | attention | next_token
         "quantity": pa.string(),
-        "value": pa.float64(),
+        "value": pa.float64(),  # null where no memory has any such activity
         "low": pa.float64(),
         "high": pa.float64(),
     }
@@ -35,8 +35,8 @@ MEMORIES = pa.schema(
         "rank": pa.int32(),  # 1 is the most, or the least, active
         "memory": pa.int32(),
         "mean_absolute": pa.float64(),
-        "relative_activity": pa.float64(),  # mean |c| over the layer's mean of it
-        "tokens": pa.list_(pa.string()),  # promoted most, best first
+        "relative_activity": pa.float64(),  # mean |c| over the layer's mean of it; null for 0 / 0
+        "tokens": pa.list_(pa.string()),  # promoted most, best first; none by a vector of zeros
         "scores": pa.list_(pa.float32()),  # memory vector · unembedding row
     }
 )

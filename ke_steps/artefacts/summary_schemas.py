@@ -20,7 +20,7 @@ SUMMARY = pa.schema(
         "group": pa.string(),  # model | layer 3 | c4/model | paraphrase/semantic | sciq | …
         "quantity": pa.string(),
         "unit": pa.string(),
-        "value": pa.float64(),
+        "value": pa.float64(),  # null where it is not defined
         "low": pa.float64(),
         "high": pa.float64(),
     }
@@ -94,7 +94,7 @@ DISTRIBUTIONS = pa.schema(
         "variant": pa.string(),
         "layer": pa.int32(),
         "quantile": pa.float64(),
-        "relative_activity": pa.float64(),  # mean |c| over the layer's mean of it
+        "relative_activity": pa.float64(),  # mean |c| over the layer's mean of it; null for 0 / 0
     }
 )
 
@@ -121,7 +121,7 @@ RANKINGS = pa.schema(
         "step_from": pa.int64(),
         "step_to": pa.int64(),
         "layer": pa.int32(),  # null: mean over layers
-        "spearman": pa.float64(),  # between the rankings by mean |c|
+        "spearman": pa.float64(),  # between the rankings by mean |c|; null where there is none
         "most_active_kept": pa.float64(),  # share of the most active set still in it
         "least_active_kept": pa.float64(),
     }

@@ -1,4 +1,7 @@
-"""How evenly the memories of a layer share its activity: entropy and its relatives."""
+"""How evenly the memories of a layer share its activity: entropy and its relatives.
+
+Where no memory has any activity there is nothing to share: every quantity is NaN.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def entropy_nats(activity: Array) -> Array:
 
     0 · log 0 is 0. Bounds: 0 (one memory does everything) and log m (all are alike).
     """
-    p = activity / activity.sum(axis=-1, keepdims=True)
+    p = _ratio(activity, activity.sum(axis=-1, keepdims=True))
     logs = np.log(p, out=np.zeros_like(p), where=p > 0)
     return -np.einsum("...m,...m->...", p, logs)
 
@@ -49,7 +52,7 @@ def gini(activity: Array) -> Array:
     """
     m = activity.shape[-1]
     ranks = 2 * np.arange(1, m + 1) - m - 1
-    return np.sort(activity, axis=-1) @ ranks / (m * activity.sum(axis=-1))
+    return _ratio(np.sort(activity, axis=-1) @ ranks, m * activity.sum(axis=-1))
 
 
 def top_share(activity: Array, fraction: float) -> Array:
@@ -57,10 +60,17 @@ def top_share(activity: Array, fraction: float) -> Array:
     m = activity.shape[-1]
     num_top = math.ceil(fraction * m)
     top = np.partition(activity, m - num_top, axis=-1)[..., m - num_top :]
-    return top.sum(axis=-1) / activity.sum(axis=-1)
+    return _ratio(top.sum(axis=-1), activity.sum(axis=-1))
 
 
 def dormant_fraction(activity: Array, dormant_ratio: float) -> Array:
     """Return the share (…,) of memories below ``dormant_ratio`` times the mean of (…, m)."""
-    threshold = dormant_ratio * activity.mean(axis=-1, keepdims=True)
-    return (activity < threshold).mean(axis=-1)
+    mean = activity.mean(axis=-1, keepdims=True)
+    is_dormant = (activity < dormant_ratio * mean).mean(axis=-1)
+    return np.where(mean[..., 0] > 0, is_dormant, np.nan)
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """Return part / whole, NaN where the whole is 0."""
+    undefined = np.full(np.broadcast_shapes(np.shape(part), np.shape(whole)), np.nan)
+    return np.divide(part, whole, out=undefined, where=whole > 0)

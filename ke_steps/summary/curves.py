@@ -33,12 +33,15 @@ def curve_rows(path: Path) -> pd.DataFrame:
 
 
 def distribution_rows(activities: Array) -> pd.DataFrame:
-    """Return the quantile function of each layer's mean |c| relative to the layer's mean."""
+    """Return the quantile function of each layer's mean |c| relative to the layer's mean.
+
+    NaN in a layer without any activity.
+    """
     layers = [
         {
             "layer": layer,
             "quantile": QUANTILES,
-            "relative_activity": np.quantile(memories, QUANTILES) / memories.mean(),
+            "relative_activity": np.quantile(memories, QUANTILES) / (memories.mean() or np.nan),
         }
         for layer, memories in enumerate(activities)
     ]

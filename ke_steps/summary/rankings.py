@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -40,8 +41,10 @@ def change(before: Array, after: Array, fraction: float) -> Change:
 
     The most and the least active set hold ``fraction`` of the memories, at least one; what is kept
     is the share of the earlier set that is in the later. By chance it would be ``fraction``. Equal
-    activities rank in the order of the memories.
+    activities rank in the order of the memories; where all are equal there is no ranking: NaN.
     """
+    if np.ptp(before) == 0 or np.ptp(after) == 0:
+        return Change(math.nan, math.nan, math.nan)
     size = max(1, round(fraction * len(before)))
     first, second = np.argsort(before, kind="stable"), np.argsort(after, kind="stable")
     return Change(

@@ -206,13 +206,6 @@ def test_same_seed_same_bytes(tmp_path):
 
 
 def test_bad_tables_are_refused(tmp_path):
-    group_activity = random_activity()
-    silent = {"group_mean_attribution": group_activity * [[[1]], [[0]], [[1]]]}
-    with pytest.raises(UserError, match=r"layer 1 has no activity at all \(attribution\)"):
-        aggregate_all(tmp_path, group_activity, columns=silent)
-    group_activity[1] = 0
-    with pytest.raises(UserError, match=r"layer 1 has no activity at all \(absolute\)"):
-        aggregate(tmp_path, group_activity)
     path = tmp_path / "foreign.parquet"
     write_table(path, [], ENTROPY)
     coefficients = write_coefficients(tmp_path / "coefficients.parquet", random_activity())
