@@ -1,4 +1,7 @@
-"""Claims about entropy over pretraining (FACTS section 1)."""
+"""Claims about entropy over pretraining (FACTS section 1).
+
+Stages at which an entropy is not defined are left out, and said: a layer then has no activity.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from scipy import stats
 from ke_steps.claims.estimates import UNKNOWN, Estimate
 from ke_steps.claims.findings import INCONCLUSIVE, SUPPORTED, UNPAIRED, Finding, Measured, verdict
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.summary.points import by_corpus, by_layer
+from ke_steps.summary.points import by_corpus, by_layer, by_stage
 from ke_steps.summary.quantities import ACTIVITIES, ENTROPY, WHOLE_MODEL, Measure, show
 
 PAPER_ACTIVITIES = ("positive", "relu_gate")
@@ -27,7 +30,7 @@ def entropy_falls_by_every_measure(measured: Measured) -> Iterator[Finding]:
     """Entropy falls however activity is measured (FACTS section 1, and beyond the paper)."""
     for activity, words in ACTIVITIES.items():
         entropy = Measure(f"{activity}_entropy_nats", WHOLE_MODEL)
-        if len(measured.by_stage(entropy)):
+        if len(by_stage(measured.summary, measured.model, entropy)):
             beyond = "" if activity in PAPER_ACTIVITIES else " (asked beyond the paper)"
             statement = f"The entropy of {words} falls over pretraining as well{beyond}."
             yield _falls(measured, entropy, f"{activity}_entropy_falls", statement)
@@ -42,11 +45,11 @@ def entropy_falls_on_every_corpus(measured: Measured) -> Iterator[Finding]:
 
 
 def _falls(measured: Measured, entropy: Measure, claim: str, statement: str) -> Finding:
-    stages = measured.stages()
-    estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few()
-    if measured.has_trend():
-        estimate = _fall(measured, entropy)
-        values = measured.by_stage(entropy)
+    values = measured.by_stage(entropy)
+    stages = list(values.index)
+    estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(len(stages))
+    if len(stages) >= measured.settings.min_points:
+        estimate = _fall(measured, entropy, stages)
         is_constant = values.min() == values.max()
         trend = 0.0 if is_constant else float(stats.spearmanr(values.index, values).statistic)
         decided = verdict([estimate])
@@ -62,27 +65,38 @@ def _falls(measured: Measured, entropy: Measure, claim: str, statement: str) -> 
         "Supported if H(first stage) − H(last stage) has its interval above zero and the rank"
         f" correlation of H with the step is negative; not supported if below zero. {UNPAIRED}"
     )
+    evidence += _left_out(measured, entropy)
     return Finding(claim, statement, rule, evidence, decided, len(stages), "nats", estimate)
 
 
-def _fall(measured: Measured, entropy: Measure) -> Estimate:
+def _left_out(measured: Measured, entropy: Measure) -> str:
+    """Return the words for the stages at which an entropy is not defined; empty for none."""
+    values = by_stage(measured.summary, measured.model, entropy)
+    steps = ", ".join(f"{step:,}" for step in values.index[values.isna()])
+    return f" Left out, as it is not defined there: step {steps}." if steps else ""
+
+
+def _fall(measured: Measured, entropy: Measure, stages: list[int]) -> Estimate:
     """Return H(first stage) - H(last stage) of the model or a layer."""
-    first, *_, last = measured.stages()
-    return measured.difference(entropy, (first, ORIGINAL), (last, ORIGINAL))
+    return measured.difference(entropy, (stages[0], ORIGINAL), (stages[-1], ORIGINAL))
 
 
 def _layer_falls(measured: Measured) -> dict[str, Estimate]:
+    """Return the fall of every layer, between stages at which all have an entropy; or nothing."""
+    stages = list(measured.by_stage(ENTROPY).index)
+    if len(stages) < measured.settings.min_points:
+        return {}
     return {
-        entropy.group: _fall(measured, entropy)
+        entropy.group: _fall(measured, entropy, stages)
         for entropy in by_layer(measured.summary, ENTROPY.quantity).values()
     }
 
 
 def every_layer_falls(measured: Measured) -> Iterator[Finding]:
     """The entropy of every layer falls (FACTS section 1)."""
-    weakest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few()
-    if measured.has_trend():
-        falls = _layer_falls(measured)
+    num_stages = len(measured.by_stage(ENTROPY))
+    weakest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(num_stages)
+    if falls := _layer_falls(measured):
         layer, weakest = min(falls.items(), key=lambda item: item[1].low)
         decided = verdict(list(falls.values()))
         num_falling = sum(fall.low > 0 for fall in falls.values())
@@ -95,9 +109,9 @@ def every_layer_falls(measured: Measured) -> Iterator[Finding]:
         "The entropy of every layer falls over pretraining.",
         "Supported if H(first stage) − H(last stage) has its interval above zero in every layer;"
         f" not supported if one layer has it below zero. {UNPAIRED}",
-        evidence,
+        evidence + _left_out(measured, ENTROPY),
         decided,
-        len(measured.stages()),
+        num_stages,
         "nats",
         weakest,
     )
@@ -105,8 +119,9 @@ def every_layer_falls(measured: Measured) -> Iterator[Finding]:
 
 def last_layer_falls_most(measured: Measured) -> Iterator[Finding]:
     """The last layer's entropy falls most (FACTS section 1)."""
-    closest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few()
-    falls = _layer_falls(measured) if measured.has_trend() else {}
+    num_stages = len(measured.by_stage(ENTROPY))
+    closest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(num_stages)
+    falls = _layer_falls(measured)
     if len(falls) > 1:
         *others, last = falls
         leads = {layer: _independent_difference(falls[last], falls[layer]) for layer in others}
@@ -122,9 +137,9 @@ def last_layer_falls_most(measured: Measured) -> Iterator[Finding]:
         "The last layer's entropy falls most.",
         "Supported if the last layer's fall minus that of every other layer has its interval above"
         f" zero; not supported if another layer has it below zero. {UNPAIRED}",
-        evidence,
+        evidence + _left_out(measured, ENTROPY),
         decided,
-        len(measured.stages()),
+        num_stages,
         "nats",
         closest,
     )

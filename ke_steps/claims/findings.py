@@ -128,6 +128,8 @@ class Measured:
 
     def spread(self, estimate: Estimate, unit: str) -> str:
         """Return an estimate in words, with unit and interval."""
+        if math.isnan(estimate.low):
+            return f"{show(estimate.value, unit)} (no interval)"
         low = show(estimate.low, unit).split()[0]
         level = f"{100 * self.settings.confidence:g} %"
         value = show(estimate.value, unit)
@@ -137,11 +139,10 @@ class Measured:
         """Tell whether there are enough stages for a claim about a trend."""
         return len(self.stages(recipe)) >= self.settings.min_points
 
-    def too_few(self, recipe: str | None = None) -> str:
+    def too_few(self, num_stages: int) -> str:
         """Return the evidence when there is no trend to judge."""
         return (
-            f"{len(self.stages(recipe))} pretraining stages;"
-            f" a trend needs at least {self.settings.min_points}."
+            f"{num_stages} pretraining stages; a trend needs at least {self.settings.min_points}."
         )
 
 

@@ -45,7 +45,7 @@ def _goes_with_entropy(
     is_asked = (rows["y"] == outcome.quantity) & (rows["x"] == ENTROPY.quantity)
     rows = rows[is_asked & (rows["method"] == "pearson")]
     for row in rows.to_dict("records"):
-        estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(row["recipe"])
+        estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(row["num_points"])
         if not math.isnan(row["value"]):
             estimate = Estimate(row["value"], row["low"], row["high"])
             if row["p_value"] < 1 - measured.settings.confidence:
@@ -89,7 +89,7 @@ def mid_stage_ends_best(measured: Measured) -> Iterator[Finding]:
         unit, label = end.unit, end.label
         for recipe in measured.recipes():
             stages = measured.stages(recipe)
-            closest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(recipe)
+            closest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(len(stages))
             if measured.has_trend(recipe):
                 means = {s: measured.mean(end, s, recipe).value for s in stages}
                 best = max(stages[1:-1], key=lambda step: means[step])
@@ -150,7 +150,7 @@ def active_memories_change_most(measured: Measured) -> Iterator[Finding]:
     """Learning overwrites the active memories most."""
     for recipe in _recipes(measured, CORRELATION):
         values = measured.by_stage(CORRELATION, recipe)
-        estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(recipe)
+        estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(len(values))
         if len(values) >= measured.settings.min_points:
             result = stats.ttest_1samp(values, 0)
             low, high = result.confidence_interval(measured.settings.confidence)
@@ -183,7 +183,7 @@ def late_stages_concentrate_updates(measured: Measured) -> Iterator[Finding]:
         values = measured.by_stage(CONCENTRATION, recipe)
         steps = values.index.to_numpy(float)
         found = correlate(steps, values.to_numpy(float), "pearson", measured.settings)
-        estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(recipe)
+        estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(len(values))
         if not np.isnan(found["value"]):
             estimate = Estimate(found["value"], found["low"], found["high"])
             if found["p_value"] < 1 - measured.settings.confidence:

@@ -48,6 +48,7 @@ def entropy_by_stage(tables: Tables) -> Figure:
         stages = tables.points(ENTROPY, model)
         bound = tables.points(ENTROPY_BOUND, model)["value"].iloc[0]
         style.draw_line(axis, stages, style.BEFORE)
+        style.note_gaps(axis, stages)
         untrained = stages[stages["step"] == 0]
         axis.plot(untrained["step"], untrained["value"], "o", mfc="white", mec=style.BEFORE)
         axis.set_title(model)
@@ -159,6 +160,7 @@ def entropy_by_measure(tables: Tables) -> Figure:
         for axis, entropy in zip(block, measured, strict=False):
             stages, look = tables.points(entropy, model), looks[entropy.quantity]
             style.draw_line(axis, stages, **look)
+            style.note_gaps(axis, stages)
             axis.set_title(BY_ACTIVITY[entropy.quantity])
             axis.set_ylabel("entropy (nats)")
             axis.margins(y=0.15)

@@ -145,6 +145,17 @@ def draw_line(
     axis.plot(stages[x], value, color=colour, **{"marker": "o", **edge, **style})
 
 
+def note_gaps(axis: Axes, stages: pd.DataFrame) -> None:
+    """Write into a panel at which steps its quantity is not defined, and hence not drawn."""
+    gaps = stages.loc[stages["value"].isna(), "step"]
+    if len(gaps):
+        steps = ", ".join(map(short_step, gaps))
+        axis.annotate(
+            f"not defined at step {steps}", (0.98, 0.03), xycoords="axes fraction",
+            ha="right", va="bottom", color=GREY, fontsize=8,
+        )  # fmt: skip
+
+
 def label_steps(axis: Axes, steps: Sequence[int]) -> None:
     """Label the x axis as pretraining steps; one stage alone gets one tick in the middle."""
     axis.set_xlabel("pretraining step")

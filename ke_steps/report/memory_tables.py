@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ke_steps.report.tables import Heading, Table, data_uri, short_table
+from ke_steps.summary.quantities import number
 
 MAX_MEMORY_ROWS = 160
 MAX_CHECKPOINTS = 8
@@ -65,9 +67,9 @@ def ranking_table(rankings: pd.DataFrame, turnover_fraction: float) -> Table | N
             "model": row["model"],
             "from step": f"{row['step_from']:,}",
             "to step": f"{row['step_to']:,}",
-            "rank correlation": f"{row['spearman']:.3f}".replace("-", "−"),
-            "most active kept, %": f"{100 * row['most_active_kept']:.1f}",
-            "least active kept, %": f"{100 * row['least_active_kept']:.1f}",
+            "rank correlation": _cell(row["spearman"], ""),
+            "most active kept, %": _cell(row["most_active_kept"], "fraction"),
+            "least active kept, %": _cell(row["least_active_kept"], "fraction"),
         }
         for row in rankings[rankings["layer"].isna()].to_dict("records")
     ]
@@ -77,8 +79,14 @@ def ranking_table(rankings: pd.DataFrame, turnover_fraction: float) -> Table | N
         f" share of the most (least) active {share} of memories that still are; {share} would be"
         " chance."
     )
+    if rankings["spearman"].isna().any():
+        note += " –: there is none where all memories of a layer are alike, as in one that is dead."
     heading = Heading("rankings", "How the ranking of memories moves", note)
     return short_table(heading, rows, rankings)
+
+
+def _cell(value: float, unit: str) -> str:
+    return "–" if math.isnan(value) else number(value, unit)
 
 
 def memory_pages(memories: pd.DataFrame) -> list[MemoryPage]:
@@ -106,8 +114,10 @@ def _page(title: str, found: pd.DataFrame, is_open: bool) -> MemoryPage:
             "layer": str(row["layer"]),
             "active": row["end"],
             "memory": str(row["memory"]),
-            "activity / mean": f"{row['relative_activity']:.3g}",
-            "promotes": " ".join(map(visible, row["tokens"])),
+            "activity / mean": "–"
+            if math.isnan(row["relative_activity"])
+            else f"{row['relative_activity']:.3g}",
+            "promotes": " ".join(map(visible, row["tokens"])) or "–",
         }
         for row in shown.to_dict("records")
     ]

@@ -42,6 +42,9 @@ MAIN_NOTE = (
 )
 
 
+UNDEFINED_NOTE = "A dash where something was measured: nothing defines it there."
+
+
 class Column(NamedTuple):
     """One measure of the summary as a column."""
 
@@ -138,6 +141,7 @@ def measured_table(
     keeps them.
     """
     measured = _index(summary[summary["diverged_at_step"].isna()], columns)
+    is_undefined = False
     lost = lost_states(summary)
     shown, full = [], []
     for place in places.fillna({"recipe": ""}).to_dict("records"):
@@ -149,12 +153,15 @@ def measured_table(
             state = (place["model"], place["step"], place["variant"], recipe)
             point = measured.get((*state, *column.measure))
             numbers |= _numbers(column.measure, point)
+            is_undefined |= point is not None and math.isnan(point["value"])
             cells[column.label] = DIVERGED if state in lost else cell(column.measure.unit, point)
         shown.append(cells)
         full.append(numbers)
     varied = {key for key in ("model", "recipe", "variant") if len({row[key] for row in shown}) > 1}
     kept = {"step", *varied, *(column.label for column in columns)}
     rows = [{key: text for key, text in row.items() if key in kept} for row in shown]
+    if is_undefined:
+        heading = heading._replace(note=f"{heading.note} {UNDEFINED_NOTE}")
     return short_table(noted(heading, summary), rows, pd.DataFrame(full))
 
 

@@ -9,10 +9,20 @@ import pandas as pd
 from ke_steps.claims.findings import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.points import points
-from ke_steps.summary.quantities import ACQUISITION, ENTROPY, ENTROPY_BOUND, FORGETTING, show
+from ke_steps.summary.quantities import (
+    ACQUISITION,
+    ENTROPY,
+    ENTROPY_BOUND,
+    FORGETTING,
+    QUANTITIES,
+    show,
+)
 from ke_steps.summary.runs import converged
+from ke_steps.summary.undefined import Undefined, undefined
 
 MAX_NAMED_RUNS = 5
+MAX_NAMED_LAYERS = 8
+NEEDS_OUTPUT = ("contribution_entropy_nats", "attribution_entropy_nats")
 
 
 def sentences(
@@ -30,6 +40,7 @@ def sentences(
         is_original = (counted["model"] == model) & (counted["variant"] == ORIGINAL)
         recipes = counted.loc[is_original, "recipe"].dropna().unique()
         words.extend(_learning(counted, model, recipe) for recipe in recipes[:1])
+    words.extend(map(_undefined, undefined(counted)))
     words.extend(_same_weights(checkpoints))
     words.extend(_diverged(runs))
     counts = findings["verdict"].value_counts()
@@ -54,11 +65,21 @@ def _scope(summary: pd.DataFrame) -> str:
 
 
 def _entropy(summary: pd.DataFrame, model: str) -> str:
-    stages = points(summary, model, ENTROPY)
+    stages = points(summary, model, ENTROPY).dropna(subset="value")
     bound = points(summary, model, ENTROPY_BOUND)["value"].iloc[0]
+    course = _course(stages, "nats") if len(stages) else "is not defined at any checkpoint"
+    return f"The knowledge entropy of {model} {course}; at most {bound:.2f} nats are possible."
+
+
+def _undefined(found: Undefined) -> str:
+    """Say of an entropy where there is none: a gap in a figure, a dash in a table."""
+    steps = ", ".join(f"{step:,}" for step in found.steps)
+    layers = ", ".join(map(str, found.layers[:MAX_NAMED_LAYERS]))
+    more = " and others" if len(found.layers) > MAX_NAMED_LAYERS else ""
+    why = ", as where an output projection is all zero" if found.quantity in NEEDS_OUTPUT else ""
     return (
-        f"The knowledge entropy of {model} {_course(stages, 'nats')};"
-        f" at most {bound:.2f} nats are possible."
+        f"The {QUANTITIES[found.quantity].label} of {found.model} is not defined at step {steps}:"
+        f" no memory of layer {layers}{more} has any{why}."
     )
 
 

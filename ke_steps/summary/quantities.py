@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from ke_steps.job.errors import UserError
@@ -168,4 +169,6 @@ def number(value: float, unit: str) -> str:
 
 def show(value: float, unit: str) -> str:
     """Write a value for a reader, with its unit; fractions in percent."""
+    if math.isnan(value):
+        return "undefined"
     return f"{number(value, unit)} {'%' if unit == 'fraction' else unit}".strip()
