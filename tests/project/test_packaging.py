@@ -31,7 +31,7 @@ def test_pyproject_reads_the_lock():
     assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {
         "file": ["requirements.txt"]
     }
-    assert project["project"]["requires-python"] == ">=3.11,<3.12"
+    assert project["project"]["requires-python"] == ">=3.11,<3.14"
 
 
 def test_environment_reads_the_lock():

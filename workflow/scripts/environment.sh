@@ -55,7 +55,7 @@ choose_python() {
   [ -z "$without_venv" ] || refuse_without_venv "$without_venv"
   if command -v conda >/dev/null; then
     refuse "$NEEDED not found; conda brings one: conda create --yes --name python3.12 python=3.12 &&\
- conda run --no-capture-output --name python3.12 make"
+ conda run --no-capture-output --name python3.12 make report"
   fi
   refuse "$NEEDED not found; install one or say make PYTHON=/path/to/it"
 }
