@@ -9,13 +9,14 @@ manifest.
   both.
 - ``directory``: the safetensors files are linked, not copied (absolute symbolic links): the source
   must stay where it is. Small JSON files are copied. Weights in OLMo's own naming are converted
-  (see ``checkpoints.native_olmo``) and written anew.
+  (see ``checkpoints.native_olmo``) and written anew. So are those that are there only as
+  ``pytorch_model*.bin``: tensors are read of these pickles, and nothing else (see
+  ``checkpoints.pickled_weights``).
 - ``gguf``: the dequantised weights are written as fp32 safetensors, in which the products of GGUF's
   scales and integers are exact; four bytes per parameter.
 
 Refused is a checkpoint that later jobs could not load whole, whose weights hold NaN or Inf, or
-whose tokenizer is of another model (see ``checkpoints.outside_checks``). Pickled weights are
-refused.
+whose tokenizer is of another model (see ``checkpoints.outside_checks``).
 
 Example::
 
@@ -31,6 +32,7 @@ import shutil
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -45,7 +47,8 @@ from ke_steps.checkpoints.outside_checks import (
     refuse_broken,
     refuse_broken_values,
 )
-from ke_steps.checkpoints.weight_files import INDEX, choose_weights
+from ke_steps.checkpoints.pickled_weights import rewrite
+from ke_steps.checkpoints.weight_files import INDEX, are_pickled, choose_weights
 from ke_steps.hub.snapshots import fetch_snapshot
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
@@ -80,7 +83,7 @@ def run(*, output: Path, settings: FetchCheckpoint) -> None:
 
 
 def fetch_directory(source: Path, directory: Path) -> PreTrainedModel:
-    """Check a directory of safetensors, link or convert its weights; return the model's shapes.
+    """Check a directory, link its safetensors or write them anew; return the model's shapes.
 
     Raises:
         UserError: anything in the directory is missing, damaged or contradictory.
@@ -91,6 +94,8 @@ def fetch_directory(source: Path, directory: Path) -> PreTrainedModel:
     if is_native_olmo(source):
         return convert_directory(source, weights, directory)
     check_tokenizer(source, read_model_config(source).vocab_size)
+    if are_pickled(weights):
+        return rewrite_directory(source, weights, directory)
     model = load_shapes(source)
     refuse_broken_values(weights)
     copy_files(source, directory, ("config.json", "generation_config.json", INDEX))
@@ -99,11 +104,24 @@ def fetch_directory(source: Path, directory: Path) -> PreTrainedModel:
     return model
 
 
+def rewrite_directory(source: Path, pickles: Sequence[Path], directory: Path) -> PreTrainedModel:
+    """Write pickled weights as safetensors, in their own dtype; return the model's shapes."""
+    rewrite(pickles, directory)
+    copy_files(source, directory, ("config.json", "generation_config.json"))
+    model = load_shapes(directory)
+    refuse_broken_values(find_weights(directory))
+    return model
+
+
 def convert_directory(source: Path, weights: Sequence[Path], directory: Path) -> PreTrainedModel:
     """Convert a checkpoint in OLMo's own naming, in the weights' own dtype; return its shapes."""
     config = read_native_config(source)
     check_tokenizer(source, config.vocab_size)
-    convert(weights, config, directory)
+    if are_pickled(weights):
+        with TemporaryDirectory(prefix=".", suffix=".partial", dir=directory) as beside:
+            convert(rewrite(weights, Path(beside)), config, directory)
+    else:
+        convert(weights, config, directory)
     copy_files(source, directory, ())
     model = load_shapes(directory)
     refuse_broken_values(find_weights(directory))

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ke_steps.checkpoints.checkpoint_files import read_header
 from ke_steps.checkpoints.families import read_model_config
-from ke_steps.checkpoints.weight_files import INDEX, WEIGHTS, choose_weights
+from ke_steps.checkpoints.weight_files import are_pickled, choose_weights
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import read_object
 from ke_steps.texts.tokenizers import FILES, load_tokenizer
@@ -28,20 +28,21 @@ PLAIN = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
 
 
 def find_weights(directory: Path) -> list[Path]:
-    """Return a directory's safetensors files: the single one, or the shards of its index.
+    """Return a directory's files of weights: the single one, or the shards of its index.
 
     Raises:
-        UserError: only pickles, no weights, an index that names what is not there or not beside
-            it, or a file that is truncated or no safetensors file.
+        UserError: no weights, or only pickles that are not read; an index that names what is not
+            there or not beside it; a file that is truncated or no safetensors file.
     """
     names = choose_weights((path.name for path in directory.iterdir()), where=str(directory))
-    weights = [
-        directory / name for name in ([WEIGHTS] if names == [WEIGHTS] else _shards(directory))
-    ]
-    for path in weights:
-        read_header(path)
-        with _open(path):
-            pass
+    if names[0].endswith(".json"):
+        names = _shards(directory / names[0])
+    weights = [directory / name for name in names]
+    if not are_pickled(weights):
+        for path in weights:
+            read_header(path)
+            with _open(path):
+                pass
     return weights
 
 
@@ -54,8 +55,7 @@ def _open(path: Path) -> Iterator[Any]:
         raise UserError(f"{path}: not a safetensors file ({error}); get it again") from error
 
 
-def _shards(directory: Path) -> list[str]:
-    index = directory / INDEX
+def _shards(index: Path) -> list[str]:
     weight_map = read_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise UserError(f"{index}: has no weight_map of tensors to files; get it again")
@@ -63,7 +63,7 @@ def _shards(directory: Path) -> list[str]:
     for name in names:
         if Path(name).name != name:
             raise UserError(f"{index}: names {name!r}, which is not a file beside it; get it again")
-        if not (directory / name).is_file():
+        if not index.with_name(name).is_file():
             raise UserError(f"{index}: names {name}, which is missing: get that file")
     return names
 

@@ -242,7 +242,7 @@ def break_nan(source):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (break_pickle, r"model\.pt is a pickle.*refused; .*save_file\(torch\.load\('model\.pt'"),
+        (break_pickle, r"model\.pt is a pickle.*refused; .* call it pytorch_model\.bin"),
         (break_tokenizer, r"tokenizer\.json: not a readable JSON file"),
         (break_yaml, r"config\.yaml: not a readable OLMo config"),
         (break_sections, r"config\.yaml: not a readable OLMo config \('model'\)"),

@@ -73,6 +73,10 @@ def tensors(change):
     return lambda source: edit_weights(source, change)
 
 
+def rename(name):
+    return lambda source: (source / WEIGHTS).rename(source / name)
+
+
 def pickled(source):
     (source / WEIGHTS).unlink()
     marker = CreatesMarker(source.parent / MARKER)
@@ -147,7 +151,11 @@ ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
 BAD = {
     # what is wrong: (damage, what the line says)
-    "weights: only a pickle": (pickled, "pytorch_model.bin is a pickle, which can run code"),
+    "weights: a malicious pickle": (
+        pickled,
+        "pytorch_model.bin: not a readable file of torch.save",
+    ),
+    "weights: another pickle": (rename("model.pt"), "model.pt is a pickle, which can run code"),
     "weights: none": (remove(WEIGHTS), "neither model.safetensors nor model.safetensors.index"),
     "weights: empty": (put(WEIGHTS, b""), f"{WEIGHTS}: truncated, or not a safetensors file"),
     "weights: truncated": (cut(WEIGHTS, -100), f"{WEIGHTS}: truncated: "),

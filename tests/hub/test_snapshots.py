@@ -28,6 +28,7 @@ from tests.invented.hub_checkpoints import (
 )
 from tests.invented.hub_server import read_files
 from tests.invented.models import build_model, random_sequences
+from tests.invented.pickles import RunsCommand, save_bytes, save_pickled
 
 CPU = torch.device("cpu")
 
@@ -158,12 +159,41 @@ def test_a_damaged_cache_is_repaired(hub, tmp_path):
     assert blob.read_bytes() == content
 
 
-def test_pickles_alone_are_refused(hub, tmp_path):
-    del hub.repos[REPO]["step10-tokens1B"][WEIGHTS]
-    refuse(tmp_path, r"tiny-hf@step10-tokens1B: pytorch_model\.bin is a pickle.*refused")
-    del hub.repos[REPO]["step10-tokens1B"]["pytorch_model.bin"]
+def test_other_pickles_alone_are_refused(hub, tmp_path):
+    files = hub.repos[REPO]["step10-tokens1B"]
+    del files[WEIGHTS]
+    files["model.pt"] = files.pop("pytorch_model.bin")
+    refuse(tmp_path, r"tiny-hf@step10-tokens1B: model\.pt is a pickle.*refused")
+    del files["model.pt"]
     refuse(tmp_path, r"neither model\.safetensors nor model\.safetensors\.index\.json")
     assert not hub.find("/resolve/")
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_weights_that_exist_as_pickles_alone(hub, tmp_path, num_shards):
+    files = hub.repos[REPO]["step10-tokens1B"]
+    (tmp_path / WEIGHTS).write_bytes(files.pop(WEIGHTS))
+    del files["pytorch_model.bin"]
+    tensors = load_file(tmp_path / WEIGHTS)
+    save_pickled(tensors, tmp_path / "pickled", num_shards)
+    files |= read_files(tmp_path / "pickled") | {"optimizer.bin": b"another pickle"}
+    hub.fail("/cdn/", method="GET", corrupt=True)  # its hash tells, and it is fetched again
+    manifest = fetch_from_hub(tmp_path / "out" / "manifest.json")
+    assert len(hub.find("/cdn/", method="GET")) == num_shards + 1
+    assert not hub.find("optimizer.bin")
+    assert not any(path.is_symlink() for path in manifest.parent.iterdir())
+    loaded = load_model(manifest, device=CPU).state_dict()
+    for name, tensor in build_model("olmo", seed=1).state_dict().items():
+        assert torch.equal(tensor, loaded[name])
+
+
+def test_a_malicious_pickle_of_the_hub_is_not_run(hub, tmp_path):
+    files = hub.repos[REPO]["step10-tokens1B"]
+    del files[WEIGHTS]
+    marker = tmp_path / "ran"
+    files["pytorch_model.bin"] = save_bytes({"a": RunsCommand(f"touch {marker}")})
+    refuse(tmp_path, r"pytorch_model\.bin: needs more than tensors: it calls posix\.system")
+    assert not marker.exists()
 
 
 def test_too_little_disk_is_refused_before_the_download(hub, tmp_path, monkeypatch):

@@ -106,7 +106,7 @@ def test_fetching_again_replaces(tmp_path, source):
 
 
 def break_pickle(source):
-    (source / "model.safetensors").rename(source / "pytorch_model.bin")
+    (source / "model.safetensors").rename(source / "model.ckpt")
 
 
 def break_nothing_there(source):
@@ -173,7 +173,7 @@ def break_tokenizer_form(source):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (break_pickle, r"pytorch_model\.bin is a pickle.*refused"),
+        (break_pickle, r"model\.ckpt is a pickle.*refused"),
         (break_nothing_there, r"neither model\.safetensors nor model\.safetensors\.index\.json"),
         (break_truncated, r"model\.safetensors: truncated: \d+ bytes"),
         (break_header, r"model\.safetensors: not a safetensors file"),

@@ -163,10 +163,25 @@ def test_a_step_that_is_not_there_is_refused(refuse, model):
     ]
 
 
-def test_pickled_weights_are_refused(refuse, model):
+def test_pickled_weights_that_are_read_are_not_refused(refuse, model):
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    lines = refuse(with_local("model/step{step}") | {"seeds": 0})
+    assert lines == ["seeds: got 0; should be a valid list"]
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.pth", "last.ckpt", "model.pkl", "model.bin"])
+def test_other_pickles_are_refused(refuse, model, name):
+    (model / "model.safetensors").rename(model / name)
     (line,) = refuse(with_local("model/step{step}"))
-    assert line.startswith(f"{KEY}model/step3: pytorch_model.bin is a pickle, which can run code")
+    assert line.startswith(f"{KEY}model/step3: {name} is a pickle, which can run code")
+
+
+def test_pickled_shards_without_their_index_are_refused(refuse, model):
+    (model / "model.safetensors").rename(model / "pytorch_model-00001-of-00002.bin")
+    (line,) = refuse(with_local("model/step{step}"))
+    assert line.startswith(
+        f"{KEY}model/step3: pytorch_model.bin.index.json, which names its shards"
+    )
 
 
 def test_a_file_in_place_of_a_folder_is_refused(refuse, model):

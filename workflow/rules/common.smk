@@ -178,7 +178,8 @@ def weight_files(wildcards):
     path = Path(source.path.replace("{step}", wildcards.step))
     if path.is_file():
         return [str(path)]
-    return sorted(str(file) for kind in ("json", "safetensors") for file in path.glob(f"*.{kind}"))
+    weights = list(path.glob("*.safetensors")) or path.glob("pytorch_model*.bin")
+    return sorted(map(str, [*path.glob("*.json"), *weights]))
 
 
 def text_files(wildcards):
