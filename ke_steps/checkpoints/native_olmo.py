@@ -1,10 +1,11 @@
 """OLMo's own checkpoint format, rewritten as the weights of transformers' ``OlmoForCausalLM``.
 
-A folder has the weights under OLMo's names and either the trainer's ``config.yaml`` (sizes under
-``model``) or a ``config.json`` of model type ``hf_olmo`` (sizes at the top). Query, key and value
-are one matrix there (``att_proj``), and so are the up and gate projections (``ff_proj``): OLMo
-computes ``x, gate = ff_proj(x).chunk(2); silu(gate) * x``, so that the first half is *up*. Rotary
-frequencies pair the same dimensions in both formats, so that no rows are permuted.
+A folder has the weights under OLMo's names, plain or pickled (see ``pickled_names``), and either
+the trainer's ``config.yaml`` (sizes under ``model``) or a ``config.json`` of model type ``hf_olmo``
+(sizes at the top). Query, key and value are one matrix there (``att_proj``), and so are the up and
+gate projections (``ff_proj``): OLMo computes ``x, gate = ff_proj(x).chunk(2); silu(gate) * x``, so
+that the first half is *up*. Rotary frequencies pair the same dimensions in both formats, so that no
+rows are permuted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import OlmoConfig
 
-from ke_steps.checkpoints.weight_files import WEIGHTS
+from ke_steps.checkpoints.pickled_names import plain_name
+from ke_steps.checkpoints.weight_files import WEIGHTS, writing
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import NOT_JSON, read_object
 
@@ -110,16 +112,22 @@ def convert(weights: Sequence[Path], config: OlmoConfig, directory: Path) -> Non
         directory: where to write; what is missing there shows when the model is loaded.
 
     Raises:
-        UserError: a tensor has no place in the model, or not the shape that the config says.
+        UserError: a tensor has no place in the model, is there twice, or has not the shape that the
+            config says.
     """
     tensors: dict[str, Tensor] = {}
     for path in weights:
         with safe_open(path, framework="pt") as file:
-            for name in sorted(file.keys()):
+            for stored in sorted(file.keys()):
+                name = plain_name(stored, where=str(path))
                 where = f"{path}: tensor {name}"
-                tensors.update(_translate(name, file.get_tensor(name), config, where))
+                for place, piece in _translate(name, file.get_tensor(stored), config, where):
+                    if place in tensors:
+                        raise UserError(f"{where} is there twice, under two names")
+                    tensors[place] = piece
     config.save_pretrained(directory)
-    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    with writing(directory / WEIGHTS) as beside:
+        save_file(tensors, beside, metadata={"format": "pt"})
 
 
 def _translate(

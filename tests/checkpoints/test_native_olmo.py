@@ -1,7 +1,10 @@
 """OLMo's own format: converted weights give the logits of OLMo's own forward pass."""
 
+import base64
 import json
 import math
+import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from ke_steps.job.errors import UserError
 from ke_steps.models.loading import load_model
 from ke_steps.settings.checkpoints import FetchCheckpoint
 from tests.invented.models import build_tokenizer, random_sequences
+from tests.invented.pickles import save_pickled
 
 CPU = torch.device("cpu")
 WIDTH, HEADS, LAYERS, VOCAB = 32, 4, 2, 320
@@ -176,6 +180,50 @@ def test_the_hubs_wrapper_of_the_native_format(tmp_path):
     assert one["files"] == two["files"]
 
 
+def pickled_name(keys, *, is_value_pickled=False, protocol=4):
+    """Return a name as OLMo's trainer writes it."""
+    return base64.urlsafe_b64encode(pickle.dumps((keys, is_value_pickled), protocol)).decode()
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_names_as_the_trainer_pickles_them(tmp_path, protocol):
+    for kind in ("plain", "pickled"):
+        build_native(tmp_path / kind)
+    tensors = load_file(tmp_path / "plain/model.safetensors")
+    named = {pickled_name((name,), protocol=protocol): t for name, t in tensors.items()}
+    save_file(named, tmp_path / "pickled/model.safetensors")
+    one, two = (
+        read_checkpoint_manifest(fetch(tmp_path / kind, tmp_path / f"{kind}_out/manifest.json"))
+        for kind in ("plain", "pickled")
+    )
+    assert one["tensors"] == two["tensors"]
+    assert one["files"] == two["files"]
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_pickled_weights_of_the_native_format(tmp_path, num_shards):
+    for kind in ("safe", "pickled"):
+        build_native(tmp_path / kind)
+    (tmp_path / "pickled/model.safetensors").unlink()
+    save_pickled(load_file(tmp_path / "safe/model.safetensors"), tmp_path / "pickled", num_shards)
+    one, two = (
+        read_checkpoint_manifest(fetch(tmp_path / kind, tmp_path / f"{kind}_out/manifest.json"))
+        for kind in ("safe", "pickled")
+    )
+    assert one["tensors"] == two["tensors"]
+    assert one["files"] == two["files"]
+    assert {path.name for path in (tmp_path / "pickled_out").iterdir()} == {
+        *two["files"], "manifest.json"
+    }  # fmt: skip
+
+
+def test_a_converted_checkpoint_can_be_read_by_all_who_read_its_config(tmp_path):
+    build_native(tmp_path / "native")
+    manifest = fetch(tmp_path / "native", tmp_path / "out" / "manifest.json")
+    modes = {path.name: path.stat().st_mode for path in manifest.parent.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def edit_config(source, **changes):
     path = source / "config.yaml"
     content = yaml.safe_load(path.read_text())
@@ -191,6 +239,23 @@ def edit_weights(source, change):
 
 def break_pickle(source):
     (source / "model.safetensors").rename(source / "model.pt")
+
+
+def break_name(source):
+    name = pickled_name(("transformer.wte.weight", Path), protocol=2)
+    edit_weights(source, lambda t: t.update({name: t.pop("transformer.wte.weight")}))
+
+
+def break_value(source):
+    name = pickled_name(("step",), is_value_pickled=True)
+    edit_weights(source, lambda t: t.update({name: torch.ones(9, dtype=torch.uint8)}))
+
+
+def break_twice(source):
+    for protocol in (2, 4):
+        name = pickled_name(("transformer.wte.weight",), protocol=protocol)
+        edit_weights(source, lambda t, n=name: t.update({n: torch.ones(VOCAB, WIDTH)}))
+    edit_weights(source, lambda t: t.pop("transformer.wte.weight"))
 
 
 def break_tokenizer(source):
@@ -243,6 +308,9 @@ def break_nan(source):
     ("damage", "message"),
     [
         (break_pickle, r"model\.pt is a pickle.*refused; .* call it pytorch_model\.bin"),
+        (break_name, r"name is a pickle of more than text \(opcode GLOBAL\), which is never run"),
+        (break_value, r"name is a pickle, and so is its value, which is never run"),
+        (break_twice, r"tensor transformer\.wte\.weight is there twice, under two names"),
         (break_tokenizer, r"tokenizer\.json: not a readable JSON file"),
         (break_yaml, r"config\.yaml: not a readable OLMo config"),
         (break_sections, r"config\.yaml: not a readable OLMo config \('model'\)"),
