@@ -7,15 +7,18 @@ shapes are compared on torch's meta device, its values one tensor at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from ke_steps.checkpoints.checkpoint_files import read_header
 from ke_steps.checkpoints.families import read_model_config
@@ -24,6 +27,7 @@ from ke_steps.job.errors import UserError
 from ke_steps.job.files import read_object
 from ke_steps.texts.tokenizers import FILES, load_tokenizer
 
+EXPERT = re.compile(r"(.*\.experts\.)(\d+)(\..*)")
 PLAIN = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
 
 
@@ -32,17 +36,15 @@ def find_weights(directory: Path) -> list[Path]:
 
     Raises:
         UserError: no weights, or only pickles that are not read; an index that names what is not
-            there or not beside it; a file that is truncated or no safetensors file.
+            there or not beside it; a file that is truncated or no safetensors file; a tensor that is
+            in two.
     """
     names = choose_weights((path.name for path in directory.iterdir()), where=str(directory))
     if names[0].endswith(".json"):
         names = _shards(directory / names[0])
     weights = [directory / name for name in names]
     if not are_pickled(weights):
-        for path in weights:
-            read_header(path)
-            with _open(path):
-                pass
+        _check_safetensors(weights)
     return weights
 
 
@@ -53,6 +55,19 @@ def _open(path: Path) -> Iterator[Any]:
             yield file
     except safetensors.SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error}); get it again") from error
+
+
+def _check_safetensors(weights: Sequence[Path]) -> None:
+    found: dict[str, Path] = {}
+    for path in weights:
+        for name in read_header(path)[0]:
+            if name in found:
+                raise UserError(
+                    f"{path}: tensor {name} is in {found[name].name}, too; get the files again"
+                )
+            found[name] = path
+        with _open(path):
+            pass
 
 
 def _shards(index: Path) -> list[str]:
@@ -72,13 +87,16 @@ def load_shapes(directory: Path) -> PreTrainedModel:
     """Return a directory's model on the meta device; refuse what would not load whole.
 
     Raises:
-        UserError: no model can be built from the config, or tensors that are missing, in excess or
-            of another shape than the config says.
+        UserError: no model can be built from the config, or tensors that are missing, in excess, of
+            another shape than the config says, or two that it makes one.
     """
+    config = read_model_config(directory)
+    names = {name: path for path in find_weights(directory) for name in read_header(path)[0]}
+    _refuse_partial_experts(names, config, directory)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             directory,
-            config=read_model_config(directory),
+            config=config,
             dtype="auto",
             device_map="meta",
             local_files_only=True,
@@ -95,19 +113,57 @@ def load_shapes(directory: Path) -> PreTrainedModel:
             f"{directory}: transformers cannot build this model from its config.json"
             f" ({type(error).__name__}: {reason})"
         ) from error
-    _refuse_mismatches(report, type(model).__name__, directory)
+    _refuse_mismatches(report, model, directory)
+    _refuse_tied_pairs(model, names, directory)
+    model.tie_weights()
     return model
 
 
-def _refuse_mismatches(report: dict[str, Any], architecture: str, directory: Path) -> None:
-    if report["missing_keys"]:
-        raise UserError(
-            f"{directory}: tensor {min(report['missing_keys'])} is missing; get all its files"
-        )
+def _refuse_partial_experts(
+    names: Iterable[str], config: PreTrainedConfig, directory: Path
+) -> None:
+    """Refuse mixtures that lack a tensor of an expert: transformers joins those, and names none."""
+    found: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for name in names:
+        if match := EXPERT.fullmatch(name):
+            found[match[1], match[3]].add(int(match[2]))
+    counts = (getattr(config, name, None) for name in ("num_local_experts", "num_experts"))
+    count = int(next(filter(None, counts), 0))
+    starts, ends = ({key[side] for key in found} for side in (0, 1))
+    for start, end in sorted(product(starts, ends)):
+        for expert in sorted(found[start, end] ^ set(range(count))):
+            name = f"{start}{expert}{end}"
+            problem = "is missing; get all its files" if expert < count else "has no place"
+            raise UserError(
+                f"{directory}: tensor {name} {problem}: config.json says {count} experts"
+            )
+
+
+def _refuse_tied_pairs(model: PreTrainedModel, files: Mapping[str, Path], directory: Path) -> None:
+    """Refuse two tensors that differ where the config makes them one: either would be dropped."""
+    for pair in model.all_tied_weights_keys.items():
+        if not all(name in files for name in pair):
+            continue
+        values = []
+        for name in pair:
+            with _open(files[name]) as file:
+                values.append(file.get_tensor(name).float())
+        if not torch.equal(*values):
+            raise UserError(
+                f"{directory}: tensor {pair[0]} is not {pair[1]}, but tie_word_embeddings in"
+                " config.json says they are one: set it to false, or take whole files of one model"
+            )
+
+
+def _refuse_mismatches(report: dict[str, Any], model: PreTrainedModel, directory: Path) -> None:
+    # of a tied pair that is missing as a whole, the first one is the file's
+    missing = report["missing_keys"] - model.all_tied_weights_keys.keys() or report["missing_keys"]
+    if missing:
+        raise UserError(f"{directory}: tensor {min(missing)} is missing; get all its files")
     if report["unexpected_keys"]:
         raise UserError(
-            f"{directory}: tensor {min(report['unexpected_keys'])} has no place in {architecture}:"
-            " weights and config.json belong to different models"
+            f"{directory}: tensor {min(report['unexpected_keys'])} has no place in"
+            f" {type(model).__name__}: weights and config.json belong to different models"
         )
     if report["mismatched_keys"]:
         name, stored, expected = min(report["mismatched_keys"])

@@ -304,6 +304,15 @@ def break_nan(source):
     edit_weights(source, lambda t: t[name].view(-1)[-1].fill_(math.nan))
 
 
+def break_prefixes(source):
+    name = "transformer.blocks.1.ff_proj.weight"
+    edit_weights(source, lambda t: t.update({f"model.{name}": t[name] + 1}))
+
+
+def break_tied(source):
+    edit_config(source, weight_tying=True)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -321,6 +330,8 @@ def break_nan(source):
         (break_missing, r"tensor model\.layers\.1\.mlp\.gate_proj\.weight is missing"),
         (break_norm_tensor, r"transformer\.ln_f\.weight has no place in OlmoForCausalLM"),
         (break_bias, r"blocks\.0\.att_proj\.bias has no place in OlmoForCausalLM"),
+        (break_prefixes, r"blocks\.1\.ff_proj\.weight is there twice, under two names"),
+        (break_tied, r"tensor lm_head\.weight is not model\.embed_tokens\.weight"),
         (break_nan, r"tensor model\.layers\.1\.mlp\.gate_proj\.weight holds NaN or Inf"),
     ],
 )

@@ -110,6 +110,28 @@ def broken_shard(source):
     edit_weights(source, break_one, shard(source)[-1])
 
 
+def twice(source):
+    """Put one tensor into a second shard, with other values."""
+    first, *_, last = shard(source)
+    (name, tensor), *_ = load_file(source / first).items()
+    edit_weights(source, lambda tensors: tensors.update({name: tensor + 1}), last)
+
+
+def tied(source):
+    """Leave a head of its own beside the embedding that the config makes the head."""
+    edit_json(source, tie_word_embeddings=True)
+
+
+def another_family(family, change, **overrides):
+    """Return a damage: the model is another, and its tensors are changed."""
+
+    def damage(source):
+        build_model(family, **overrides).save_pretrained(source)
+        edit_weights(source, change)
+
+    return damage
+
+
 def index_of(names):
     def damage(source):
         shard(source)
@@ -147,6 +169,8 @@ def weights_lead_nowhere(source):
 
 
 UP = "model.layers.1.mlp.up_proj.weight"
+EMBEDDING = "model.embed_tokens.weight"
+EXPERT = "model.layers.1.block_sparse_moe.experts.{}.{}.weight"
 ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
 BAD = {
@@ -205,6 +229,42 @@ BAD = {
     "tensors: of another shape": (
         tensors(lambda t: t.update({UP: torch.ones(8, 8)})),
         f"tensor {UP} is (8, 8), config.json says (64, 32)",
+    ),
+    "tensors: one in two shards": (twice, ", too; get the files again"),
+    "tensors: a head of its own": (
+        tied,
+        "tensor lm_head.weight is not model.embed_tokens.weight, but tie_word_embeddings",
+    ),
+    "tensors: no head": (
+        tensors(lambda t: t.pop("lm_head.weight")),
+        "tensor lm_head.weight is missing",
+    ),
+    "tensors: neither head nor embedding": (
+        another_family("llama", lambda t: t.pop(EMBEDDING), tie_word_embeddings=True),
+        f"tensor {EMBEDDING} is missing",
+    ),
+    "tensors: one expert is missing": (
+        another_family("mixtral", lambda t: t.pop(EXPERT.format(2, "w1"))),
+        f"tensor {EXPERT.format(2, 'w1')} is missing",
+    ),
+    "tensors: a part of all experts is missing": (
+        another_family("mixtral", lambda t: [t.pop(EXPERT.format(i, "w1")) for i in range(4)]),
+        f"tensor {EXPERT.format(0, 'w1')} is missing",
+    ),
+    "tensors: one expert too many": (
+        another_family(
+            "mixtral",
+            lambda t: t.update({EXPERT.format(4, "w1"): t[EXPERT.format(2, "w1")] + 1}),
+        ),
+        f"tensor {EXPERT.format(4, 'w1')} has no place: config.json says 4 experts",
+    ),
+    "tensors: a bias too many": (
+        tensors(lambda t: t.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(32)})),
+        "tensor model.layers.0.self_attn.q_proj.bias has no place in LlamaForCausalLM",
+    ),
+    "tensors: a bias is missing": (
+        another_family("qwen2", lambda t: t.pop("model.layers.1.self_attn.k_proj.bias")),
+        "tensor model.layers.1.self_attn.k_proj.bias is missing",
     ),
     "config: other widths": (
         config(intermediate_size=48),
