@@ -13,7 +13,7 @@ manifest.
   ``pytorch_model*.bin``: tensors are read of these pickles, and nothing else (see
   ``checkpoints.pickled_weights``).
 - ``gguf``: the dequantised weights are written as fp32 safetensors, in which the products of GGUF's
-  scales and integers are exact; four bytes per parameter.
+  scales and integers are exact; four bytes per parameter (see ``checkpoints.gguf``).
 
 Refused is a checkpoint that later jobs could not load whole, whose weights hold NaN or Inf, or
 whose tokenizer is of another model (see ``checkpoints.outside_checks``).
@@ -27,24 +27,23 @@ Example::
 
 from __future__ import annotations
 
-import json
 import shutil
-import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
-from ke_steps.checkpoints.checkpoint_files import replacing, save_weights, write_manifest
+from ke_steps.checkpoints.checkpoint_files import replacing, write_manifest
 from ke_steps.checkpoints.families import is_native_olmo, read_model_config
+from ke_steps.checkpoints.gguf import convert_gguf, convert_tokenizer
+from ke_steps.checkpoints.gguf_config import read_gguf_config
+from ke_steps.checkpoints.gguf_files import open_gguf
 from ke_steps.checkpoints.native_olmo import convert, read_native_config
 from ke_steps.checkpoints.outside_checks import (
     check_tokenizer,
     find_weights,
     load_shapes,
-    refuse_broken,
     refuse_broken_values,
 )
 from ke_steps.checkpoints.pickled_weights import rewrite
@@ -52,7 +51,7 @@ from ke_steps.checkpoints.weight_files import INDEX, are_pickled, choose_weights
 from ke_steps.hub.snapshots import fetch_snapshot
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
-from ke_steps.models.feed_forward import describe_model, feed_forward
+from ke_steps.models.feed_forward import describe_model
 from ke_steps.models.loading import silence_transformers
 from ke_steps.settings.checkpoints import FetchCheckpoint
 from ke_steps.texts.tokenizers import FILES
@@ -71,9 +70,11 @@ def run(*, output: Path, settings: FetchCheckpoint) -> None:
     else:
         path = Path(source.path.replace("{step}", str(settings.step)))
         place = {"path": str(path)}
-    fetch = fetch_gguf if source.kind == "gguf" else fetch_directory
     with replacing(output) as directory:
-        model = fetch(path, directory)
+        if source.kind == "gguf":
+            model = fetch_gguf(path, directory, tied_head=source.tied_head)
+        else:
+            model = fetch_directory(path, directory)
         write_manifest(
             output,
             step=settings.step,
@@ -135,33 +136,18 @@ def copy_files(source: Path, directory: Path, names: Iterable[str]) -> None:
             shutil.copyfile(source / name, directory / name)
 
 
-def fetch_gguf(source: Path, directory: Path) -> PreTrainedModel:
-    """Dequantise a GGUF file into fp32 safetensors; return the model.
+def fetch_gguf(source: Path, directory: Path, *, tied_head: bool) -> PreTrainedModel:
+    """Dequantise a GGUF file, or all parts of one, into fp32 safetensors; return its shapes.
 
     Raises:
-        UserError: not a GGUF file, truncated, of an unknown architecture, or with broken tensors.
+        UserError: anything in the file is missing, damaged, contradictory, or has no place.
     """
-    if not source.is_file():
-        raise UserError(f"source.path: no such file: {source}")
-    keywords = {"gguf_file": source.name, "local_files_only": True, "trust_remote_code": False}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.float32, **keywords)
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, **keywords)
-    except (ValueError, OSError, LookupError, struct.error) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{source}: not a readable GGUF file ({reason})") from error
-    feed_forward(model)
-    for name, tensor in model.state_dict().items():
-        refuse_broken(tensor, name, source)
-    # the weights are plain fp32 by now; with these two set transformers refuses to save them
-    model.hf_quantizer = None
-    del model.config.quantization_config
-    save_weights(model, directory)
-    tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
-    special = {name: getattr(tokenizer, name) for name in ("bos_token", "eos_token", "pad_token")}
-    (directory / "tokenizer_config.json").write_text(json.dumps(special, indent=1) + "\n")
-    check_tokenizer(directory, model.config.vocab_size)
-    return model
+    file = open_gguf(source)
+    config = read_gguf_config(file, tied_head=tied_head)
+    convert_tokenizer(source, directory)
+    check_tokenizer(directory, config["vocab_size"])
+    convert_gguf(file, config, directory)
+    return load_shapes(directory)
 
 
 if __name__ == "__main__":

@@ -120,9 +120,8 @@ def _configs(study: Study, name: str) -> Iterator[FoundConfig]:
         case DirectorySource():
             yield from _read(path / "config.json" for path in _places(source.path, model.steps))
         case GgufSource():
-            yield from (
-                _gguf_config(path) for path in _places(source.path, model.steps) if path.is_file()
-            )
+            for path in filter(Path.is_file, _places(source.path, model.steps)):
+                yield _gguf_config(path, tied_head=source.tied_head)
         case HubSource():
             cached = Path(HF_HUB_CACHE) / f"models--{source.repo.replace('/', '--')}"
             yield from _read(sorted(cached.glob("snapshots/*/config.json")))
@@ -151,22 +150,9 @@ def _nursery_config(study: Study) -> FoundConfig:
     return FoundConfig("pretrain_nursery", study.pretrain_nursery.model_dump() | shape | words)
 
 
-def _gguf_config(path: Path) -> FoundConfig:
-    from gguf import GGUFReader
+def _gguf_config(path: Path, *, tied_head: bool) -> FoundConfig:
+    # only a study with such a source needs the library
+    from ke_steps.checkpoints.gguf_config import read_gguf_config
+    from ke_steps.checkpoints.gguf_files import open_gguf
 
-    reader = GGUFReader(path)
-    fields = reader.fields
-    family = fields["general.architecture"].contents()
-    names = {
-        "num_hidden_layers": "block_count",
-        "hidden_size": "embedding_length",
-        "intermediate_size": "feed_forward_length",
-        "num_attention_heads": "attention.head_count",
-        "num_key_value_heads": "attention.head_count_kv",
-        "vocab_size": "vocab_size",
-    }
-    config: dict[str, Any] = {
-        key: fields[f"{family}.{name}"].contents() for key, name in names.items()
-    }
-    is_tied = all(tensor.name != "output.weight" for tensor in reader.tensors)
-    return FoundConfig(str(path), config | {"model_type": family, "tie_word_embeddings": is_tied})
+    return FoundConfig(str(path), read_gguf_config(open_gguf(path), tied_head=tied_head))

@@ -34,10 +34,16 @@ class DirectorySource(Strict):
 
 
 class GgufSource(Strict):
-    """A GGUF file; ``{step}`` in the path stands for the step."""
+    """A GGUF file, or the first part of a split one; ``{step}`` in the path stands for the step."""
 
     kind: Literal["gguf"]
     path: InputPath
+    tied_head: bool = Field(
+        default=False,
+        strict=True,
+        description="a file without output.weight is of a model whose head is its embedding"
+        " (tie_word_embeddings in its config.json); the file itself cannot say so",
+    )
 
 
 class HubSource(Strict):

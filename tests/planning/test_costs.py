@@ -19,6 +19,8 @@ from ke_steps.planning.model_sizes import KNOWN_CONFIGS, UNKNOWN, find_size
 from ke_steps.planning.workloads import TASK_SIZES
 from ke_steps.study.reading import read_study
 from ke_steps.texts import tokenizers
+from tests.invented.gguf import write_gguf
+from tests.invented.models import build_model, build_tokenizer
 from tests.invented.project import ROOT
 
 SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
@@ -187,6 +189,18 @@ def test_a_directory_is_asked_itself_and_what_is_nowhere_is_unknown(tmp_path):
     content = KNOWN_CONFIGS["allenai/OLMo-1B-hf"]
     (tmp_path / "step2/config.json").write_text(json.dumps(content))
     assert find_size(study, "other").shape.num_parameters == 1_176_764_416
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gpt2", "phi3"])
+def test_a_gguf_file_is_asked_itself(tmp_path, family):
+    """Also where it leaves out what llama.cpp knows, such as the vocabulary's size."""
+    model = build_model(family, tie_word_embeddings=True)
+    path = write_gguf(tmp_path / "m.gguf", model, build_tokenizer(tmp_path / "tokenizer"))
+    source = {"kind": "gguf", "path": str(path), "tied_head": family != "gemma2"}
+    size = find_size(study_of(source, tmp_path / "results", steps=(1,)), "other")
+    assert size.place == str(path)
+    expected = shape_of_config(model.config.to_dict())
+    assert (size.shape, size.bytes_per_parameter) == (expected, 4)
 
 
 def costs_of(study, sizes):
