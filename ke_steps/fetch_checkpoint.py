@@ -77,6 +77,7 @@ def run(*, output: Path, settings: FetchCheckpoint) -> None:
             model = fetch_directory(path, directory)
         write_manifest(
             output,
+            model,
             step=settings.step,
             source=source.model_dump() | place,
             sizes=describe_model(model),
@@ -98,7 +99,7 @@ def fetch_directory(source: Path, directory: Path) -> PreTrainedModel:
     if are_pickled(weights):
         return rewrite_directory(source, weights, directory)
     model = load_shapes(source)
-    refuse_broken_values(weights)
+    refuse_broken_values(weights, model)
     copy_files(source, directory, ("config.json", "generation_config.json", INDEX))
     for path in weights:
         (directory / path.name).symlink_to(path.resolve())
@@ -110,7 +111,7 @@ def rewrite_directory(source: Path, pickles: Sequence[Path], directory: Path) ->
     rewrite(pickles, directory)
     copy_files(source, directory, ("config.json", "generation_config.json"))
     model = load_shapes(directory)
-    refuse_broken_values(find_weights(directory))
+    refuse_broken_values(find_weights(directory), model)
     return model
 
 
@@ -125,7 +126,7 @@ def convert_directory(source: Path, weights: Sequence[Path], directory: Path) ->
         convert(weights, config, directory)
     copy_files(source, directory, ())
     model = load_shapes(directory)
-    refuse_broken_values(find_weights(directory))
+    refuse_broken_values(find_weights(directory), model)
     return model
 
 

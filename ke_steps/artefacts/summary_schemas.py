@@ -108,8 +108,9 @@ CHECKPOINTS = pa.schema(
         "num_layers": pa.int32(),
         "num_memories": pa.int64(),
         "num_parameters": pa.int64(),
-        "weights_sha256": pa.string(),  # over names, dtypes, shapes and values of all tensors
-        "same_weights_as": pa.int64(),  # the first other step with equal weights; null for none
+        "weights_sha256": pa.string(),  # over names, shapes and fp32 values of all parameters
+        "same_weights_model": pa.string(),  # of the first other with equal weights; null for none
+        "same_weights_as": pa.int64(),  # its step
     }
 )
 

@@ -6,19 +6,17 @@ This module imports neither torch nor transformers.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import mmap
+import math
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ke_steps.artefacts.manifests import describe_files, read_manifest
+from ke_steps.checkpoints.tensors import describe_parameters, find_tensors
 from ke_steps.job import provenance
-from ke_steps.job.errors import UserError
-from ke_steps.job.files import NOT_JSON, write_json
+from ke_steps.job.files import write_json
 from ke_steps.texts.tokenizers import FILES
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ def save_checkpoint(
         save_weights(model, directory)
         for name in FILES:
             shutil.copyfile(tokenizer_directory / name, directory / name)
-        write_manifest(manifest, step=step, source=source, sizes=sizes)
+        write_manifest(manifest, model, step=step, source=source, sizes=sizes)
 
 
 def save_weights(model: PreTrainedModel, directory: Path) -> None:
@@ -80,12 +78,18 @@ def _clear(manifest: Path) -> None:
 
 
 def write_manifest(
-    manifest: Path, *, step: int, source: Mapping[str, Any], sizes: Mapping[str, Any]
+    manifest: Path,
+    model: PreTrainedModel,
+    *,
+    step: int,
+    source: Mapping[str, Any],
+    sizes: Mapping[str, Any],
 ) -> None:
     """Describe the files beside ``manifest`` and write it: from now on the checkpoint exists.
 
     Args:
         manifest: beside the checkpoint's other files.
+        model: of these files; its values are not looked at, it may be on the meta device.
         step: training steps done.
         source: where the weights are from, as JSON values.
         sizes: the model's architecture and sizes, of ``feed_forward.describe_model``.
@@ -94,18 +98,30 @@ def write_manifest(
         path for path in manifest.parent.iterdir() if path.suffix in {".json", ".safetensors"}
     )
     weights = [path for path in files if path.suffix == ".safetensors"]
+    tensors = _describe_tensors(weights, model)
     write_json(
         manifest,
         {
             "kind": "checkpoint",
             "step": step,
             **sizes,
+            "num_parameters": sum(math.prod(tensor["shape"]) for tensor in tensors.values()),
             "source": dict(source),
-            "tensors": describe_tensors(weights),
+            "tensors": tensors,
             "files": describe_files(files),
             "provenance": provenance.current(),
         },
     )
+
+
+def _describe_tensors(weights: list[Path], model: PreTrainedModel) -> dict[str, dict[str, Any]]:
+    """Describe the model's parameters as the files hold them (see ``tensors``)."""
+    from ke_steps.checkpoints.loaded_names import loaded_names
+
+    stored = find_tensors(weights)
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    tied = model.all_tied_weights_keys
+    return describe_parameters(stored, loaded_names(model, stored), shapes, tied)
 
 
 def read_checkpoint_manifest(path: Path) -> dict[str, Any]:
@@ -116,55 +132,3 @@ def read_checkpoint_manifest(path: Path) -> dict[str, Any]:
 def has_diverged(path: Path) -> bool:
     """Tell whether a checkpoint is what a training that diverged left, by its manifest."""
     return read_checkpoint_manifest(path)["source"].get("diverged_at_step") is not None
-
-
-def describe_tensors(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Return {name: {dtype, shape, sha256 of the raw little-endian bytes}} over safetensors files.
-
-    Equal hashes mean equal weights, whatever file or shard they are stored in.
-    """
-    return {
-        name: {"dtype": entry["dtype"], "shape": entry["shape"], "sha256": digest}
-        for path in paths
-        for name, entry, digest in _hash_tensors(path)
-    }
-
-
-def _hash_tensors(path: Path) -> Iterable[tuple[str, dict[str, Any], str]]:
-    header, data_start = read_header(path)
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        memoryview(data) as view,
-    ):
-        for name, entry in sorted(header.items()):
-            begin, end = (data_start + offset for offset in entry["data_offsets"])
-            with view[begin:end] as raw:
-                yield name, entry, hashlib.sha256(raw).hexdigest()
-
-
-def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
-    """Return a safetensors file's {name: {dtype, shape, data_offsets}} and where its data begins.
-
-    Raises:
-        UserError: the file is truncated or not a safetensors file.
-    """
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 + length or length < 2:
-            raise UserError(f"{path}: truncated, or not a safetensors file; get it again")
-        try:
-            header = dict(json.loads(file.read(length)))
-            header.pop("__metadata__", None)
-            ends = [int(entry["data_offsets"][1]) for entry in header.values()]
-        except (*NOT_JSON, LookupError, TypeError, AttributeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(f"{path}: not a safetensors file ({reason}); get it again") from error
-    data_bytes = max(ends, default=0)
-    if data_bytes != size - 8 - length:
-        raise UserError(
-            f"{path}: truncated: {size - 8 - length} bytes of tensors, its header says"
-            f" {data_bytes}; get it again"
-        )
-    return header, 8 + length

@@ -1,8 +1,8 @@
 """What is checked of a checkpoint from outside, before a job on a GPU relies on it.
 
-Every tensor has its place and its shape in the model that ``config.json`` describes, no value is
-NaN or Inf, and the tokenizer's ids have rows in the embedding. The model is never in memory: its
-shapes are compared on torch's meta device, its values one tensor at a time.
+Every tensor has its place and its shape in the model that ``config.json`` describes, no value that
+it loads is NaN or Inf, and the tokenizer's ids have rows in the embedding. The model is never in
+memory: its shapes are compared on torch's meta device, its values one tensor at a time.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import safetensors
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from ke_steps.checkpoints.checkpoint_files import read_header
 from ke_steps.checkpoints.families import read_model_config
+from ke_steps.checkpoints.loaded_names import is_computed, loaded_names
+from ke_steps.checkpoints.tensors import Stored, find_tensors, read_header
 from ke_steps.checkpoints.weight_files import are_pickled, choose_weights
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import read_object
@@ -36,8 +37,8 @@ def find_weights(directory: Path) -> list[Path]:
 
     Raises:
         UserError: no weights, or only pickles that are not read; an index that names what is not
-            there or not beside it; a file that is truncated or no safetensors file; a tensor that is
-            in two.
+            there or not beside it; a file that is truncated or no safetensors file; a tensor that
+            is in two.
     """
     names = choose_weights((path.name for path in directory.iterdir()), where=str(directory))
     if names[0].endswith(".json"):
@@ -91,8 +92,8 @@ def load_shapes(directory: Path) -> PreTrainedModel:
             another shape than the config says, or two that it makes one.
     """
     config = read_model_config(directory)
-    names = {name: path for path in find_weights(directory) for name in read_header(path)[0]}
-    _refuse_partial_experts(names, config, directory)
+    files = find_tensors(find_weights(directory))
+    _refuse_partial_experts(files, config, directory)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             directory,
@@ -114,7 +115,7 @@ def load_shapes(directory: Path) -> PreTrainedModel:
             f" ({type(error).__name__}: {reason})"
         ) from error
     _refuse_mismatches(report, model, directory)
-    _refuse_tied_pairs(model, names, directory)
+    _refuse_tied_pairs(model, files, directory)
     model.tie_weights()
     return model
 
@@ -139,14 +140,16 @@ def _refuse_partial_experts(
             )
 
 
-def _refuse_tied_pairs(model: PreTrainedModel, files: Mapping[str, Path], directory: Path) -> None:
+def _refuse_tied_pairs(
+    model: PreTrainedModel, files: Mapping[str, Stored], directory: Path
+) -> None:
     """Refuse two tensors that differ where the config makes them one: either would be dropped."""
     for pair in model.all_tied_weights_keys.items():
         if not all(name in files for name in pair):
             continue
         values = []
         for name in pair:
-            with _open(files[name]) as file:
+            with _open(files[name].path) as file:
                 values.append(file.get_tensor(name).float())
         if not torch.equal(*values):
             raise UserError(
@@ -160,11 +163,9 @@ def _refuse_mismatches(report: dict[str, Any], model: PreTrainedModel, directory
     missing = report["missing_keys"] - model.all_tied_weights_keys.keys() or report["missing_keys"]
     if missing:
         raise UserError(f"{directory}: tensor {min(missing)} is missing; get all its files")
-    if report["unexpected_keys"]:
-        raise UserError(
-            f"{directory}: tensor {min(report['unexpected_keys'])} has no place in"
-            f" {type(model).__name__}: weights and config.json belong to different models"
-        )
+    unexpected = [name for name in report["unexpected_keys"] if not is_computed(name)]
+    if unexpected:
+        refuse_unplaced(min(unexpected), type(model).__name__, directory)
     if report["mismatched_keys"]:
         name, stored, expected = min(report["mismatched_keys"])
         raise UserError(
@@ -173,22 +174,40 @@ def _refuse_mismatches(report: dict[str, Any], model: PreTrainedModel, directory
         )
 
 
-def refuse_broken_values(weights: Iterable[Path]) -> None:
-    """Refuse NaN and Inf in any tensor of safetensors files, and files that cannot be read."""
-    for path in weights:
-        with _open(path) as file:
-            for name in file.keys():  # noqa: SIM118 # is no mapping
-                refuse_broken(file.get_tensor(name), name, path)
+def refuse_broken_values(weights: Iterable[Path], model: PreTrainedModel) -> None:
+    """Refuse tensors that the model has no place for, and NaN and Inf in those that it loads.
+
+    Args:
+        weights: safetensors files, whole.
+        model: that they are of; may be on the meta device.
+    """
+    places = find_tensors(weights)
+    loaded = set(chain.from_iterable(loaded_names(model, places).values()))
+    for name, place in places.items():
+        if name in loaded:
+            with _open(place.path) as file:
+                refuse_broken(file.get_tensor(name), name, place.path)
+        elif not is_computed(name):
+            refuse_unplaced(name, type(model).__name__, place.path)
+
+
+def refuse_unplaced(name: str, architecture: str, where: Path) -> Never:
+    """Refuse a tensor that a model has no place for."""
+    raise UserError(
+        f"{where}: tensor {name} has no place in {architecture}:"
+        " weights and config.json belong to different models"
+    )
 
 
 def refuse_broken(tensor: Tensor, name: str, where: Path) -> None:
-    """Refuse NaN and Inf in a tensor, and weights that are no plain numbers but a code for them."""
-    if name.endswith("weight") and tensor.dtype not in PLAIN:
+    """Refuse NaN and Inf in a weight as fp32, and what is no plain number but a code for one."""
+    if tensor.dtype not in PLAIN:
         raise UserError(
             f"{where}: tensor {name} is of {tensor.dtype}: quantised weights are not read; take the"
             " model in fp32, fp16 or bf16"
         )
-    if not bool(torch.isfinite(tensor).all()):
+    values = tensor.float() if tensor.dtype == torch.float64 else tensor
+    if not bool(torch.isfinite(values).all()):
         raise UserError(
             f"{where}: tensor {name} holds NaN or Inf: get the file again, or another checkpoint"
         )

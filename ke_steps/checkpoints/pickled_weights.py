@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ke_steps.checkpoints.checkpoint_files import read_header
+from ke_steps.checkpoints.tensors import read_header
 from ke_steps.checkpoints.weight_files import INDEX, WEIGHTS, writing
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import write_json

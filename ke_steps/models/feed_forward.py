@@ -230,7 +230,6 @@ def describe_model(model: PreTrainedModel) -> dict[str, Any]:
         "num_memories": layers.num_memories,
         "hidden_size": model.config.hidden_size,
         "vocab_size": model.config.vocab_size,
-        "num_parameters": model.num_parameters(),
     }
 
 

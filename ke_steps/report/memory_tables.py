@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from typing import NamedTuple
+from collections.abc import Hashable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,9 +35,7 @@ def checkpoint_table(checkpoints: pd.DataFrame) -> Table:
         {
             "model": row["model"],
             "step": f"{row['step']:,}",
-            "same weights as": ""
-            if pd.isna(row["same_weights_as"])
-            else f"⚠ step {int(row['same_weights_as']):,}",
+            "same weights as": _same_weights(row),
             "source": row["source"],
             "from": row["place"] or "–",
             "architecture": row["architecture"],
@@ -52,10 +51,18 @@ def checkpoint_table(checkpoints: pd.DataFrame) -> Table:
             {key: text for key, text in row.items() if key != "same weights as"} for row in rows
         ]
     note = (
-        "The hash is over names, dtypes, shapes and values of all tensors, whatever files they are"
-        " stored in; the first 12 digits are shown."
+        "The hash is over names, shapes and values of all parameters, whatever files and dtypes"
+        " they are stored in; the first 12 digits are shown."
     )
     return short_table(Heading("checkpoints", "Checkpoints", note), rows, checkpoints)
+
+
+def _same_weights(row: dict[Hashable, Any]) -> str:
+    if pd.isna(row["same_weights_as"]):
+        return ""
+    other = row["same_weights_model"]
+    model = "" if other == row["model"] else f"{other} "
+    return f"⚠ {model}step {int(row['same_weights_as']):,}"
 
 
 def ranking_table(rankings: pd.DataFrame, turnover_fraction: float) -> Table | None:

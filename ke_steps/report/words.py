@@ -94,14 +94,20 @@ def _learning(summary: pd.DataFrame, model: str, recipe: str) -> str:
 
 
 def _same_weights(checkpoints: pd.DataFrame) -> Iterator[str]:
-    """Warn of checkpoints of one model whose weights are equal: hosts have mixed them up."""
+    """Warn of checkpoints whose weights are equal: hosts have mixed up those of one model."""
     same = checkpoints[checkpoints["same_weights_as"].notna()]
-    for (model, _), found in same.groupby(["model", "weights_sha256"], sort=False):
-        steps = " and ".join(f"{step:,}" for step in found["step"])
-        yield (
-            f"The checkpoints of {model} at steps {steps} hold identical weights: at most one of"
-            " them is what its step says."
+    for _, alike in same.groupby("weights_sha256", sort=False):
+        steps = alike.groupby("model", sort=False)["step"]
+        places = [
+            f"{model} at step{'s' * (len(found) > 1)} {' and '.join(f'{step:,}' for step in found)}"
+            for model, found in steps
+        ]
+        wrong = (
+            ""
+            if steps.size().max() == 1
+            else ": of one model at most one of them is what its step says"
         )
+        yield f"The checkpoints of {' and of '.join(places)} hold identical weights{wrong}."
 
 
 def _diverged(runs: pd.DataFrame) -> Iterator[str]:

@@ -22,27 +22,27 @@ PLACES = ("repo", "path")
 
 
 def weights_sha256(tensors: dict[str, dict[str, Any]]) -> str:
-    """Return the sha256 over names, dtypes, shapes and values of a manifest's tensors."""
-    return hashlib.sha256(canonical_json(tensors).encode()).hexdigest()
+    """Return the sha256 over names, shapes and values of a manifest's tensors.
+
+    The dtype they are stored in is left out: the hashes are of their values in fp32.
+    """
+    values = {name: [tensor["shape"], tensor["sha256"]] for name, tensor in tensors.items()}
+    return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 
 def checkpoints_of(manifests: Iterable[Path]) -> pd.DataFrame:
-    """Return CHECKPOINTS by model and step; of steps with equal weights each names the first other.
+    """Return CHECKPOINTS by model and step; of those with equal weights each names the first other.
 
-    Only checkpoints of one model are compared with each other.
+    The first other of its own model, if there is one, else of another.
     """
-    rows = [_describe(path) for path in manifests]
+    rows = sorted(map(_describe, manifests), key=lambda row: (row["model"], row["step"]))
+    for row in rows:
+        alike = [other for other in rows if other["weights_sha256"] == row["weights_sha256"]]
+        alike.sort(key=lambda other: other["model"] != row["model"])
+        first = next((other for other in alike if other is not row), {})
+        row["same_weights_model"], row["same_weights_as"] = first.get("model"), first.get("step")
     table = pd.DataFrame(rows, columns=CHECKPOINTS.names)
-    table = table.sort_values(["model", "step"], ignore_index=True)
-    same = table.groupby(["model", "weights_sha256"])["step"].agg(list)
-    others = [
-        next(
-            (step for step in same[row["model"], row["weights_sha256"]] if step != row["step"]),
-            None,
-        )
-        for row in table.to_dict("records")
-    ]
-    return table.assign(same_weights_as=pd.array(others, dtype="Int64"))
+    return table.astype({"same_weights_as": "Int64"})
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rankings of memories between checkpoints, and checkpoints with the same weights."""
+"""Rankings of memories between checkpoints."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import pandas as pd
 import pytest
 
 from ke_steps.artefacts.parquet import read_frame
-from ke_steps.artefacts.summary_schemas import CHECKPOINTS, RANKINGS
-from ke_steps.job.files import write_json
-from ke_steps.summary.checkpoints import checkpoints_of, weights_sha256
+from ke_steps.artefacts.summary_schemas import RANKINGS
 from ke_steps.summary.rankings import change, pairs, rankings_of
 from tests.invented.study import SyntheticStudy
 
@@ -62,61 +60,3 @@ def test_rankings_of_a_study_are_of_its_original_checkpoints(tmp_path: Path) -> 
     table = read_frame(study.build()["rankings"], RANKINGS)
     assert len(table) == 2 * 2 * (study.num_layers + 1)
     assert not table["spearman"].isna().any()
-
-
-# --- Equal weights ----------------------------------------------------------------------------
-
-
-def test_the_hash_of_weights_is_over_names_dtypes_shapes_and_values() -> None:
-    tensor = {"dtype": "F32", "shape": [2, 3], "sha256": "00"}
-    other = {"dtype": "F32", "shape": [2, 3], "sha256": "01"}
-    first = weights_sha256({"a": tensor, "b": other})
-    assert first == weights_sha256({"b": other, "a": tensor})
-    changes = [
-        {"a": other, "b": tensor},
-        {"a": tensor, "c": other},
-        {"a": tensor | {"shape": [3, 2]}, "b": other},
-        {"a": tensor | {"dtype": "I32"}, "b": other},
-        {"a": tensor},
-    ]
-    assert len({first, *map(weights_sha256, changes)}) == 1 + len(changes)
-
-
-def test_steps_with_equal_weights_name_the_first_other(tmp_path: Path) -> None:
-    study = SyntheticStudy(
-        tmp_path,
-        models=("a", "b"),
-        variants={},
-        same_weights={400: 100, 800: 100},
-        is_plain=True,
-    )
-    table = read_frame(study.build()["checkpoints"], CHECKPOINTS)
-    for _, found in table.groupby("model"):
-        same = dict(zip(found["step"], found["same_weights_as"].fillna(-1), strict=True))
-        assert same == {0: -1, 100: 400, 400: 100, 800: 100, 1200: -1, 2000: -1}
-
-
-@pytest.mark.parametrize(
-    ("source", "place"),
-    [
-        ({"kind": "hub", "repo": "a/b", "revision": "s", "commit": "c0ffee"}, "a/b@c0ffee"),
-        ({"kind": "gguf", "path": "/m.gguf"}, "/m.gguf"),
-        ({"kind": "nursery"}, ""),
-    ],
-)
-def test_a_checkpoint_says_where_it_is_from(
-    tmp_path: Path, source: dict[str, str], place: str
-) -> None:
-    manifest = tmp_path / "m" / "step7" / "manifest.json"
-    content = {
-        "architecture": "OlmoForCausalLM",
-        "num_layers": 2,
-        "num_memories": 8,
-        "num_parameters": 10,
-        "source": source,
-        "tensors": {},
-    }
-    write_json(manifest, content)
-    (row,) = checkpoints_of([manifest]).to_dict("records")
-    assert (row["model"], row["step"], row["source"]) == ("m", 7, source["kind"])
-    assert row["place"] == place
