@@ -28,7 +28,7 @@ Example::
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,10 +51,11 @@ from ke_steps.checkpoints.weight_files import INDEX, are_pickled, choose_weights
 from ke_steps.hub.snapshots import fetch_snapshot
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
+from ke_steps.job.files import write_json
 from ke_steps.models.feed_forward import describe_model
 from ke_steps.models.loading import silence_transformers
 from ke_steps.settings.checkpoints import FetchCheckpoint
-from ke_steps.texts.tokenizers import FILES
+from ke_steps.texts.special_tokens import describe_special_tokens, find_special_tokens
 
 
 def run(*, output: Path, settings: FetchCheckpoint) -> None:
@@ -72,9 +73,9 @@ def run(*, output: Path, settings: FetchCheckpoint) -> None:
         place = {"path": str(path)}
     with replacing(output) as directory:
         if source.kind == "gguf":
-            model = fetch_gguf(path, directory, tied_head=source.tied_head)
+            model = fetch_gguf(path, directory, settings.end_of_text, tied_head=source.tied_head)
         else:
-            model = fetch_directory(path, directory)
+            model = fetch_directory(path, directory, settings.end_of_text)
         write_manifest(
             output,
             model,
@@ -84,8 +85,13 @@ def run(*, output: Path, settings: FetchCheckpoint) -> None:
         )
 
 
-def fetch_directory(source: Path, directory: Path) -> PreTrainedModel:
+def fetch_directory(source: Path, directory: Path, end_of_text: str | None) -> PreTrainedModel:
     """Check a directory, link its safetensors or write them anew; return the model's shapes.
+
+    Args:
+        source: of transformers, or native OLMo.
+        directory: where the checkpoint is to be.
+        end_of_text: the token that the study names.
 
     Raises:
         UserError: anything in the directory is missing, damaged or contradictory.
@@ -94,8 +100,8 @@ def fetch_directory(source: Path, directory: Path) -> PreTrainedModel:
         raise UserError(f"source.path: no such directory: {source}")
     weights = find_weights(source)
     if is_native_olmo(source):
-        return convert_directory(source, weights, directory)
-    check_tokenizer(source, read_model_config(source).vocab_size)
+        return convert_directory(source, weights, directory, end_of_text)
+    copy_tokenizer(source, directory, read_model_config(source).vocab_size, end_of_text)
     if are_pickled(weights):
         return rewrite_directory(source, weights, directory)
     model = load_shapes(source)
@@ -115,29 +121,58 @@ def rewrite_directory(source: Path, pickles: Sequence[Path], directory: Path) ->
     return model
 
 
-def convert_directory(source: Path, weights: Sequence[Path], directory: Path) -> PreTrainedModel:
+def convert_directory(
+    source: Path, weights: Sequence[Path], directory: Path, end_of_text: str | None
+) -> PreTrainedModel:
     """Convert a checkpoint in OLMo's own naming, in the weights' own dtype; return its shapes."""
     config = read_native_config(source)
-    check_tokenizer(source, config.vocab_size)
+    copy_tokenizer(source, directory, config.vocab_size, end_of_text, config.eos_token_id)
     if are_pickled(weights):
         with TemporaryDirectory(prefix=".", suffix=".partial", dir=directory) as beside:
             convert(rewrite(weights, Path(beside)), config, directory)
     else:
         convert(weights, config, directory)
-    copy_files(source, directory, ())
     model = load_shapes(directory)
     refuse_broken_values(find_weights(directory), model)
     return model
 
 
-def copy_files(source: Path, directory: Path, names: Iterable[str]) -> None:
-    """Copy the tokenizer's files, and those of ``names`` that there are."""
-    for name in (*names, *FILES):
+def copy_files(source: Path, directory: Path, names: Sequence[str]) -> None:
+    """Copy those of ``names`` that there are."""
+    for name in names:
         if (source / name).is_file():
             shutil.copyfile(source / name, directory / name)
 
 
-def fetch_gguf(source: Path, directory: Path, *, tied_head: bool) -> PreTrainedModel:
+def copy_tokenizer(
+    source: Path,
+    directory: Path,
+    vocab_size: int,
+    end_of_text: str | None,
+    end_id: int | None = None,
+) -> None:
+    """Check a tokenizer and write its two files; the config names the tokens that were found.
+
+    Args:
+        source: where it is; may be ``directory`` itself.
+        directory: where the checkpoint is to be.
+        vocab_size: rows of the model's embedding.
+        end_of_text: the token that the study names.
+        end_id: the id that a config in another form names.
+    """
+    backend = check_tokenizer(source, vocab_size)
+    tokens = find_special_tokens(
+        source, backend, vocab_size=vocab_size, end_of_text=end_of_text, end_id=end_id
+    )
+    config = describe_special_tokens(source, tokens)
+    if source != directory:
+        shutil.copyfile(source / "tokenizer.json", directory / "tokenizer.json")
+    write_json(directory / "tokenizer_config.json", config)
+
+
+def fetch_gguf(
+    source: Path, directory: Path, end_of_text: str | None, *, tied_head: bool
+) -> PreTrainedModel:
     """Dequantise a GGUF file, or all parts of one, into fp32 safetensors; return its shapes.
 
     Raises:
@@ -146,7 +181,7 @@ def fetch_gguf(source: Path, directory: Path, *, tied_head: bool) -> PreTrainedM
     file = open_gguf(source)
     config = read_gguf_config(file, tied_head=tied_head)
     convert_tokenizer(source, directory)
-    check_tokenizer(directory, config["vocab_size"])
+    copy_tokenizer(directory, directory, config["vocab_size"], end_of_text)
     convert_gguf(file, config, directory)
     return load_shapes(directory)
 

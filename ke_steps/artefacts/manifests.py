@@ -46,10 +46,11 @@ def read_manifest(path: Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
-def verify_descriptions(directory: Path) -> None:
+def verify_descriptions(directory: Path) -> dict[str, Any]:
     """Refuse config and tokenizer files that are not what the manifest beside them says.
 
-    A directory from outside has none, or one of another kind.
+    Returns:
+        The manifest; empty for a directory from outside, which has none or one of another kind.
 
     Raises:
         UserError: as ``read_manifest``.
@@ -59,6 +60,8 @@ def verify_descriptions(directory: Path) -> None:
         manifest = read_object(path, "manifest")
         if manifest.get("kind") in {"checkpoint", "tokenizer"}:
             _verify(path, manifest, are_weights=False)
+            return manifest
+    return {}
 
 
 def verify_weights(path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Never
 
 import safetensors
+import tokenizers
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
@@ -26,7 +27,7 @@ from ke_steps.checkpoints.tensors import Stored, find_tensors, read_header
 from ke_steps.checkpoints.weight_files import are_pickled, choose_weights
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import read_object
-from ke_steps.texts.tokenizers import FILES, load_tokenizer
+from ke_steps.texts.tokenizers import read_backend
 
 EXPERT = re.compile(r"(.*\.experts\.)(\d+)(\..*)")
 PLAIN = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16})
@@ -213,17 +214,21 @@ def refuse_broken(tensor: Tensor, name: str, where: Path) -> None:
         )
 
 
-def check_tokenizer(directory: Path, vocab_size: int) -> None:
-    """Refuse a tokenizer that is unreadable or has ids beyond the embedding's rows."""
-    content, _ = (read_object(directory / name) for name in FILES)
+def check_tokenizer(directory: Path, vocab_size: int) -> tokenizers.Tokenizer:
+    """Return a directory's tokenizer; refuse one that is unreadable or of another model.
+
+    Added tokens may have ids beyond the embedding: models are published with such, that no text
+    ever has. ``Tokenizer.encode`` refuses the text that does.
+    """
+    path = directory / "tokenizer.json"
+    content = read_object(path)
     if not isinstance(content.get("model"), dict) or "vocab" not in content["model"]:
-        raise UserError(
-            f"{directory}/tokenizer.json: not a tokenizer, it has no model.vocab; get it again"
-        )
-    tokenizer = load_tokenizer(directory)
-    largest = max(tokenizer.backend.get_vocab(with_added_tokens=True).values())
+        raise UserError(f"{path}: not a tokenizer, it has no model.vocab; get it again")
+    backend = read_backend(path)
+    largest = max(backend.get_vocab(with_added_tokens=False).values(), default=0)
     if largest >= vocab_size:
         raise UserError(
             f"{directory}: the tokenizer has ids up to {largest}, the embedding only {vocab_size}"
             " rows: they belong to different models"
         )
+    return backend

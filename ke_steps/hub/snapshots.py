@@ -38,6 +38,7 @@ DESCRIPTIONS = (
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "special_tokens_map.json",
 )
 
 

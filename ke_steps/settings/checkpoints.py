@@ -63,11 +63,27 @@ CheckpointSource = Annotated[
 ]
 
 
+EndOfText = Annotated[
+    Annotated[str, Field(strict=True, min_length=1)] | None,
+    Field(
+        description="the token that ends a text, where the checkpoint's own files name none or"
+        " another"
+    ),
+]
+
+
 class Model(Strict):
     """A family of checkpoints of one pretraining run."""
 
     source: CheckpointSource
     steps: Annotated[list[Natural], Field(min_length=1)]
+    end_of_text: EndOfText = None
+
+    @model_validator(mode="after")
+    def _nursery_has_its_own_tokenizer(self) -> Model:
+        if self.end_of_text is not None and isinstance(self.source, NurserySource):
+            raise ValueError("end_of_text is for checkpoints from outside; remove it")
+        return self
 
     @model_validator(mode="after")
     def _steps_ascend(self) -> Model:
@@ -87,6 +103,7 @@ class FetchCheckpoint(Strict):
 
     source: FetchedSource
     step: Natural
+    end_of_text: EndOfText = None
 
 
 class TrainTokenizer(Strict):

@@ -21,19 +21,37 @@ class Tokenizer:
     backend: tokenizers.Tokenizer
     eos_token_id: int
     pad_token_id: int
+    num_embeddings: int | None = None
+    """Rows of the model's embedding; None where no model is beside the tokenizer."""
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, added tokens included."""
-        return self.backend.get_vocab_size(with_added_tokens=True)
+        """Number of ids that the model knows, added tokens included."""
+        num_ids = self.backend.get_vocab_size(with_added_tokens=True)
+        return num_ids if self.num_embeddings is None else min(num_ids, self.num_embeddings)
 
     def encode(self, text: str) -> list[int]:
-        """Return token ids without special tokens."""
-        return self.backend.encode(text, add_special_tokens=False).ids
+        """Return token ids without special tokens, as ``encode_batch``."""
+        return self._known(self.backend.encode(text, add_special_tokens=False).ids)
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        """Return token ids of several texts without special tokens."""
-        return [e.ids for e in self.backend.encode_batch(texts, add_special_tokens=False)]
+        """Return token ids of several texts without special tokens.
+
+        Raises:
+            UserError: a text has an added token that the model has no row for.
+        """
+        encoded = self.backend.encode_batch(texts, add_special_tokens=False)
+        return [self._known(encoding.ids) for encoding in encoded]
+
+    def _known(self, ids: list[int]) -> list[int]:
+        largest = max(ids, default=0)
+        if self.num_embeddings is not None and largest >= self.num_embeddings:
+            raise UserError(
+                f"a text has the token {self.backend.id_to_token(largest)!r}, whose id {largest} is"
+                f" beyond the {self.num_embeddings} rows of the model's embedding: leave out that"
+                " text, or take a model that knows the token"
+            )
+        return ids
 
     def decode(self, token_id: int) -> str:
         """Return the text of a token inside a text; "\ufffd" stands for a part of a character."""
@@ -53,11 +71,11 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         UserError: a file is missing, unreadable, or not what the manifest beside it says, or no
             end-of-text token is named.
     """
-    verify_descriptions(directory)
+    manifest = verify_descriptions(directory)
     path, config_path = (directory / name for name in FILES)
     if not path.is_file():
         raise UserError(f"{directory}: tokenizer.json is missing (a fast tokenizer is needed)")
-    backend = _read_backend(path)
+    backend = read_backend(path)
     backend.no_padding()
     backend.no_truncation()
     backend.encode_special_tokens = (
@@ -70,10 +88,15 @@ def load_tokenizer(directory: Path) -> Tokenizer:
             f"{config_path}: eos_token is missing or unknown: name the token that ends a text"
         )
     pad = _token_id(backend, config.get("pad_token"))
-    return Tokenizer(backend, eos, eos if pad is None else pad)
+    return Tokenizer(backend, eos, eos if pad is None else pad, manifest.get("vocab_size"))
 
 
-def _read_backend(path: Path) -> tokenizers.Tokenizer:
+def read_backend(path: Path) -> tokenizers.Tokenizer:
+    """Read a ``tokenizer.json``.
+
+    Raises:
+        UserError: it holds something else.
+    """
     try:
         return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more specific

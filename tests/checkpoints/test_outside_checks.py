@@ -158,6 +158,17 @@ def own_code(architecture):
     return damage
 
 
+def names_no_end(damage):
+    """Return a damage that also takes the ids of the end of text out of the model's files."""
+
+    def both(source):
+        damage(source)
+        for name in ("config.json", "generation_config.json"):
+            edit_json(source, name, eos_token_id=REMOVE)
+
+    return both
+
+
 def weights_are_a_folder(source):
     (source / WEIGHTS).unlink()
     (source / WEIGHTS).mkdir()
@@ -307,8 +318,8 @@ BAD = {
     "config: unknown dtype": (config(dtype="float33"), "config.json"),
     "tokenizer: missing": (remove("tokenizer.json"), "tokenizer.json: not a readable JSON file"),
     "tokenizer: its config missing": (
-        remove("tokenizer_config.json"),
-        "tokenizer_config.json: not a readable JSON file",
+        names_no_end(remove("tokenizer_config.json")),
+        "eos_token is missing in tokenizer_config.json",
     ),
     "tokenizer: truncated": (cut("tokenizer.json", -9), "tokenizer.json: not a readable JSON"),
     "tokenizer: another form": (
@@ -321,8 +332,8 @@ BAD = {
         "tokenizer.json: not a readable tokenizer",
     ),
     "tokenizer: no end of text": (
-        put("tokenizer_config.json", '{"pad_token": "<|padding|>"}'),
-        "tokenizer_config.json: eos_token is missing or unknown: name the token",
+        names_no_end(put("tokenizer_config.json", '{"pad_token": "<|padding|>"}')),
+        "name the token that ends a text in models.<name>.end_of_text",
     ),
     "tokenizer: an unknown end of text": (
         put("tokenizer_config.json", '{"eos_token": "<|fin|>"}'),

@@ -159,7 +159,7 @@ def break_tokenizer_missing(source):
 
 
 def break_tokenizer_config(source):
-    (source / "tokenizer_config.json").write_text("{}")
+    (source / "tokenizer_config.json").write_text('{"eos_token": "<fin>"}')
 
 
 def break_tokenizer_syntax(source):
