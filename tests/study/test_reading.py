@@ -26,6 +26,12 @@ WRONG = [
     ("models/nursery/steps", [], ["models.nursery.steps", "at least 1"]),
     ("models/nursery/steps", [100, 0], ["models.nursery: steps must ascend", "[100, 0]"]),
     ("models/nursery/steps", [0, -5], ["models.nursery.steps[1]: got -5"]),
+    (
+        "models/nursery/end_of_text",
+        "<end>",
+        ["models.nursery: end_of_text is for checkpoints from outside; remove it"],
+    ),
+    ("models/nursery/end_of_text", "", ["models.nursery.end_of_text"]),
     ("models/nursery/steps", [0, 900], ["models.nursery.steps: 900", "num_steps 400"]),
     ("models/other", {"source": {"kind": "nursery"}, "steps": [0]}, ["models: only one model"]),
     (
