@@ -9,6 +9,7 @@ import hashlib
 import json
 import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import NOT_JSON
 
-CHUNK_BYTES = 2**22
+CHUNK_BYTES = 2**19
+"""Few enough that what is read, widened and hashed stays in a core's cache."""
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 """How safetensors calls the dtypes of weights, and what numpy reads; it has no bfloat16."""
@@ -88,13 +90,17 @@ def describe_parameters(
         shapes: of the model's parameters, by name.
         tied: {parameter: the one that it is another name of}; described once if the values agree.
     """
+    names = sorted(parts)
+    places = [[stored[part] for part in parts[name]] for name in names]
+    with ThreadPoolExecutor() as pool:  # hashing needs no lock of Python's
+        digests = list(pool.map(_hash_values, places))
     described = {
         name: {
-            "dtype": "/".join(sorted({stored[part].dtype for part in parts[name]})),
+            "dtype": "/".join(sorted({part.dtype for part in found})),
             "shape": list(shapes[name]),
-            "sha256": _hash_values(stored[part] for part in parts[name]),
+            "sha256": digest,
         }
-        for name in sorted(parts)
+        for name, found, digest in zip(names, places, digests, strict=True)
     }
     for copy, original in tied.items():
         if copy in described:
@@ -113,7 +119,7 @@ def _hash_values(places: Iterable[Stored]) -> str:
 
 
 def _read_values(place: Stored) -> Iterator[NDArray[np.float32]]:
-    """Yield a tensor's values in fp32, a few million at a time; what is zero has no sign."""
+    """Yield a tensor's values in fp32, some thousand at a time; what is zero has no sign."""
     with (
         place.path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
@@ -124,5 +130,10 @@ def _read_values(place: Stored) -> Iterator[NDArray[np.float32]]:
                 data[begin : min(begin + CHUNK_BYTES, place.end)], DTYPES[place.dtype]
             )
             if place.dtype == "BF16":  # the upper half of a float32
-                raw = (raw.astype("<u4") << 16).view("<f4")
-            yield np.add(raw, 0, dtype="<f4", casting="same_kind")
+                bits = raw.astype("<u4")
+                bits <<= 16
+                values = bits.view("<f4")
+            else:
+                values = raw.astype("<f4")
+            values += 0  # -0 becomes 0
+            yield values
