@@ -69,7 +69,7 @@ def run(*, output: Path, settings: FetchCheckpoint) -> None:
         path = snapshot.directory
         place = {"revision": snapshot.ref.name, "commit": snapshot.ref.commit}
     else:
-        path = Path(source.path.replace("{step}", str(settings.step)))
+        path = Path(source.path.format(step=settings.step))
         place = {"path": str(path)}
     with replacing(output) as directory:
         if source.kind == "gguf":

@@ -20,14 +20,14 @@ from typing import Protocol
 from filelock import FileLock
 from huggingface_hub import HfApi, constants, hf_hub_url, is_offline_mode
 from huggingface_hub.file_download import http_get, repo_folder_name
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.hf_api import GitRefs, RepoFile
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # is documented
 from huggingface_hub.utils.sha import git_hash
 
 from ke_steps.hub.calls import call_hub
-from ke_steps.hub.refs import Ref, choose_ref
+from ke_steps.hub.refs import PREFIXES, Ref, choose_ref
 from ke_steps.job.errors import UserError
-from ke_steps.job.files import hash_file
+from ke_steps.job.files import hash_file, replacing
 
 NUM_DOWNLOADS = 4
 """Files that are fetched side by side."""
@@ -105,11 +105,8 @@ def fetch_snapshot(repo: str, revision: str, step: int, *, choose: Choose) -> Sn
         return find_snapshot(repo, revision, step)
     api = HfApi()
     refs = call_hub(repo, lambda: api.list_repo_refs(repo))
-    found = [Ref(ref.name, ref.target_commit) for ref in [*refs.branches, *refs.tags]]
-    ref = choose_ref(found, revision, step, where=repo)
-    # this also notes the ref in the cache, by which it is found when offline
-    resolved = call_hub(repo, lambda: api.resolve_revision(repo, revision=ref.name))
-    commit = resolved.resolved
+    ref = choose_ref(list_refs(refs, revision), revision, step, where=repo)
+    commit = _resolve(api, repo, ref)
     tree = call_hub(repo, lambda: list(api.list_repo_tree(repo, revision=commit)))
     files = [entry for entry in tree if isinstance(entry, RepoFile)]
     weights = choose((file.path for file in files), where=f"{repo}@{ref.name}")
@@ -122,6 +119,27 @@ def fetch_snapshot(repo: str, revision: str, step: int, *, choose: Choose) -> Sn
         repo, lambda: api.snapshot_download(repo, revision=commit, allow_patterns=names)
     )
     return Snapshot(Path(directory), Ref(ref.name, commit))
+
+
+def list_refs(refs: GitRefs, revision: str) -> list[Ref]:
+    """Return a repository's branches and tags, by names that begin as a pattern's do."""
+    listed = [*refs.branches, *refs.tags]
+    plain = [Ref(ref.name, ref.target_commit) for ref in listed]
+    if not revision.startswith(PREFIXES):
+        return plain
+    prefixed = [Ref(ref.ref.removeprefix("refs/"), ref.target_commit) for ref in listed]
+    return prefixed + [ref for ref in plain if ref.name.startswith(PREFIXES)]
+
+
+def _resolve(api: HfApi, repo: str, ref: Ref) -> str:
+    """Return a ref's commit, and note it in the cache, by which it is found when offline."""
+    if not ref.name.startswith(PREFIXES):
+        return call_hub(repo, lambda: api.resolve_revision(repo, revision=ref.name)).resolved
+    note = _repo_folder(repo) / "refs" / ref.name
+    if not note.is_file() or note.read_text() != ref.commit:
+        with replacing(note) as beside:
+            beside.write_text(ref.commit)
+    return ref.commit
 
 
 def find_snapshot(repo: str, revision: str, step: int) -> Snapshot:

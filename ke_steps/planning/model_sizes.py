@@ -130,7 +130,7 @@ def _configs(study: Study, name: str) -> Iterator[FoundConfig]:
 
 
 def _places(path: str, steps: Iterable[int]) -> Iterator[Path]:
-    return (Path(path.replace("{step}", str(step))) for step in steps)
+    return (Path(path.format(step=step)) for step in steps)
 
 
 def _read(paths: Iterable[Path]) -> Iterator[FoundConfig]:

@@ -10,13 +10,14 @@ from ke_steps.settings.texts import HubRepo, World
 from ke_steps.settings.types import (
     Count,
     Fraction,
-    InputPath,
     Name,
     Natural,
     NonNegative,
     Positive,
     Seed,
+    StepPlace,
     Strict,
+    step_formats,
 )
 
 
@@ -30,14 +31,14 @@ class DirectorySource(Strict):
     """Local Hugging Face directories; ``{step}`` in the path stands for the step."""
 
     kind: Literal["directory"]
-    path: InputPath
+    path: StepPlace
 
 
 class GgufSource(Strict):
     """A GGUF file, or the first part of a split one; ``{step}`` in the path stands for the step."""
 
     kind: Literal["gguf"]
-    path: InputPath
+    path: StepPlace
     tied_head: bool = Field(
         default=False,
         strict=True,
@@ -51,8 +52,9 @@ class HubSource(Strict):
 
     kind: Literal["hub"]
     repo: HubRepo
-    revision: Annotated[str, Field(strict=True, min_length=1)] = Field(
-        description="a branch or tag; '{step}' stands for the step, '*' for any text that cannot be"
+    revision: StepPlace = Field(
+        description="a branch or tag ('heads/…' or 'tags/…' where one name is both); '{step}'"
+        " stands for the step ('{step:03d}' with leading zeros), '*' for any text that cannot be"
         " predicted; a commit of 40 hex digits serves a model of one step"
     )
 
@@ -91,7 +93,7 @@ class Model(Strict):
             raise ValueError(f"steps must ascend without repeats, got {self.steps}")
         for key in ("path", "revision"):
             place = getattr(self.source, key, None)
-            if len(self.steps) > 1 and place is not None and "{step}" not in place:
+            if len(self.steps) > 1 and place is not None and not step_formats(place):
                 raise ValueError(
                     f"source.{key} {place!r} needs '{{step}}' to tell {len(self.steps)} steps apart"
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from string import Formatter
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -32,6 +33,30 @@ def _refuse_unprintable(text: str) -> str:
     return text
 
 
+def step_formats(place: str) -> list[str]:
+    """Return the format of every ``{step}`` in a place: ``03d`` of ``{step:03d}``.
+
+    Raises:
+        ValueError: braces hold something else, or are not closed.
+    """
+    fields = [field for field in Formatter().parse(place) if field[1] is not None]
+    for _, name, spec, conversion in fields:
+        if name != "step" or conversion or not STEP_FORMAT.fullmatch(spec or ""):
+            raise ValueError("not the step")
+    return [spec or "" for _, _, spec, _ in fields]
+
+
+def _refuse_other_fields(place: str) -> str:
+    try:
+        step_formats(place)
+    except ValueError as error:
+        raise ValueError(
+            "in braces stands the step alone: {step}, or {step:03d} with leading zeros; a brace of"
+            f" the name itself is written twice; got {place!r}"
+        ) from error
+    return place
+
+
 def _refuse_place(name: str) -> str:
     if re.fullmatch(r"(step|seed)\d+", name):
         raise ValueError("is how results name a step or a seed; choose another name")
@@ -39,6 +64,9 @@ def _refuse_place(name: str) -> str:
 
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+STEP_FORMAT = re.compile(r"(0[1-9]\d?)?d?")
+"""As Python formats it; what would write commas, blanks or a fraction names no checkpoint."""
+
 RESULTS_PATTERN = r"^[A-Za-z0-9_./][A-Za-z0-9_./-]*$"
 
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -57,6 +85,8 @@ ResultsPath = Annotated[
     str, Field(strict=True, pattern=RESULTS_PATTERN), AfterValidator(_refuse_traversal)
 ]
 InputPath = Annotated[str, Field(strict=True, min_length=1), AfterValidator(_refuse_unprintable)]
+StepPlace = Annotated[InputPath, AfterValidator(_refuse_other_fields)]
+"""A path or a ref's name that the step is written into: ``place.format(step=step)``."""
 
 
 class Strict(BaseModel):

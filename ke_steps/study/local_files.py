@@ -43,7 +43,7 @@ def unusable_models(study: Study) -> Iterator[tuple[str, str]]:
         if isinstance(model.source, DirectorySource | GgufSource):
             key = f"models.{name}.source.path"
             for step in model.steps:
-                path = Path(model.source.path.replace("{step}", str(step)))
+                path = Path(model.source.path.format(step=step))
                 if not path.exists():
                     yield key, f"no such file or directory: {path}"
                 elif isinstance(model.source, DirectorySource):

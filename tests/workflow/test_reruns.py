@@ -339,8 +339,8 @@ def finished_fetched(finished_smoke, tmp_path_factory):
     project = finished_smoke.clone(tmp_path_factory.mktemp("fetched"))
     for step in (0, 4, 6, 8):
         source = finished_smoke.results(f"pretrain_nursery/tiny/step{min(step, 8) // 8 * 8}")
-        shutil.copytree(source, project.folder / f"results/checkpoints/step{step}")
-    source = {"kind": "directory", "path": "results/checkpoints/step{step}"}
+        shutil.copytree(source, project.folder / f"results/checkpoints/step{step:03d}")
+    source = {"kind": "directory", "path": "results/checkpoints/step{step:03d}"}
     project.study["models"] = {"tiny": {"source": source, "steps": [0, 6]}}
     for section in ("train_tokenizer", "pretrain_nursery"):
         del project.study[section]
@@ -386,7 +386,7 @@ def test_a_removed_checkpoint_is_fetched_again(finished_fetched, tmp_path):
 
 def test_a_changed_weight_file_is_fetched_again(finished_fetched, tmp_path):
     project = finished_fetched.copy(tmp_path)
-    path = project.folder / "results/checkpoints/step0/manifest.json"
+    path = project.folder / "results/checkpoints/step000/manifest.json"
     path.write_text(path.read_text() + "\n")
     pending = project.pending()
     assert pending["fetch_checkpoint"] == 1

@@ -175,7 +175,7 @@ def weight_files(wildcards):
     source = STUDY.models[wildcards.model].source
     if isinstance(source, HubSource):
         return []
-    path = Path(source.path.replace("{step}", wildcards.step))
+    path = Path(source.path.format(step=int(wildcards.step)))
     if path.is_file():
         return [str(path)]
     weights = list(path.glob("*.safetensors")) or path.glob("pytorch_model*.bin")
