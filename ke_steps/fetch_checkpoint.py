@@ -47,7 +47,8 @@ from ke_steps.checkpoints.outside_checks import (
     refuse_broken_values,
 )
 from ke_steps.checkpoints.pickled_weights import rewrite
-from ke_steps.checkpoints.weight_files import INDEX, are_pickled, choose_weights
+from ke_steps.checkpoints.weight_files import WEIGHTS, are_pickled, choose_weights
+from ke_steps.checkpoints.weight_index import write_index
 from ke_steps.hub.snapshots import fetch_snapshot
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
@@ -104,11 +105,13 @@ def fetch_directory(source: Path, directory: Path, end_of_text: str | None) -> P
     copy_tokenizer(source, directory, read_model_config(source).vocab_size, end_of_text)
     if are_pickled(weights):
         return rewrite_directory(source, weights, directory)
-    model = load_shapes(source)
-    refuse_broken_values(weights, model)
-    copy_files(source, directory, ("config.json", "generation_config.json", INDEX))
+    copy_files(source, directory, ("config.json", "generation_config.json"))
+    if [path.name for path in weights] != [WEIGHTS]:
+        write_index(source, weights, directory)
     for path in weights:
         (directory / path.name).symlink_to(path.resolve())
+    model = load_shapes(directory, where=source)
+    refuse_broken_values(weights, model)
     return model
 
 
@@ -116,7 +119,7 @@ def rewrite_directory(source: Path, pickles: Sequence[Path], directory: Path) ->
     """Write pickled weights as safetensors, in their own dtype; return the model's shapes."""
     rewrite(pickles, directory)
     copy_files(source, directory, ("config.json", "generation_config.json"))
-    model = load_shapes(directory)
+    model = load_shapes(directory, where=source)
     refuse_broken_values(find_weights(directory), model)
     return model
 
@@ -132,7 +135,7 @@ def convert_directory(
             convert(rewrite(weights, Path(beside)), config, directory)
     else:
         convert(weights, config, directory)
-    model = load_shapes(directory)
+    model = load_shapes(directory, where=source)
     refuse_broken_values(find_weights(directory), model)
     return model
 
@@ -183,7 +186,7 @@ def fetch_gguf(
     convert_tokenizer(source, directory)
     copy_tokenizer(directory, directory, config["vocab_size"], end_of_text)
     convert_gguf(file, config, directory)
-    return load_shapes(directory)
+    return load_shapes(directory, where=source)
 
 
 if __name__ == "__main__":

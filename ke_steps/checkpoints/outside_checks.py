@@ -85,8 +85,12 @@ def _shards(index: Path) -> list[str]:
     return names
 
 
-def load_shapes(directory: Path) -> PreTrainedModel:
+def load_shapes(directory: Path, *, where: Path) -> PreTrainedModel:
     """Return a directory's model on the meta device; refuse what would not load whole.
+
+    Args:
+        directory: the checkpoint as later jobs load it.
+        where: what it is made of, for the error.
 
     Raises:
         UserError: no model can be built from the config, or tensors that are missing, in excess, of
@@ -94,7 +98,7 @@ def load_shapes(directory: Path) -> PreTrainedModel:
     """
     config = read_model_config(directory)
     files = find_tensors(find_weights(directory))
-    _refuse_partial_experts(files, config, directory)
+    _refuse_partial_experts(files, config, where)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             directory,
@@ -112,18 +116,16 @@ def load_shapes(directory: Path) -> PreTrainedModel:
     except Exception as error:  # a config of other people, in code of other people
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{directory}: transformers cannot build this model from its config.json"
+            f"{where}: transformers cannot build this model from its config.json"
             f" ({type(error).__name__}: {reason})"
         ) from error
-    _refuse_mismatches(report, model, directory)
-    _refuse_tied_pairs(model, files, directory)
+    _refuse_mismatches(report, model, where)
+    _refuse_tied_pairs(model, files, where)
     model.tie_weights()
     return model
 
 
-def _refuse_partial_experts(
-    names: Iterable[str], config: PreTrainedConfig, directory: Path
-) -> None:
+def _refuse_partial_experts(names: Iterable[str], config: PreTrainedConfig, where: Path) -> None:
     """Refuse mixtures that lack a tensor of an expert: transformers joins those, and names none."""
     found: dict[tuple[str, str], set[int]] = defaultdict(set)
     for name in names:
@@ -136,14 +138,10 @@ def _refuse_partial_experts(
         for expert in sorted(found[start, end] ^ set(range(count))):
             name = f"{start}{expert}{end}"
             problem = "is missing; get all its files" if expert < count else "has no place"
-            raise UserError(
-                f"{directory}: tensor {name} {problem}: config.json says {count} experts"
-            )
+            raise UserError(f"{where}: tensor {name} {problem}: config.json says {count} experts")
 
 
-def _refuse_tied_pairs(
-    model: PreTrainedModel, files: Mapping[str, Stored], directory: Path
-) -> None:
+def _refuse_tied_pairs(model: PreTrainedModel, files: Mapping[str, Stored], where: Path) -> None:
     """Refuse two tensors that differ where the config makes them one: either would be dropped."""
     for pair in model.all_tied_weights_keys.items():
         if not all(name in files for name in pair):
@@ -154,23 +152,23 @@ def _refuse_tied_pairs(
                 values.append(file.get_tensor(name).float())
         if not torch.equal(*values):
             raise UserError(
-                f"{directory}: tensor {pair[0]} is not {pair[1]}, but tie_word_embeddings in"
+                f"{where}: tensor {pair[0]} is not {pair[1]}, but tie_word_embeddings in"
                 " config.json says they are one: set it to false, or take whole files of one model"
             )
 
 
-def _refuse_mismatches(report: dict[str, Any], model: PreTrainedModel, directory: Path) -> None:
+def _refuse_mismatches(report: dict[str, Any], model: PreTrainedModel, where: Path) -> None:
     # of a tied pair that is missing as a whole, the first one is the file's
     missing = report["missing_keys"] - model.all_tied_weights_keys.keys() or report["missing_keys"]
     if missing:
-        raise UserError(f"{directory}: tensor {min(missing)} is missing; get all its files")
+        raise UserError(f"{where}: tensor {min(missing)} is missing; get all its files")
     unexpected = [name for name in report["unexpected_keys"] if not is_computed(name)]
     if unexpected:
-        refuse_unplaced(min(unexpected), type(model).__name__, directory)
+        refuse_unplaced(min(unexpected), type(model).__name__, where)
     if report["mismatched_keys"]:
         name, stored, expected = min(report["mismatched_keys"])
         raise UserError(
-            f"{directory}: tensor {name} is {tuple(stored)}, config.json says {tuple(expected)}:"
+            f"{where}: tensor {name} is {tuple(stored)}, config.json says {tuple(expected)}:"
             " they belong to different models"
         )
 

@@ -27,7 +27,7 @@ class Storage:
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-SAFETENSORS = Storage(WEIGHTS, INDEX, "model-*-of-*.safetensors")
+SAFETENSORS = Storage(WEIGHTS, INDEX, "*-of-*.safetensors")
 PICKLED = Storage("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 REFUSED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
