@@ -9,14 +9,15 @@ of the hub (``texts.hub_datasets``), or a file of token ids (``texts.token_files
 Documents follow each other in the order of their source, each followed by the end-of-text token,
 and the stream is cut every ``sequence_length_tokens``; the first ``skip_sequences`` are passed over
 and ``num_sequences`` written. A token file is taken as it is. Text is streamed: beyond a batch and
-one row group, only some hundred bytes a document are held. Texts of a batch are tokenised in
+one row group, only some hundred bytes a document are held. Rows without text are passed over; how
+many were among those read is in the record. Texts of a batch are tokenised in
 parallel where ``TOKENIZERS_PARALLELISM`` is not ``false``, on ``RAYON_NUM_THREADS`` threads (all
 cores when unset); the result does not depend on either.
 
     python -m ke_steps.prepare_corpus --tokenizer tokenizer/manifest.json \
       --output-sequences sequences.parquet --output-documents documents.parquet \
       --settings '{"num_sequences": 1000, "sequence_length_tokens": 128,
-        "source": {"kind": "text", "paths": ["a.jsonl.gz"]}}'
+        "source": {"kind": "text", "paths": ["a.jsonl.zst"]}}'
 """
 
 from __future__ import annotations
@@ -42,14 +43,17 @@ from ke_steps.settings.texts import (
 )
 from ke_steps.texts.documents import Document, TextDocument, tokenise
 from ke_steps.texts.packing import DocumentTable, pack, select, sequence_batches
+from ke_steps.texts.rows import TextlessRows
 from ke_steps.texts.text_files import read_text_documents
 from ke_steps.texts.token_files import read_token_documents
 from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 from ke_steps.texts.world import continual_documents, pretraining_documents
 
 
-def read_documents(settings: PrepareCorpus, tokenizer: Tokenizer) -> Iterator[Document]:
-    """Return the source's documents, tokenised."""
+def read_documents(
+    settings: PrepareCorpus, tokenizer: Tokenizer, textless: TextlessRows
+) -> Iterator[Document]:
+    """Return the source's documents, tokenised; rows without text are counted."""
     source = settings.source
     if isinstance(source, TokenFileText):
         num_sequences = settings.skip_sequences + settings.num_sequences
@@ -59,21 +63,21 @@ def read_documents(settings: PrepareCorpus, tokenizer: Tokenizer) -> Iterator[Do
             vocab_size=tokenizer.vocab_size,
             num_tokens=num_sequences * settings.sequence_length_tokens,
         )
-    return tokenise(_read_texts(source, settings.world), tokenizer)
+    return tokenise(_read_texts(source, settings.world, textless), tokenizer)
 
 
 def _read_texts(
-    source: WorldText | LocalText | HubDatasetText, world: World | None
+    source: WorldText | LocalText | HubDatasetText, world: World | None, textless: TextlessRows
 ) -> Iterator[TextDocument]:
     match source:
         case WorldText():
             return _world_documents(source, world)
         case LocalText():
-            return _local_documents(source)
+            return _local_documents(source, textless)
         case HubDatasetText():
             from ke_steps.texts.hub_datasets import read_hub_documents
 
-            return read_hub_documents(source)
+            return read_hub_documents(source, textless)
     assert_never(source)
 
 
@@ -87,9 +91,9 @@ def _world_documents(source: WorldText, world: World | None) -> Iterator[TextDoc
     return (TextDocument(str(place), text) for place, text in enumerate(texts))
 
 
-def _local_documents(source: LocalText) -> Iterator[TextDocument]:
+def _local_documents(source: LocalText, textless: TextlessRows) -> Iterator[TextDocument]:
     paths = [Path(path) for path in source.paths]
-    texts = read_text_documents(paths, source.text_field)
+    texts = read_text_documents(paths, source.text_field, textless)
     for path in paths:
         provenance.note(f"sha256 of {path}", hash_file(path))
     return texts
@@ -113,10 +117,11 @@ def run(
     length = settings.sequence_length_tokens
     refuse_too_long(length, tokenizer.parent)
     skip, num = settings.skip_sequences, settings.num_sequences
-    table = DocumentTable(skip * length, num * length)
-    packed = pack(table.watch(read_documents(settings, loaded)), length)
+    table, textless = DocumentTable(skip * length, num * length), TextlessRows()
+    packed = pack(table.watch(read_documents(settings, loaded, textless)), length)
     batches = sequence_batches(select(packed, skip, num), length)
     write_batches(output_sequences, batches, sequences_schema(length))
+    textless.tell()
     provenance.note("num_documents", str(table.num_documents))
     provenance.note("content_sha256", table.content_sha256())
     write_table(output_documents, table.columns(), DOCUMENTS)

@@ -4,13 +4,42 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ke_steps.settings.types import Count, InputPath, Name, Natural, Strict
 
 HubRepo = Annotated[
     str, Field(strict=True, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=96)
 ]
+TEXT_ENDINGS = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+"""Endings of compressed text; Parquet has its own compression inside."""
+
+
+def text_format(path: str) -> tuple[str, str]:
+    """Return the ending that tells how a local text is read, and that of its compression, if any.
+
+    Raises:
+        ValueError: unknown endings.
+    """
+    name = path.lower()
+    compression = next((each for each in COMPRESSIONS if name.endswith(each)), "")
+    plain = name.removesuffix(compression)
+    ending = next((each for each in TEXT_ENDINGS if plain.endswith(each)), None)
+    if ending is None or (ending == ".parquet" and compression):
+        raise ValueError(
+            f"unknown kind of text file {path!r}; valid endings are {', '.join(TEXT_ENDINGS)}, all"
+            f" but .parquet also with {', '.join(COMPRESSIONS)}"
+        )
+    return ending, compression
+
+
+def _refuse_unknown_format(path: str) -> str:
+    text_format(path)
+    return path
+
+
+TextPath = Annotated[InputPath, AfterValidator(_refuse_unknown_format)]
 PresetName = Literal["dolma_first_batch", "pubmed_abstracts", "c4"]
 
 
@@ -42,10 +71,10 @@ class WorldText(Strict):
 
 
 class LocalText(Strict):
-    """Local files (.txt, .jsonl, .jsonl.gz, .parquet); ``text_field`` names the text column."""
+    """Local files of ``TEXT_ENDINGS``; ``text_field`` names the text column."""
 
     kind: Literal["text"]
-    paths: Annotated[list[InputPath], Field(min_length=1)]
+    paths: Annotated[list[TextPath], Field(min_length=1)]
     text_field: Annotated[str, Field(strict=True, min_length=1)] = "text"
 
 

@@ -3,22 +3,28 @@
 ``datasets`` reads HF_ENDPOINT when it is imported, so all cases run in one process of their own.
 """
 
+import bz2
 import gzip
 import hashlib
 import itertools
 import json
+import lzma
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.text_schemas import DOCUMENTS, sequences_schema
 from ke_steps.settings.texts import HubDatasetText, PresetText, TokenFileText, WorldText
 from ke_steps.study.presets import expand
+from ke_steps.texts.rows import TextlessRows
+from ke_steps.texts.text_files import read_text_documents
 from ke_steps.texts.tokenizers import load_tokenizer
 from tests.invented.hub_server import TAG, HubServer
 
@@ -31,6 +37,7 @@ from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.settings.texts import HubDatasetText
 from ke_steps.texts.hub_datasets import read_hub_documents
+from ke_steps.texts.rows import TextlessRows
 
 calls.WAITS_SECONDS = (0, 0, 0)
 for line in sys.stdin:
@@ -40,12 +47,14 @@ for line in sys.stdin:
         print(json.dumps({"heavy": sorted({"torch", "transformers"} & set(sys.modules))}))
         continue
     source = HubDatasetText(kind="hub_dataset", **case["source"])
+    textless = TextlessRows()
     with provenance.recording("prepare_corpus", {}, {}):
         try:
-            documents = read_hub_documents(source)
+            documents = read_hub_documents(source, textless)
             result = {"documents": list(itertools.islice(documents, case.get("take")))}
         except UserError as error:
             result = {"error": str(error)}
+        result["textless"] = [textless.num_null, textless.num_empty]
         result["commit"] = provenance.current().get(f"commit of {source.repo}")
     print(json.dumps(result), flush=True)
 """
@@ -69,6 +78,39 @@ def parquet(rows):
     return pd.DataFrame(rows).to_parquet()
 
 
+def parquet_of(names, *columns):
+    """Return Parquet whose columns may share a name."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], names), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def zstandard(content):
+    return pa.compress(content, "zstd", asbytes=True)
+
+
+LINES = json_lines(ROWS[:5])
+AS_PEOPLE_HAVE_THEM = {
+    "train.json": LINES,
+    "train.ndjson": LINES,
+    "list.json": json.dumps(ROWS[:5]).encode(),
+    "texts.json": json.dumps([row["text"] for row in ROWS[:5]]).encode(),
+    "train.jsonl.gz": gzip.compress(LINES),
+    "train.jsonl.bz2": bz2.compress(LINES),
+    "train.jsonl.xz": lzma.compress(LINES),
+    "train.jsonl.zst": zstandard(LINES),
+    "train.json.zst": zstandard(LINES[:30]) + zstandard(LINES[30:]),
+    "train.csv": pd.DataFrame(ROWS[:5]).to_csv(index=False).encode(),
+    "train.tsv.gz": gzip.compress(pd.DataFrame(ROWS[:5]).to_csv(index=False, sep="\t").encode()),
+    "train.txt": "\n".join(row["text"] for row in ROWS[:5]).encode(),
+    "train.parquet": parquet(ROWS[:5]),
+    "others.parquet": parquet_of(
+        ["n", "text", "n"], range(5), [row["text"] for row in ROWS[:5]], range(5)
+    ),
+}
+"""The same five texts in a file of each kind."""
+
+
 REPOS = {
     "datasets/o/plain": {
         "main": {"chunk/a.jsonl": json_lines(ROWS[:400]), "chunk/b.jsonl": json_lines(ROWS[400:])},
@@ -85,8 +127,18 @@ REPOS = {
         "main": {f"data/train-{n:05d}.parquet": parquet(ROWS[n * 10 :][:10]) for n in range(30)}
     },
     "datasets/o/gaps": {
-        "main": {"train.jsonl": json_lines([ROWS[0], {"text": None}, {"text": " "}, ROWS[1]])}
+        "main": {
+            "train.jsonl": json_lines([ROWS[0], {"text": None}, {"n": 1}, {"text": " "}, ROWS[1]])
+        }
     },
+    "datasets/o/gaps-of-parquet": {
+        "main": {"train.parquet": parquet_of(["text"], ["text number 0", None, "", "text"])}
+    },
+    "datasets/o/gaps-of-csv": {"main": {"train.csv": b"text,n\ntext number 0,1\n,2\ntext,3\n"}},
+    "datasets/o/two": {
+        "main": {"train.parquet": parquet_of(["text", "text", "n"], ["a"], ["b"], [1])}
+    },
+    "datasets/o/truncated-zst": {"main": {"train.jsonl.zst": zstandard(json_lines(ROWS) * 9)[:-9]}},
     "datasets/o/damaged": {"main": {"train.jsonl": b'{"text": "x"}\n{"text": bad}\n'}},
     "datasets/o/truncated": {"main": {"train.json.gz": gzip.compress(json_lines(ROWS))[:2000]}},
     "datasets/o/empty": {"main": {"notes.xyz": b""}},
@@ -94,6 +146,9 @@ REPOS = {
     "datasets/o/hidden": {"main": {"train.jsonl": json_lines(ROWS)}},
     "datasets/o/shaky": {"main": {"train.jsonl": json_lines(ROWS)}},
     "datasets/o/busy": {"main": {"train.jsonl": json_lines(ROWS)}},
+} | {
+    f"datasets/o/{name}": {"main": {f"data/{name}": content}}
+    for name, content in AS_PEOPLE_HAVE_THEM.items()
 }
 
 CASES = {
@@ -105,6 +160,8 @@ CASES = {
     "subset": {"source": {"repo": "o/subsets", "revision": "main", "subset": "de"}},
     "beginning": {"source": {"repo": "o/shards", "revision": "main"}, "take": 3},
     "gaps": {"source": {"repo": "o/gaps", "revision": "main"}},
+    "gaps of parquet": {"source": {"repo": "o/gaps-of-parquet", "revision": "main"}},
+    "gaps of csv": {"source": {"repo": "o/gaps-of-csv", "revision": "main"}},
     "shaky": {"source": {"repo": "o/shaky", "revision": "main"}},
     "busy": {"source": {"repo": "o/busy", "revision": "main"}},
     "no repo": {"source": {"repo": "o/unknown", "revision": "main"}},
@@ -117,10 +174,12 @@ CASES = {
     "no text": {"source": {"repo": "o/plain", "revision": "main", "text_field": "n"}},
     "damaged": {"source": {"repo": "o/damaged", "revision": "main"}},
     "truncated": {"source": {"repo": "o/truncated", "revision": "main"}},
+    "truncated zst": {"source": {"repo": "o/truncated-zst", "revision": "main"}},
+    "two of one name": {"source": {"repo": "o/two", "revision": "main"}},
     "empty": {"source": {"repo": "o/empty", "revision": "main"}},
     "gated": {"source": {"repo": "o/gated", "revision": "main"}},
     "hidden": {"source": {"repo": "o/hidden", "revision": "main"}},
-}
+} | {name: {"source": {"repo": f"o/{name}", "revision": "main"}} for name in AS_PEOPLE_HAVE_THEM}
 REFUSED = {
     "no repo": "dataset o/unknown at 'main': 127.0.0.1 answers 404: no such repo",
     "no revision": "dataset o/plain at 'v9': 127.0.0.1 answers 404: no such repo, revision",
@@ -132,6 +191,8 @@ REFUSED = {
     "no text": "dataset o/plain: 'n' is int, not text",
     "damaged": "dataset o/damaged: cannot be read",
     "truncated": "dataset o/truncated: ",
+    "truncated zst": "dataset o/truncated-zst: Truncated compressed stream",
+    "two of one name": "dataset o/two: 2 columns are called 'text'",
     "empty": "dataset o/empty: ",
     "gated": "dataset o/gated: ",
     "hidden": "dataset o/hidden at 'main': 127.0.0.1 answers 403: your token may not read it",
@@ -227,8 +288,29 @@ def test_no_more_is_fetched_than_is_used(results, hub):
     assert max(fetched) < 28
 
 
-def test_rows_without_text_are_passed_over(results):
-    assert results["gaps"]["documents"] == [["0", ROWS[0]["text"]], ["3", ROWS[1]["text"]]]
+def test_rows_without_text_are_passed_over_and_counted(results):
+    assert results["gaps"]["documents"] == [["0", ROWS[0]["text"]], ["4", ROWS[1]["text"]]]
+    assert results["gaps"]["textless"] == [2, 1]
+    for case, textless in {"gaps of parquet": [1, 1], "gaps of csv": [1, 0]}.items():
+        texts = [text for _, text in results[case]["documents"]]
+        assert (texts, results[case]["textless"]) == (["text number 0", "text"], textless)
+
+
+@pytest.mark.parametrize("name", AS_PEOPLE_HAVE_THEM)
+def test_every_kind_of_file(results, name):
+    assert results[name].get("documents") == [
+        [str(n), row["text"]] for n, row in enumerate(ROWS[:5])
+    ]
+
+
+@pytest.mark.parametrize("name", AS_PEOPLE_HAVE_THEM)
+def test_local_files_give_the_texts_that_the_hub_gives(results, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(AS_PEOPLE_HAVE_THEM[name])
+    local = [text for _, text in read_text_documents([path], "text", TextlessRows())]
+    if name == "train.txt":  # a document is a paragraph here, a line there
+        local = local[0].split("\n")
+    assert local == [text for _, text in results[name]["documents"]]
 
 
 @pytest.mark.parametrize("case", REFUSED)
