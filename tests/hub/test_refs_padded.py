@@ -2,7 +2,6 @@
 
 import json
 
-import gguf
 import huggingface_hub
 import pytest
 from pydantic import ValidationError
@@ -11,12 +10,13 @@ from ke_steps.checkpoints.weight_files import choose_weights
 from ke_steps.hub.refs import Ref, choose_ref, nearest_refs
 from ke_steps.hub.snapshots import fetch_snapshot
 from ke_steps.job.errors import UserError
-from ke_steps.planning.model_sizes import KNOWN_CONFIGS, find_size
+from ke_steps.planning.model_sizes import find_size
 from ke_steps.settings.checkpoints import Model
 from ke_steps.study.local_files import unusable_models
 from ke_steps.study.reading import read_study
 from tests.invented.configs import DEFAULT
 from tests.invented.fetching import fetch_local
+from tests.invented.gguf import write_gguf
 from tests.invented.hub_client import point_client_at
 from tests.invented.hub_server import TAG, HubServer
 from tests.invented.models import build_model, build_tokenizer
@@ -149,23 +149,17 @@ def test_a_padded_folder_is_found_by_the_study_the_plan_and_the_job(tmp_path):
     assert json.loads(manifest.read_text())["source"]["path"] == str(folder)
 
 
-def test_a_padded_gguf_file_is_found(tmp_path):
-    place = str(tmp_path / "{step:05d}.gguf")
-    sizes = KNOWN_CONFIGS["allenai/OLMo-1B-hf"]
-    writer = gguf.GGUFWriter(tmp_path / "00010.gguf", "llama")
-    writer.add_block_count(sizes["num_hidden_layers"])
-    writer.add_embedding_length(sizes["hidden_size"])
-    writer.add_feed_forward_length(sizes["intermediate_size"])
-    writer.add_head_count(sizes["num_attention_heads"])
-    writer.add_head_count_kv(sizes["num_attention_heads"])
-    writer.add_vocab_size(sizes["vocab_size"])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_padded_gguf_file_is_found_with_all_of_its_parts(tmp_path, parts):
+    model = build_model("llama", max_position_embeddings=128)
+    tokenizer = build_tokenizer(tmp_path / "tokenizer")
+    path = write_gguf(tmp_path / "ckpt_010.gguf", model, tokenizer, parts=parts)
+    place = str(path).replace("010", "{step:03d}")
     study = study_of("gguf", place, tmp_path)
     assert list(unusable_models(study)) == []
-    assert find_size(study, "padded").place == str(tmp_path / "00010.gguf")
+    assert find_size(study, "padded").place == str(path)
+    manifest = fetch_local(place, tmp_path / "out/manifest.json", "gguf", step=10)
+    assert json.loads(manifest.read_text())["source"]["path"] == str(path)
 
 
 def files(content):
