@@ -2,7 +2,8 @@ r"""Tokenise the probes for one model, and find those it cannot be asked, before
 
 Reads: the manifest of a tokenizer (or of a checkpoint), and the table of probes.
 The text of a probe is ``"{input} {target}"``, tokenised without special tokens; its target starts
-at len(tokenise(input)), as in the reference (FACTS, section 3).
+at len(tokenise(input)), as in the reference (FACTS, section 3). Where ``begin_of_text`` says so,
+the begin-of-text token comes before both.
 
 Writes: Parquet (``text_schemas.ENCODED_PROBES``), a row per probe in the order of the probes:
 probe_id, passage_id, condition, kind, token_ids (list of int32, input and target) and target_start
@@ -39,7 +40,7 @@ def run(*, tokenizer: Path, probes: Path, output: Path, settings: EncodeProbes) 
     """Write the probes as token ids."""
     directory = tokenizer.parent
     encoded = encode(
-        load_tokenizer(directory),
+        load_tokenizer(directory, settings.begin_of_text),
         read_frame(probes, PROBES),
         max_tokens=num_positions(directory),
     )
@@ -62,19 +63,22 @@ def encode(
     """
     inputs = tokenizer.encode_batch(probes["input"].tolist())
     texts = tokenizer.encode_batch((probes["input"] + " " + probes["target"]).tolist())
+    begin = list(tokenizer.begin_ids)
     for probe, before, text in zip(probes.to_dict("records"), inputs, texts, strict=True):
-        if fault := _fault(before, text, max_tokens):
+        if fault := _fault(before, text, len(begin), max_tokens):
             raise UserError(
                 f"probe {probe['probe_id']} ({probe['kind']}, passage {probe['passage_id']}, input"
                 f" {_shortened(probe['input'])}, target {_shortened(probe['target'])}): {fault}"
             )
     return probes[KEYS].assign(
-        token_ids=pd.Series(texts, index=probes.index),
-        target_start=[len(before) for before in inputs],
+        token_ids=pd.Series([begin + text for text in texts], index=probes.index),
+        target_start=[len(begin) + len(before) for before in inputs],
     )
 
 
-def _fault(before: list[int], text: list[int], max_tokens: int | None) -> str | None:
+def _fault(
+    before: list[int], text: list[int], num_begin: int, max_tokens: int | None
+) -> str | None:
     start = len(before)
     if start < 1 or start >= len(text):
         return (
@@ -83,8 +87,9 @@ def _fault(before: list[int], text: list[int], max_tokens: int | None) -> str | 
         )
     if text[:start] != before:
         return "the tokenizer joins the end of the input with the target in one token; reword it"
-    if max_tokens is not None and len(text) > max_tokens:
-        return f"{len(text)} tokens, more than the model's {max_tokens} positions; shorten it"
+    num_tokens = num_begin + len(text)
+    if max_tokens is not None and num_tokens > max_tokens:
+        return f"{num_tokens} tokens, more than the model's {max_tokens} positions; shorten it"
     return None
 
 

@@ -6,10 +6,10 @@ under a proprietary model; here it is that of whole documents under the study's 
 Reads a checkpoint and, for each corpus, its packed sequences and its table of documents
 (``prepare_corpus``), in the order of ``settings.corpora``. Writes ``text_schemas.NOVELTY``: a row
 for each of the corpus' first ``num_documents`` documents whose beginning was written: num_tokens,
-how many tokens were scored (all but the first, which nothing precedes), and loss_nats, their mean
-loss in nats, in fp32; perplexity is its exponential. A document is scored alone, up to
-``max_document_tokens``, the model's context, and what was written of it; documents of fewer than 2
-tokens are passed over.
+how many tokens were scored (all but the first, which nothing precedes: the begin-of-text token
+where the corpus was packed with it), and loss_nats, their mean loss in nats, in fp32; perplexity is
+its exponential. A document is scored alone, up to ``max_document_tokens``, the model's context, and
+what was written of it; documents of fewer than 2 tokens are passed over.
 
     python -m ke_steps.evaluate_novelty --checkpoint …/manifest.json \
         --sequences pubmed/sequences.parquet c4/sequences.parquet \

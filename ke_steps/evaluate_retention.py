@@ -157,7 +157,7 @@ def run(
     # such a run is kept and marked, see ``formulas.divergence``: its losses may be no numbers
     allow_nan = has_diverged(checkpoint)
     device = prepare_torch(settings.num_threads)
-    tokenizer = load_tokenizer(checkpoint.parent)
+    tokenizer = load_tokenizer(checkpoint.parent, settings.begin_of_text)
     model = load_model(checkpoint, intervention=intervention, device=device)
     correct: dict[str, NDArray[np.bool_]] = {}
     rows: list[dict[str, Any]] = []

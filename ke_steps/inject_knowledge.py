@@ -3,8 +3,8 @@ r"""Continual pretraining of a checkpoint, with new knowledge injected on a sche
 Reads a checkpoint (and the intervention of a variant, applied on load), the packed sequences of the
 continual corpus, passages, encoded probes and the schedule. Every step trains on the next
 ``batch_size_sequences`` sequences, every epoch on the same ones in the same order; where the
-schedule names a row of a step's batch, the tokens of its text precede that sequence, which is cut
-back to length (FACTS, section 2). Writes
+schedule names a row of a step's batch, the tokens of its text, begun as documents are
+(``begin_of_text``), precede that sequence, which is cut back to length (FACTS, section 2). Writes
 
 - the trained model as a checkpoint (fp32 safetensors; its manifest keeps the checkpoint's step),
 - the training table: train_step, loss_nats, learning_rate, gradient_norm, num_injected_sequences,
@@ -84,7 +84,7 @@ def run(
 ) -> None:
     """Train, probing along the way, and write the model and the three tables."""
     device = prepare_torch(settings.num_threads, settings.seed)
-    tokenizer = load_tokenizer(checkpoint.parent)
+    tokenizer = load_tokenizer(checkpoint.parent, settings.begin_of_text)
     probing = _Probing(read_frame(probes, ENCODED_PROBES), settings)
     prefixes = injected_tokens(
         read_frame(schedule, SCHEDULE),

@@ -7,12 +7,13 @@ of the hub (``texts.hub_datasets``), or a file of token ids (``texts.token_files
 - the documents that have a token in them (``text_schemas.DOCUMENTS``).
 
 Documents follow each other in the order of their source, each followed by the end-of-text token,
-and the stream is cut every ``sequence_length_tokens``; the first ``skip_sequences`` are passed over
-and ``num_sequences`` written. A token file is taken as it is. Text is streamed: beyond a batch and
-one row group, only some hundred bytes a document are held. Rows without text are passed over; how
-many were among those read is in the record. Texts of a batch are tokenised in
-parallel where ``TOKENIZERS_PARALLELISM`` is not ``false``, on ``RAYON_NUM_THREADS`` threads (all
-cores when unset); the result does not depend on either.
+and begun with the begin-of-text token where ``begin_of_text`` says so. The stream is cut every
+``sequence_length_tokens``; the first ``skip_sequences`` are passed over and ``num_sequences``
+written. A token file is taken as it is. Text is streamed: beyond a batch and one row group, only
+some hundred bytes a document are held. Rows without text are passed over; how many were among those
+read is in the record. Texts of a batch are tokenised in parallel where ``TOKENIZERS_PARALLELISM``
+is not ``false``, on ``RAYON_NUM_THREADS`` threads (all cores when unset); the result does not
+depend on either.
 
     python -m ke_steps.prepare_corpus --tokenizer tokenizer/manifest.json \
       --output-sequences sequences.parquet --output-documents documents.parquet \
@@ -113,7 +114,7 @@ def run(
     *, tokenizer: Path, output_sequences: Path, output_documents: Path, settings: PrepareCorpus
 ) -> None:
     """Write one corpus, and what it is made of."""
-    loaded = load_tokenizer(tokenizer.parent)
+    loaded = load_tokenizer(tokenizer.parent, settings.begin_of_text)
     length = settings.sequence_length_tokens
     refuse_too_long(length, tokenizer.parent)
     skip, num = settings.skip_sequences, settings.num_sequences

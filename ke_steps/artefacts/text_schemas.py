@@ -33,7 +33,7 @@ ENCODED_PROBES = pa.schema(
         "passage_id": pa.int32(),
         "condition": pa.string(),
         "kind": pa.string(),
-        "token_ids": pa.list_(pa.int32()),  # of "{input} {target}"
+        "token_ids": pa.list_(pa.int32()),  # of "{input} {target}", begun as texts are
         "target_start": pa.int32(),  # 1…: place of the target's first token
     }
 )
@@ -63,7 +63,7 @@ DOCUMENTS = pa.schema(
         "document_id": pa.string(),
         "content_sha256": pa.string(),  # of the text, or of the raw token ids where there is none
         "first_token": pa.int64(),  # place in the written sequences, end to end; negative if before
-        "num_tokens": pa.int64(),  # the end-of-text token not counted
+        "num_tokens": pa.int64(),  # begin-of-text counted, end-of-text not
     }
 )
 

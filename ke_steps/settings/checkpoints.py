@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from ke_steps.settings.texts import HubRepo, World
 from ke_steps.settings.types import (
+    BeginOfText,
     Count,
     Fraction,
     Name,
@@ -80,6 +81,11 @@ class Model(Strict):
     source: CheckpointSource
     steps: Annotated[list[Natural], Field(min_length=1)]
     end_of_text: EndOfText = None
+    begin_of_text: BeginOfText = Field(
+        "tokenizer",
+        description="whether its texts begin with the begin-of-text token: as its tokenizer does"
+        " by itself, always, or never",
+    )
 
     @model_validator(mode="after")
     def _nursery_has_its_own_tokenizer(self) -> Model:

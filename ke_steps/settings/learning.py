@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from ke_steps.settings.texts import World
 from ke_steps.settings.types import (
+    BeginOfText,
     Count,
     Fraction,
     Name,
@@ -123,7 +124,9 @@ class Recipe(Training, Scope):
 
 
 class EncodeProbes(Strict):
-    """Probes as token ids; there is nothing to set."""
+    """Probes as token ids."""
+
+    begin_of_text: BeginOfText = "tokenizer"
 
 
 class ScheduleInjections(Strict):
@@ -142,6 +145,7 @@ class InjectKnowledge(Training):
 
     seed: Seed
     num_threads: Count
+    begin_of_text: BeginOfText = "tokenizer"
 
 
 class FitDecay(Strict):
@@ -185,4 +189,5 @@ class EvaluateRetentionJob(EvaluateRetention):
     """What the job of ``evaluate_retention`` receives."""
 
     num_threads: Count
+    begin_of_text: BeginOfText = "tokenizer"
     world: World | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ke_steps.settings.types import Count, InputPath, Name, Natural, Strict
+from ke_steps.settings.types import BeginOfText, Count, InputPath, Name, Natural, Strict
 
 HubRepo = Annotated[
     str, Field(strict=True, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=96)
@@ -133,6 +133,7 @@ class PrepareCorpus(Strict):
     num_sequences: Count
     sequence_length_tokens: Annotated[int, Field(strict=True, ge=8)]
     skip_sequences: Natural = 0
+    begin_of_text: BeginOfText = "tokenizer"
     world: World | None = None
 
 

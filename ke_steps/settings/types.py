@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from string import Formatter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -84,6 +84,7 @@ Name = Annotated[
 ResultsPath = Annotated[
     str, Field(strict=True, pattern=RESULTS_PATTERN), AfterValidator(_refuse_traversal)
 ]
+BeginOfText = Literal["tokenizer", "always", "never"]
 InputPath = Annotated[str, Field(strict=True, min_length=1), AfterValidator(_refuse_unprintable)]
 StepPlace = Annotated[InputPath, AfterValidator(_refuse_other_fields)]
 """A path or a ref's name that the step is written into: ``place.format(step=step)``."""

@@ -78,6 +78,11 @@ def _nursery_faults(study: Study) -> Iterator[tuple[str, str]]:
     for section in ("pretrain_nursery", "train_tokenizer"):
         if getattr(study, section) is None:
             yield section, f"missing, but models.{nurseries[0]}.source is a nursery"
+    if study.models[nurseries[0]].begin_of_text == "always":
+        yield (
+            f"models.{nurseries[0]}.begin_of_text",
+            "the nursery's tokenizer has no begin-of-text token; say tokenizer or never",
+        )
     if not (nursery := study.pretrain_nursery):
         return
     for step in study.models[nurseries[0]].steps:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ke_steps.figures.needs import available
+from ke_steps.settings.checkpoints import FetchCheckpoint
 from ke_steps.settings.learning import EncodeProbes, ScheduleInjections
 from ke_steps.settings.measures import AggregateUpdates
 from ke_steps.settings.study import Study
@@ -38,6 +39,11 @@ def _nothing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {}
 
 
+def _fetch(study: Study, wildcards: Wildcards) -> BaseModel:
+    source = study.models[wildcards["model"]].source
+    return FetchCheckpoint.model_validate({"source": source, "step": int(wildcards["step"])})
+
+
 def _schedule(study: Study, wildcards: Wildcards) -> BaseModel:
     keys = ScheduleInjections.model_fields.keys() - {"seed"}
     recipe = study.recipes[wildcards["recipe"]].model_dump(include=keys)
@@ -46,6 +52,10 @@ def _schedule(study: Study, wildcards: Wildcards) -> BaseModel:
 
 def _threads(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {"num_threads": study.num_threads}
+
+
+def _begin_of_text(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return {"begin_of_text": study.models[wildcards["model"]].begin_of_text}
 
 
 def _extraction(study: Study, wildcards: Wildcards) -> dict[str, Any]:
@@ -65,12 +75,17 @@ def _world(study: Study, *, needed: bool = True) -> dict[str, Any]:
 def _corpus(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     source = expand(study.corpora[wildcards["corpus"]].source)
     world = _world(study, needed=isinstance(source, WorldText))
-    return world | {"source": source.model_dump(mode="json")}
+    begin = _begin_of_text(study, wildcards)
+    return world | begin | {"source": source.model_dump(mode="json")}
+
+
+def _learning(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return _threads(study, wildcards) | _begin_of_text(study, wildcards)
 
 
 def _retention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     asks_world = "world_recall" in study.evaluate_retention.tasks
-    return _threads(study, wildcards) | _world(study, needed=asks_world)
+    return _learning(study, wildcards) | _world(study, needed=asks_world)
 
 
 def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
@@ -95,7 +110,7 @@ def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 
 
 ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
-    "fetch_checkpoint": lambda study, w: study.models[w["model"]],
+    "fetch_checkpoint": _fetch,
     "prepare_corpus": lambda study, w: study.corpora[w["corpus"]],
     "extract_shard": lambda study, w: study.extract_coefficients,
     "merge_shards": lambda study, w: study.extract_coefficients,
@@ -110,14 +125,14 @@ ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
 """The part of the config that a step is about, where that is not the section of its name."""
 
 EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
-    "fetch_checkpoint": lambda study, w: {"step": int(w["step"])},
     "train_tokenizer": lambda study, w: _world(study),
     "pretrain_nursery": lambda study, w: {"steps": study.models[w["model"]].steps},
     "prepare_corpus": _corpus,
+    "encode_probes": _begin_of_text,
     "prepare_knowledge": lambda study, w: _world(
         study, needed=isinstance(study.knowledge.source, WorldKnowledge)
     ),
-    "inject_knowledge": lambda study, w: _threads(study, w) | {"seed": int(w["seed"])},
+    "inject_knowledge": lambda study, w: _learning(study, w) | {"seed": int(w["seed"])},
     "extract_coefficients": _extraction,
     "extract_shard": lambda study, w: _shards(study, w) | {"shard": int(w["shard"])},
     "merge_shards": _shards,

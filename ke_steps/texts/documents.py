@@ -35,10 +35,13 @@ class Document(NamedTuple):
     """(num_tokens,), or one more when the document ends with the end-of-text token."""
 
     num_tokens: int
+    """The begin-of-text token counted, the end-of-text token not."""
 
 
 def tokenise(texts: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[Document]:
-    """Yield each text's token ids, end-of-text token added; batches go over all its threads.
+    """Yield each text's token ids between what begins and what ends a text.
+
+    Batches go over all threads of the tokenizer.
 
     Raises:
         UserError: a text is not valid Unicode.
@@ -47,8 +50,9 @@ def tokenise(texts: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[Do
         hashes = [_hash(text) for text in batch]
         encoded = tokenizer.encode_batch([document.text for document in batch])
         for text, content_sha256, ids in zip(batch, hashes, encoded, strict=True):
-            token_ids = np.array([*ids, tokenizer.eos_token_id], dtype=np.int32)
-            yield Document(text.document_id, content_sha256, token_ids, len(ids))
+            begun = [*tokenizer.begin_ids, *ids]
+            token_ids = np.array([*begun, tokenizer.eos_token_id], dtype=np.int32)
+            yield Document(text.document_id, content_sha256, token_ids, len(begun))
 
 
 def _batches(texts: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:

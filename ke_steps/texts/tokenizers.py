@@ -1,4 +1,4 @@
-"""Tokenising without transformers: a directory's ``tokenizer.json`` and its end-of-text token."""
+"""Tokenising without transformers: a directory's ``tokenizer.json`` and its special tokens."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ import tokenizers
 from ke_steps.artefacts.manifests import verify_descriptions
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import read_object
+from ke_steps.settings.types import BeginOfText
+from ke_steps.texts.begin_of_text import begin_of_text
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer and the two special ids that the workflow uses."""
+    """A tokenizer and the special ids that the workflow uses."""
 
     backend: tokenizers.Tokenizer
     eos_token_id: int
     pad_token_id: int
     num_embeddings: int | None = None
     """Rows of the model's embedding; None where no model is beside the tokenizer."""
+
+    begin_ids: tuple[int, ...] = ()
+    """What a text begins with: the begin-of-text token where the study has it so."""
 
     @property
     def vocab_size(self) -> int:
@@ -62,14 +67,18 @@ class Tokenizer:
         return twice[len(once) :]
 
 
-def load_tokenizer(directory: Path) -> Tokenizer:
+def load_tokenizer(directory: Path, beginning: BeginOfText | None = None) -> Tokenizer:
     """Load ``tokenizer.json`` and the special tokens named in ``tokenizer_config.json``.
 
     Padding falls back to the end-of-text token, which is never scored.
 
+    Args:
+        directory: with the two files.
+        beginning: ``begin_of_text`` of the model; None for a tokenizer that is given no text.
+
     Raises:
-        UserError: a file is missing, unreadable, or not what the manifest beside it says, or no
-            end-of-text token is named.
+        UserError: a file is missing, unreadable, or not what the manifest beside it says, no
+            end-of-text token is named, or no begin-of-text token where there must be one.
     """
     manifest = verify_descriptions(directory)
     path, config_path = (directory / name for name in FILES)
@@ -88,7 +97,17 @@ def load_tokenizer(directory: Path) -> Tokenizer:
             f"{config_path}: eos_token is missing or unknown: name the token that ends a text"
         )
     pad = _token_id(backend, config.get("pad_token"))
-    return Tokenizer(backend, eos, eos if pad is None else pad, manifest.get("vocab_size"))
+    begin_ids: tuple[int, ...] = ()
+    if beginning is not None:
+        bos = _token_id(backend, config.get("bos_token"))
+        begin_ids = begin_of_text(backend, bos, beginning, config_path)
+    return Tokenizer(
+        backend,
+        eos,
+        eos if pad is None else pad,
+        num_embeddings=manifest.get("vocab_size"),
+        begin_ids=begin_ids,
+    )
 
 
 def read_backend(path: Path) -> tokenizers.Tokenizer:

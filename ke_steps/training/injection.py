@@ -95,4 +95,5 @@ def injected_tokens(
             f"schedule: step {row['train_step']}, batch row {row['batch_row']} is named twice"
         )
     token_ids = tokenizer.encode_batch([texts[key] for key in keys])
-    return dict(zip(items.tolist(), token_ids, strict=True))
+    begun = [[*tokenizer.begin_ids, *ids] for ids in token_ids]
+    return dict(zip(items.tolist(), begun, strict=True))

@@ -3,6 +3,7 @@
 import importlib
 import json
 
+from ke_steps.artefacts.parquet import read_table
 from ke_steps.job.command_line import main
 
 EXTRACTION = {
@@ -51,3 +52,8 @@ def tree(folder):
         for path in folder.rglob("*")
         if path.is_symlink() or path.is_file()
     }
+
+
+def provenance_of(table):
+    """Return what a Parquet table says of where it came from."""
+    return json.loads(read_table(table).schema.metadata[b"ke_steps"])

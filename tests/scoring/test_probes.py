@@ -124,7 +124,9 @@ def test_probing_changes_neither_mode_nor_random_state(tokenizer, probes):
 
 @pytest.mark.parametrize(("text", "target"), [("", "lamps"), ("lamps of", "")])
 def test_a_probe_without_input_or_target_is_refused(probes, text, target):
-    words = SimpleNamespace(encode_batch=lambda texts: [text.split() for text in texts])
+    words = SimpleNamespace(
+        encode_batch=lambda texts: [text.split() for text in texts], begin_ids=()
+    )
     odd = probes.iloc[:3].assign(probe_id=[7, 8, 9])
     odd.loc[1, ["input", "target"]] = [text, target]
     with pytest.raises(UserError, match="probe 8"):

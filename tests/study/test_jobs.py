@@ -2,6 +2,7 @@
 
 from ke_steps.settings.checkpoints import PretrainNursery, TrainWorldTokenizer
 from ke_steps.settings.learning import (
+    EncodeProbes,
     EvaluateKnowledge,
     EvaluateRetentionJob,
     FitDecay,
@@ -57,6 +58,7 @@ def test_every_job_accepts_its_own_settings():
     for step, received in {
         "train_tokenizer": TrainWorldTokenizer,
         "pretrain_nursery": PretrainNursery,
+        "encode_probes": EncodeProbes,
         "prepare_corpus": PrepareCorpus,
         "prepare_knowledge": PrepareKnowledge,
         "schedule_injections": ScheduleInjections,

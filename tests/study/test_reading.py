@@ -44,6 +44,12 @@ WRONG = [
         {"source": {"kind": "directory", "path": "/data/m"}, "steps": [1, 2]},
         ["models.local: source.path '/data/m' needs '{step}'"],
     ),
+    ("models/nursery/begin_of_text", "yes", ["models.nursery.begin_of_text: got 'yes'", "'never'"]),
+    (
+        "models/nursery/begin_of_text",
+        "always",
+        ["models.nursery.begin_of_text: the nursery's tokenizer has no begin-of-text token"],
+    ),
     ("models/bad name", {"source": {"kind": "nursery"}, "steps": [0]}, ["models.bad name"]),
     ("models/..", {"source": {"kind": "nursery"}, "steps": [0]}, ["models...", "pattern"]),
     ("models/$(id)", {"source": {"kind": "nursery"}, "steps": [0]}, ["models.$(id)", "pattern"]),
