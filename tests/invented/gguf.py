@@ -13,7 +13,17 @@ ARCHITECTURES = {"gemma3_text": "gemma3"}
 """Where GGUF's name is not transformers'."""
 
 
-def write_gguf(path, model, tokenizer_directory, *, keys=None, change=None, parts=1, quantise=()):
+def write_gguf(
+    path,
+    model,
+    tokenizer_directory,
+    *,
+    keys=None,
+    change=None,
+    parts=1,
+    quantise=(),
+    adds_bos=None,
+):
     """Write a model and its tokenizer as one GGUF file, or in parts; return the (first) path.
 
     Args:
@@ -25,6 +35,7 @@ def write_gguf(path, model, tokenizer_directory, *, keys=None, change=None, part
         change: called with {name: array} before the tensors are written.
         parts: how many files.
         quantise: starts of names of tensors to write in Q8_0.
+        adds_bos: whether the tokenizer begins texts with its token; None does not say.
     """
     architecture = ARCHITECTURES.get(model.config.model_type, model.config.model_type)
     tensors = tensors_of(model, architecture)
@@ -38,6 +49,8 @@ def write_gguf(path, model, tokenizer_directory, *, keys=None, change=None, part
             add |= {str: writer.add_string, list: writer.add_array}
             add[type(value)](f"{architecture}.{name}", value)
     add_tokenizer(writer, tokenizer_directory)
+    if adds_bos is not None:
+        writer.add_add_bos_token(adds_bos)
     for name, array in tensors.items():
         if any(f".{start}" in name for start in quantise):
             kind = gguf.GGMLQuantizationType.Q8_0
