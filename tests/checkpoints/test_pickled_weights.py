@@ -370,7 +370,7 @@ def without_one(source):
 def test_damaged_shards_are_refused(source, in_this_process, damage, says):
     damage(source)
     line = refuse(source)
-    assert line.startswith(str(source))
+    assert str(source) in line
     assert says in line
 
 
