@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import glob
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ke_steps.checkpoints.families import is_native_olmo, num_positions, read_family
 from ke_steps.checkpoints.weight_files import choose_weights
 from ke_steps.job.errors import UserError
-from ke_steps.settings.checkpoints import DirectorySource, GgufSource
+from ke_steps.settings.checkpoints import CheckpointSource, DirectorySource, GgufSource
 from ke_steps.settings.study import Study
 from ke_steps.settings.texts import Corpus, FictionalKnowledge, LocalText, TokenFileText
 
@@ -85,3 +87,15 @@ def _corpora_of(study: Study, name: str) -> list[str]:
     novel = study.evaluate_novelty.corpora if study.evaluate_novelty else []
     everything = [extract.corpus, *extract.other_corpora, held_out, *novel, *learnt]
     return [name for name in dict.fromkeys(everything) if name in study.corpora]
+
+
+def local_weights(source: CheckpointSource, step: int) -> list[str]:
+    """Return the local files that a checkpoint is read from: none of a hub's or a nursery's."""
+    if not isinstance(source, DirectorySource | GgufSource):
+        return []
+    path = Path(source.path.format(step=step))
+    if path.is_file():  # with the other parts of a split one
+        parts = re.sub(r"-\d{5}-of-", "-*-of-", glob.escape(path.name))
+        return sorted(map(str, path.parent.glob(parts)))
+    weights = list(path.glob("*.safetensors")) or path.glob("pytorch_model*.bin")
+    return sorted(map(str, [*path.glob("*.json"), *path.glob("config.yaml"), *weights]))

@@ -24,10 +24,10 @@ from ke_steps.job.files import canonical_json
 from ke_steps.job.provenance import code_digest
 from ke_steps.job.records import files_of
 from ke_steps.running import snakemake_memory
-from ke_steps.settings.checkpoints import HubSource
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.texts import FictionalKnowledge, LocalText, TokenFileText
 from ke_steps.study import jobs, requests
+from ke_steps.study.local_files import local_weights
 from ke_steps.study.places import folders, models_of, places
 from ke_steps.study.reading import read_study
 
@@ -172,14 +172,7 @@ def variants_of_kind(kind):
 
 def weight_files(wildcards):
     """The files of a checkpoint from outside, so that a changed one is fetched again."""
-    source = STUDY.models[wildcards.model].source
-    if isinstance(source, HubSource):
-        return []
-    path = Path(source.path.format(step=int(wildcards.step)))
-    if path.is_file():
-        return [str(path)]
-    weights = list(path.glob("*.safetensors")) or path.glob("pytorch_model*.bin")
-    return sorted(map(str, [*path.glob("*.json"), *weights]))
+    return local_weights(STUDY.models[wildcards.model].source, int(wildcards.step))
 
 
 def text_files(wildcards):
