@@ -27,7 +27,13 @@ from ke_steps.models.loading import load_model
 from tests.invented.command_line import arguments, call, tree
 from tests.invented.fetching import fetch_local
 from tests.invented.models import FAMILIES, build_model, build_tokenizer, random_sequences
-from tests.invented.pickles import RunsCommand, save_bytes, save_pickled
+from tests.invented.pickles import (
+    RunsCommand,
+    read_in_this_process,
+    save_bytes,
+    save_pickled,
+    state_of,
+)
 from tests.invented.project import ROOT
 
 CPU = torch.device("cpu")
@@ -37,29 +43,7 @@ INDEX = "pytorch_model.bin.index.json"
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    """Spare the start of a process, which most tests are not about."""
-
-    def read_here(pickles, targets):
-        for source, target in zip(pickles, targets, strict=True):
-            tensors = pickled_weights.read_tensors(source)
-            pickled_weights.save_file(tensors, target, metadata={"format": "pt"})
-
-    monkeypatch.setattr(pickled_weights, "_read_apart", read_here)
-
-
-def state_of(model, directory):
-    """Write a model; return its weights by the names of public files, tied ones sharing values."""
-    model.save_pretrained(directory)
-    build_tokenizer(directory)
-    tensors = load_file(directory / "model.safetensors")
-    (directory / "model.safetensors").unlink()
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    embedding = names[id(model.get_input_embeddings().weight)]
-    head = "embed_out.weight" if model.config.model_type == "gpt_neox" else "lm_head.weight"
-    if model.config.tie_word_embeddings:
-        tensors[head] = tensors[embedding]
-    assert (tensors[head] is tensors[embedding]) == model.config.tie_word_embeddings
-    return tensors
+    read_in_this_process(monkeypatch)
 
 
 def settings_of(source):

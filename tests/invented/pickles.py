@@ -5,6 +5,10 @@ import json
 import os
 
 import torch
+from safetensors.torch import load_file
+
+from ke_steps.checkpoints import pickled_weights
+from tests.invented.models import build_tokenizer
 
 
 class RunsCommand:
@@ -41,3 +45,29 @@ def save_pickled(tensors, directory, num_shards=1, **keywords):
         torch.save(part, directory / file, **keywords)
     index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
     (directory / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
+def state_of(model, directory):
+    """Write a model; return its weights by the names of public files, tied ones sharing values."""
+    model.save_pretrained(directory)
+    build_tokenizer(directory)
+    tensors = load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    embedding = names[id(model.get_input_embeddings().weight)]
+    head = "embed_out.weight" if model.config.model_type == "gpt_neox" else "lm_head.weight"
+    if model.config.tie_word_embeddings:
+        tensors[head] = tensors[embedding]
+    assert (tensors[head] is tensors[embedding]) == model.config.tie_word_embeddings
+    return tensors
+
+
+def read_in_this_process(monkeypatch):
+    """Spare the start of a process, which most tests are not about."""
+
+    def read_here(pickles, targets):
+        for source, target in zip(pickles, targets, strict=True):
+            tensors = pickled_weights.read_tensors(source)
+            pickled_weights.save_file(tensors, target, metadata={"format": "pt"})
+
+    monkeypatch.setattr(pickled_weights, "_read_apart", read_here)
