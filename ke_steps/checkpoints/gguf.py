@@ -33,7 +33,7 @@ from transformers.pytorch_utils import Conv1D
 from ke_steps.checkpoints.gguf_files import GgufFile
 from ke_steps.checkpoints.gguf_rope import ROPE_TENSORS
 from ke_steps.checkpoints.outside_checks import refuse_broken
-from ke_steps.checkpoints.weight_files import WEIGHTS
+from ke_steps.checkpoints.weight_files import WEIGHTS, writing
 from ke_steps.job.errors import UserError
 
 
@@ -67,7 +67,8 @@ def convert_gguf(file: GgufFile, config: Mapping[str, Any], directory: Path) -> 
             tensors[place] = torch.from_numpy(np.array(processed.weights, np.float32, order="C"))
         refuse_broken(tensors[place], place, file.path)
     model.config.save_pretrained(directory)
-    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    with writing(directory / WEIGHTS) as beside:
+        save_file(tensors, beside, metadata={"format": "pt"})
 
 
 def _build_shapes(file: GgufFile, config: Mapping[str, Any]) -> PreTrainedModel:

@@ -362,6 +362,13 @@ def test_the_largest_gemmas_scale_attention_by_their_width(
     assert config["query_pre_attn_scalar"] == scalar
 
 
+def test_the_weights_can_be_read_by_all_who_read_the_config(tmp_path, tokenizer):
+    path = write_gguf(tmp_path / "model.gguf", build("llama"), tokenizer)
+    manifest = fetch(path, tmp_path / "out" / "manifest.json")
+    modes = {path.name: path.stat().st_mode for path in manifest.parent.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_all_parts_of_a_split_file_are_read(tmp_path, tokenizer):
     model = build("llama", head_dim=16, rope_parameters=LLAMA3)
     whole = write_gguf(tmp_path / "whole.gguf", model, tokenizer)
