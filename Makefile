@@ -57,7 +57,7 @@ test: $(READY) ## set up and run the tests
 	@$(PYTEST) --no-loadscope-reorder
 
 test-fast: $(READY) ## those that need no workflow, in three minutes
-	@$(PYTEST) --ignore tests/workflow
+	@$(PYTEST) --ignore tests/workflow -m "not slow"
 
 kills: $(READY) ## kill the smoke study 30 times, run it again, compare: docs/reliability.md (an hour)
 	@python -m tests.workflow.kills $(OPTIONS)

@@ -18,6 +18,8 @@ from tests.invented.extraction import EVERYTHING, job, padded
 from tests.invented.models import build_checkpoint, build_sequences
 from tests.invented.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 TORCHRUN = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node=2"]
 NAMES = ("coefficients.parquet", "token_entropies.parquet")
 RTOL = {pa.float64(): 1e-12, pa.float32(): 2e-7}

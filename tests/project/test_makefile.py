@@ -11,6 +11,8 @@ import pytest
 
 from tests.invented.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 INTERPRETER = f"{sys.base_prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}"
 BARE_TOOLS = ("sh", "make", "env", "cat", "find", "grep", "head", "ls", "mkdir", "readlink", "rm")
 BARE_TOOLS += ("rmdir", "sed", "touch", "expand", "getconf", "printf", "test", "dirname")

@@ -25,6 +25,8 @@ from tests.invented.models import (
 )
 from tests.invented.pickles import read_in_this_process, save_pickled, state_of
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SWITCHES = ("attention_bias", "mlp_bias", "use_bias")
 """What the configs of transformers call the biases that a model may have or not."""

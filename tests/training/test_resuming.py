@@ -27,6 +27,8 @@ from ke_steps.training.train import train
 from ke_steps.training.trainer import StudyTrainer
 from tests.invented.injections import NUM_STEPS, build_inputs, command, inject, outputs, written
 
+pytestmark = pytest.mark.slow
+
 KILLED_STEPS = 40
 
 

@@ -17,6 +17,8 @@ from tests.invented.models import build_sequences
 from tests.invented.project import ROOT
 from tests.invented.training import LENGTH, pretrain
 
+pytestmark = pytest.mark.slow
+
 SHARDINGS = ["ddp", "fsdp"]
 TOLERANCE = 1e-4
 
