@@ -1,0 +1,215 @@
+"""One error bar for everything: means over seeds and contrasts of states, with their intervals.
+
+Two errors meet in a mean over seeds. The *sampling* error, by a bootstrap over groups of text,
+passages or items, is common to all seeds, which see the same ones, and does not shrink with more
+of them. The error *between seeds* does; two or three seeds cannot tell how large it is at one
+state, so that its variance is pooled over the trained states of a model and recipe, and Student's t
+with the Welch-Satterthwaite degrees of freedom pays for what is still unsure. With one seed it is
+unknown, and the interval holds the sampling error alone.
+
+A *contrast* Σ c_s y_s of states s (a difference, a trend) is paired twice: on the units that were
+resampled, because replicate b of every state is of the same resample, and on the seeds, because the
+seed's own effect, common to all states, is taken out before the spread is pooled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ke_steps.formulas.bootstrap import basic_interval
+from ke_steps.job.errors import UserError
+
+Array = NDArray[np.float64]
+
+
+class Estimate(NamedTuple):
+    """A value with its interval and its two-sided p-value against 0; NaN where there is none.
+
+    The interval excludes 0 exactly when p < 1 - confidence.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float = math.nan
+
+    def __neg__(self) -> Estimate:
+        return Estimate(-self.value, -self.high, -self.low, self.p_value)
+
+
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+
+
+class SeedSpread(NamedTuple):
+    """The variance of a value between seeds, and its degrees of freedom."""
+
+    variance: float
+    freedom: int
+
+
+NO_SEEDS = SeedSpread(0.0, 0)
+
+
+def spread_within_states(values: pd.DataFrame) -> SeedSpread:
+    """Return the spread around the mean of each state, pooled; (0, 0) when all have one seed.
+
+    Args:
+        values: (states, seeds), NaN where a state has no run of a seed.
+    """
+    deviations = values.sub(values.mean(axis=1), axis=0).to_numpy(float)
+    freedom = int((values.notna().sum(axis=1) - 1).clip(lower=0).sum())
+    return SeedSpread(float(np.nansum(deviations**2)) / freedom, freedom) if freedom else NO_SEEDS
+
+
+def spread_beside_seeds(values: pd.DataFrame) -> SeedSpread:
+    """Return the spread around state and seed effects (least squares), pooled.
+
+    What a seed does to all states alike is in no difference of states. (0, 0) without two seeds
+    that two states share.
+
+    Args:
+        values: (states, seeds), NaN where a state has no run of a seed.
+    """
+    states, seeds = np.nonzero(values.notna().to_numpy())
+    observed = values.to_numpy(float)[states, seeds]
+    design = np.hstack(
+        [states[:, None] == np.arange(len(values)), seeds[:, None] == np.arange(values.shape[1])]
+    ).astype(float)
+    solution, _, rank, _ = np.linalg.lstsq(design, observed, rcond=None)
+    freedom = len(observed) - int(rank)
+    if not freedom:
+        return NO_SEEDS
+    return SeedSpread(float(((observed - design @ solution) ** 2).sum()) / freedom, freedom)
+
+
+def combined(
+    value: float,
+    sampled: tuple[float, float],
+    spread: SeedSpread,
+    confidence: float,
+) -> Estimate:
+    """Return a value with both errors: each side of a sampling interval widened by the seeds'.
+
+    Args:
+        value: the estimate.
+        sampled: low and high of its sampling interval, at ``confidence``; both equal to ``value``
+            where nothing was sampled, NaN where it is not known.
+        spread: of ``value`` between seeds: its variance, and the degrees of freedom of that.
+        confidence: of both intervals.
+
+    Returns:
+        NaN bounds where neither error is known.
+    """
+    low, high = sampled
+    is_unknown = low == high and not spread.freedom
+    if is_unknown or math.isnan(value) or math.isnan(low) or math.isnan(high):
+        return Estimate(value, math.nan, math.nan)
+    normal = float(stats.norm.ppf((1 + confidence) / 2))
+    quantile = (1 + confidence) / 2
+    (below, below_freedom), (above, above_freedom) = (
+        _error(side / normal, spread) for side in (value - low, high - value)
+    )
+    towards_zero, freedom = (below, below_freedom) if value >= 0 else (above, above_freedom)
+    return Estimate(
+        value,
+        value - float(stats.t.ppf(quantile, below_freedom)) * below,
+        value + float(stats.t.ppf(quantile, above_freedom)) * above,
+        2 * float(stats.t.sf(abs(value) / towards_zero, freedom)) if towards_zero else 1.0,
+    )
+
+
+def _error(sampled: float, spread: SeedSpread) -> tuple[float, float]:
+    """Return the standard error on one side of an interval, and its degrees of freedom."""
+    total = max(sampled, 0.0) ** 2 + spread.variance
+    is_seeded = spread.variance > 0
+    freedom = spread.freedom * (total / spread.variance) ** 2 if is_seeded else math.inf
+    return math.sqrt(total), freedom
+
+
+class Sampled(NamedTuple):
+    """A value and its bootstrap replicates; replicate b of two of them is of the same resample."""
+
+    value: float
+    replicates: Array
+    unresolved: float
+    """Half the interval where nothing varies in any resample: what so few units cannot tell."""
+    units: str
+    """What names the units and their order: two with the same are paired."""
+
+
+def sampling_interval(
+    value: float, replicates: Array, unresolved: float, confidence: float
+) -> tuple[float, float]:
+    """Return (low, high) of the basic bootstrap interval, or of what its units cannot resolve."""
+    if np.ptp(replicates) == 0:
+        return value - unresolved, value + unresolved
+    low, high = basic_interval(value, replicates, confidence)
+    return float(low), float(high)
+
+
+def mean(values: pd.Series, intervals: Array, spread: SeedSpread, confidence: float) -> Estimate:
+    """Return the mean over the seeds of one state.
+
+    Args:
+        values: one per seed.
+        intervals: (seeds, 2), their sampling intervals, of the same units: the error that they have
+            in common is the root mean square of each side.
+        spread: of a single seed (``spread_within_states``).
+        confidence: of the intervals.
+    """
+    value = float(values.mean())
+    offsets = intervals - values.to_numpy(float)[:, None]
+    below, above = np.sqrt((offsets**2).mean(axis=0))
+    of_mean = SeedSpread(spread.variance / len(values), spread.freedom)
+    return combined(value, (value - float(below), value + float(above)), of_mean, confidence)
+
+
+def contrast(
+    coefficients: Sequence[float],
+    samples: Sequence[Sequence[Sampled]],
+    spread: SeedSpread,
+    confidence: float,
+) -> Estimate:
+    """Return Σ c_s y_s over states, paired on the resampled units and on the seeds.
+
+    Args:
+        coefficients: c, one per state.
+        samples: by state, those of the same seeds.
+        spread: of a single seed beside its effect on all states (``spread_beside_seeds``).
+        confidence: of the interval.
+
+    Raises:
+        UserError: two states answered other units, so that nothing pairs them.
+    """
+    if len({sample.units for state in samples for sample in state}) > 1:
+        raise UserError("results to be compared are of different passages, items or sequences")
+    factors = np.asarray(coefficients, dtype=np.float64)
+    values = np.array([np.mean([sample.value for sample in state]) for state in samples])
+    replicates = np.array([np.mean([s.replicates for s in state], axis=0) for state in samples])
+    unresolved = max(
+        abs(c) * s.unresolved for c, state in zip(factors, samples, strict=True) for s in state
+    )
+    value = float(factors @ values)
+    sampled = sampling_interval(value, factors @ replicates, unresolved, confidence)
+    variance = spread.variance * float(factors @ factors) / len(samples[0])
+    return combined(value, sampled, SeedSpread(variance, spread.freedom), confidence)
+
+
+def holm(p_values: Array) -> Array:
+    """Return Holm's adjusted p-values (n,) in the order given; NaN stay NaN and do not count.
+
+    Holm (1979): the i-th smallest of m is multiplied by m - i + 1; none falls below one before it.
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    known = np.flatnonzero(~np.isnan(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
+    return adjusted
