@@ -30,18 +30,26 @@ Array = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A value with its interval and its two-sided p-value against 0; NaN where there is none.
-
-    The interval excludes 0 exactly when p < 1 - confidence.
-    """
+    """A value with its interval, NaN where there is none, and the interval's degrees of freedom."""
 
     value: float
     low: float
     high: float
-    p_value: float = math.nan
+    freedom: float = math.inf
 
     def __neg__(self) -> Estimate:
-        return Estimate(-self.value, -self.high, -self.low, self.p_value)
+        return Estimate(-self.value, -self.high, -self.low, self.freedom)
+
+    def p_value(self, null: float, confidence: float) -> float:
+        """Return the two-sided p of a true value of ``null``.
+
+        Below 1 - confidence exactly when the interval, which is at ``confidence``, excludes it.
+        """
+        side = self.value - self.low if self.value >= null else self.high - self.value
+        if math.isnan(side) or side <= 0:
+            return math.nan if math.isnan(side) else float(self.value == null)
+        quantile = float(stats.t.ppf((1 + confidence) / 2, self.freedom))
+        return 2 * float(stats.t.sf(quantile * abs(self.value - null) / side, self.freedom))
 
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
@@ -116,12 +124,11 @@ def combined(
     (below, below_freedom), (above, above_freedom) = (
         _error(side / normal, spread) for side in (value - low, high - value)
     )
-    towards_zero, freedom = (below, below_freedom) if value >= 0 else (above, above_freedom)
     return Estimate(
         value,
         value - float(stats.t.ppf(quantile, below_freedom)) * below,
         value + float(stats.t.ppf(quantile, above_freedom)) * above,
-        2 * float(stats.t.sf(abs(value) / towards_zero, freedom)) if towards_zero else 1.0,
+        min(below_freedom, above_freedom),
     )
 
 
