@@ -1,4 +1,4 @@
-"""Means over seeds and contrasts of states: their intervals cover, and pairing makes them narrow."""
+"""Means over seeds and contrasts of states: intervals cover, and pairing makes them narrow."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ BARE_TOOLS += ("rmdir", "sed", "touch", "expand", "getconf", "printf", "test", "
 
 def make(*arguments, cwd=ROOT, **environment):
     """Make as from a shell, also where make runs these tests: it tells its children of itself."""
-    outer = {name: "" for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
+    outer = dict.fromkeys(("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"), "")
     return subprocess.run(
         ["make", *arguments],
         cwd=cwd,
