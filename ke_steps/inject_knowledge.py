@@ -13,6 +13,9 @@ schedule names a row of a step's batch, the tokens of its text, begun as documen
 - the update map (``learning_schemas.UPDATES``): how far training moved every memory from where it
   started, the intervention included.
 
+Where the intervention is a temperature of attention, that follows its course: probes have it as the
+step just done had it, and the trained model as it is at the end, in its config and its manifest.
+
 With ``precision: bf16`` training and probing run under autocast on fp32 weights, as the reference.
 
 A run whose loss or gradient norm is no finite number ends there, before the optimiser steps: the
@@ -49,6 +52,7 @@ from ke_steps.measuring.updates import update_map
 from ke_steps.models import ranks
 from ke_steps.models.feed_forward import describe_model, feed_forward
 from ke_steps.models.loading import load_model, prepare_torch
+from ke_steps.models.temperature import temperature_of
 from ke_steps.scoring.probes import score_probes
 from ke_steps.settings.learning import InjectKnowledge
 from ke_steps.texts.tokenizers import load_tokenizer
@@ -63,6 +67,7 @@ from ke_steps.training.injection import (
 from ke_steps.training.log import Watcher
 from ke_steps.training.resuming import Unfinished
 from ke_steps.training.sharding import call_gathered
+from ke_steps.training.tempering import course_of
 from ke_steps.training.train import train
 
 SAVED_SCORES = "probe_scores.parquet"
@@ -101,6 +106,7 @@ def run(
         tokenizer=tokenizer,
         device=device,
         watcher=probing,
+        course=course_of(intervention),
         unfinished=unfinished,
     )
     if not ranks.is_first():
@@ -116,7 +122,10 @@ def run(
         output_model,
         step=read_checkpoint_manifest(checkpoint)["step"],
         source=_source(checkpoint, intervention, settings)
-        | {"diverged_at_step": trained.diverged_at_step},
+        | {
+            "diverged_at_step": trained.diverged_at_step,
+            "attention_temperature": temperature_of(trained.model),
+        },
         sizes=describe_model(trained.model),
     )
     unfinished.remove()

@@ -2,7 +2,9 @@
 
 - ``up_rows`` (num_layers, m) fp32: factors on the rows of the up projections of a gated model;
 - ``key_rows`` (num_layers, m) fp32: factors on the key rows, and their biases, of an ungated model;
-- ``query_rows`` () fp32: one factor on all query projections.
+- ``query_rows`` () fp32: one factor on all query projections;
+- ``attention_temperature`` (2,) fp64, a setting of the forward pass: the temperature of attention
+  up to the start, and at the end of learning.
 
 This module imports neither torch nor transformers.
 """
@@ -10,32 +12,38 @@ This module imports neither torch nor transformers.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import safetensors
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import save_file
 
 from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import canonical_json, replacing
 
-Target = Literal["up_rows", "key_rows", "query_rows"]
+Target = Literal["up_rows", "key_rows", "query_rows", "attention_temperature"]
+DTYPES: dict[Target, Any] = {
+    "up_rows": np.float32,
+    "key_rows": np.float32,
+    "query_rows": np.float32,
+    "attention_temperature": np.float64,
+}
 
 
 class Intervention(NamedTuple):
-    """Factors, and what they multiply."""
+    """Factors on rows or settings, and of what."""
 
     target: Target
-    factors: NDArray[np.float32]
+    values: NDArray[np.floating]
 
 
-def write_intervention(path: Path, target: Target, factors: NDArray[Any] | float) -> None:
-    """Write an intervention's factors as fp32, with provenance as metadata."""
+def write_intervention(path: Path, target: Target, values: ArrayLike) -> None:
+    """Write an intervention's values in its target's dtype, with provenance as metadata."""
     metadata = {"ke_steps": canonical_json(provenance.current())}
     with replacing(path) as beside:
-        save_file({target: np.asarray(factors, dtype=np.float32)}, beside, metadata)
+        save_file({target: np.asarray(values, dtype=DTYPES[target])}, beside, metadata)
 
 
 def read_intervention(path: Path) -> Intervention:
@@ -44,14 +52,13 @@ def read_intervention(path: Path) -> Intervention:
     Raises:
         UserError: unreadable, or not exactly one tensor of a known name.
     """
-    targets = get_args(Target)
     try:
         with safetensors.safe_open(path, "numpy") as file:
             names = list(file.keys())
-            if len(names) != 1 or names[0] not in targets:
+            if len(names) != 1 or names[0] not in DTYPES:
                 raise UserError(
                     f"{path}: holds {', '.join(names) or 'nothing'}, an intervention holds one of"
-                    f" {', '.join(targets)}"
+                    f" {', '.join(DTYPES)}"
                 )
             return Intervention(names[0], file.get_tensor(names[0]))
     except (safetensors.SafetensorError, OSError) as error:

@@ -12,6 +12,7 @@ This module reads ``config.json``; only where transformers is to read it, that i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,11 @@ def read_family(path: Path) -> tuple[Family, dict[str, Any]]:
             f"{path}: the weights are quantised (quantization_config), which is not read; take the"
             " model in fp32, fp16 or bf16, or as GGUF"
         )
+    temperature = config.get("attention_temperature", 1.0)  # of ``models.temperature``
+    if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
+        raise UserError(
+            f"{path}: attention_temperature is {temperature!r}, expected a number above 0"
+        )
     return family, config
 
 
@@ -188,5 +194,6 @@ def refuse_query_scaling(family: Family, config: Mapping[str, Any], *, where: st
         return
     raise UserError(
         f"{where}: {family.model_type} {reason}: its attention has no exact temperature in the"
-        " weights; leave this model out of the variant's scope"
+        " weights; leave this model out of the variant's scope, or take the kind temper_attention,"
+        " which leaves the weights alone"
     )

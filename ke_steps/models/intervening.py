@@ -1,9 +1,9 @@
-"""Interventions put into a model's parameters: factors on the rows of some projections.
+"""Interventions put into a model: factors on the rows of some projections, settings of its forward.
 
-The scale of the query projections is the inverse temperature of the attention. Attention scores
+The scale of the query projections is an inverse temperature of the attention. Attention scores
 are q · k / √head_dim; where nothing but rotations and linear maps lies between the projection and
-the scores, a factor on the projection's rows and biases is a factor on the scores, exactly (paper,
-section 6: attention temperature as the control of resuscitation).
+the scores, a factor on the projection's rows and biases is a factor on the scores, exactly. Where
+not, the forward pass still has a temperature (``models.temperature``).
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ from ke_steps.artefacts.interventions import Intervention
 from ke_steps.checkpoints.families import find_family, refuse_query_scaling
 from ke_steps.job.errors import UserError
 from ke_steps.models.feed_forward import feed_forward
+from ke_steps.models.temperature import set_temperature
 
 
 def intervene(model: PreTrainedModel, intervention: Intervention, *, where: str) -> None:
-    """Scale rows of a model's parameters, in place.
+    """Scale rows of a model's parameters, or set the temperature of its attention, in place.
 
     ``up_rows`` scale the coefficients of a gated model by the same factors, for the same input.
     ``key_rows`` do not: in an ungated model c = act(k · x + b), so that the activation bends the
     factor on k and b.
 
     Raises:
-        UserError: the factors are not for such a model.
+        UserError: the values are not for such a model.
     """
-    target, factors = intervention
+    target, values = intervention
     layers = feed_forward(model)
-    expected = () if target == "query_rows" else (layers.num_layers, layers.num_memories)
-    if factors.shape != expected:
-        raise UserError(f"{where}: {target} is {factors.shape}, expected {expected}")
+    shapes = {"query_rows": (), "attention_temperature": (2,)}
+    expected = shapes.get(target, (layers.num_layers, layers.num_memories))
+    if values.shape != expected:
+        raise UserError(f"{where}: {target} is {values.shape}, expected {expected}")
     if target == "query_rows":
-        _scale_queries(model, float(factors), where=where)
+        _scale_queries(model, float(values), where=where)
+        return
+    if target == "attention_temperature":
+        set_temperature(model, float(values[0]))
         return
     if layers.is_gated and target == "key_rows":
         raise UserError(
@@ -51,7 +56,7 @@ def intervene(model: PreTrainedModel, intervention: Intervention, *, where: str)
             " are not linear in a row of the up projection: up_rows do not apply; key_rows"
             " (resuscitate with rows: key) do, through the activation"
         )
-    for layer, row_factors in enumerate(torch.from_numpy(factors)):
+    for layer, row_factors in enumerate(torch.from_numpy(values)):
         layers.up_rows(layer).scale(row_factors)
 
 

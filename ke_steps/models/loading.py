@@ -17,6 +17,7 @@ from ke_steps.checkpoints.families import read_model_config
 from ke_steps.job import provenance
 from ke_steps.models import ranks
 from ke_steps.models.intervening import intervene
+from ke_steps.models.temperature import set_temperature, temperature_of
 
 
 def choose_device() -> torch.device:
@@ -62,10 +63,12 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a checkpoint for measuring: evaluation mode, ``attention_implementation``.
 
+    The temperature of its attention is that of its config, unless the intervention sets another.
+
     Args:
         checkpoint: the checkpoint's manifest.
-        intervention: safetensors file with factors on some rows (see ``artefacts.interventions``),
-            applied in fp32 before the cast to ``dtype``.
+        intervention: safetensors file (see ``artefacts.interventions``), applied in fp32
+            before the cast to ``dtype``.
         dtype: of all parameters.
         device: where the model goes.
 
@@ -85,6 +88,7 @@ def load_model(
         trust_remote_code=False,
         use_safetensors=True,
     )
+    set_temperature(model, temperature_of(model))
     if intervention is not None:
         intervene(model, read_intervention(intervention), where=str(intervention))
         # parameters only: model.to(dtype) would also round the rotary frequencies

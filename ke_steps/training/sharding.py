@@ -28,6 +28,7 @@ from transformers import PreTrainedModel
 
 from ke_steps.checkpoints.families import find_family
 from ke_steps.models import ranks
+from ke_steps.models.temperature import set_temperature, temperature_of
 
 Result = TypeVar("Result")
 
@@ -77,6 +78,7 @@ def gather_whole(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -
         return model
     gathered = build()
     gathered.load_state_dict(weights)
+    set_temperature(gathered, temperature_of(model))
     return gathered
 
 

@@ -34,6 +34,7 @@ from ke_steps.training.batches import Optimisation, TrainingSequences, micro_bat
 from ke_steps.training.log import StepLog, Watcher
 from ke_steps.training.resuming import Saver, Unfinished, noting_signals
 from ke_steps.training.sharding import gather_whole, is_asked_for, shard
+from ke_steps.training.tempering import Course, Tempering
 from ke_steps.training.trainer import (
     Collator,
     DivergedError,
@@ -69,6 +70,7 @@ def train(
     tokenizer: Tokenizer,
     device: torch.device,
     watcher: Watcher | None = None,
+    course: Course | None = None,
     unfinished: Unfinished | None = None,
     save_interval_seconds: float = SAVE_INTERVAL_SECONDS,
 ) -> Trained:
@@ -84,6 +86,7 @@ def train(
         tokenizer: its padding token, when it has one of its own, is no target of the loss.
         device: of this rank.
         watcher: called with the model before the first step and after every one.
+        course: of attention's temperature; without it, that stays as built.
         unfinished: where training saves its state and goes on from one; without it, nowhere.
         save_interval_seconds: between two saved states.
 
@@ -97,7 +100,9 @@ def train(
     while True:
         if micro_batch != optimisation.micro_batch_size_sequences:
             provenance.note("micro_batch_size_sequences", str(micro_batch))
-        attempt = Attempt(sequences, optimisation, micro_batch, tokenizer, watcher or Watcher())
+        attempt = Attempt(
+            sequences, optimisation, micro_batch, tokenizer, watcher or Watcher(), course
+        )
         try:
             return attempt.train(build, device, unfinished, save_interval_seconds)
         except torch.OutOfMemoryError as error:
@@ -129,6 +134,7 @@ class Attempt:
     micro_batch_size_sequences: int
     tokenizer: Tokenizer
     watcher: Watcher
+    course: Course | None
 
     def train(
         self,
@@ -142,7 +148,8 @@ class Attempt:
         model = _prepare(build, device)
         use_cache = model.config.use_cache
         log = StepLog(model, plan.num_steps, self._num_injected(), self.watcher)
-        callbacks: list[Any] = [log]
+        tempering = self.course and Tempering(model, self.course, plan.num_steps)
+        callbacks: list[Any] = [tempering, log] if tempering else [log]
         saved = None
         with ExitStack() as stack:
             if unfinished is None:
@@ -169,6 +176,8 @@ class Attempt:
             try:
                 trainer.train(resume_from_checkpoint=None if saved is None else str(saved))
             except DivergedError as divergence:
+                if tempering:
+                    tempering.set_after(divergence.step - 1)
                 log.end_diverged(divergence.step, divergence.logs)
         model.config.use_cache = use_cache  # which Trainer turns off for good
         trained = gather_whole(model, lambda: build(torch.device("cpu")))

@@ -15,6 +15,7 @@ from ke_steps.measuring.token_entropies import (
     mean_row_entropies,
 )
 from ke_steps.models.attention import Attention
+from ke_steps.models.temperature import set_temperature
 from tests.invented.extraction import LargestTensor, extract, padded
 from tests.invented.models import FAMILIES, NUM_LAYERS, build_model, build_sequences
 
@@ -74,6 +75,18 @@ def test_the_window_and_the_cap_matter(family):
         found = record(capped, input_ids, lengths)
         assert not np.allclose(plain, found, rtol=0.01)
         np.testing.assert_allclose(found, brute_force(capped, input_ids, lengths), rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["olmo", "gemma2"])
+def test_a_temperature_is_in_the_entropies(family):
+    model = build_model(family)
+    plain = record(model, padded(LENGTHS), LENGTHS)
+    set_temperature(model, 3.0)
+    found = record(model, padded(LENGTHS), LENGTHS)
+    assert (found - plain)[:, 0].max() > 0.01
+    np.testing.assert_allclose(
+        found, brute_force(model, padded(LENGTHS), LENGTHS), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("elements", [1, 100, 500])

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from ke_steps import inject_knowledge
+from ke_steps.artefacts.interventions import write_intervention
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.job import provenance
 from ke_steps.job.command_line import main
@@ -34,7 +35,11 @@ KILLED_STEPS = 40
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    return build_inputs(tmp_path_factory.mktemp("inputs"), num_sequences=4 * KILLED_STEPS)
+    """Return the inputs of a run whose every step has another temperature of attention."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_intervention(folder / "decaying", "attention_temperature", [3.0, 1.0])
+    files = build_inputs(folder, num_sequences=4 * KILLED_STEPS)
+    return files | {"intervention": folder / "decaying"}
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from ke_steps.artefacts.interventions import write_intervention
 from ke_steps.artefacts.learning_schemas import TRAINING
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
@@ -27,7 +28,9 @@ TOLERANCE = 1e-4
 def inputs(tmp_path_factory, tokenizer_manifest):
     folder = tmp_path_factory.mktemp("inputs")
     ids = np.random.default_rng(0).integers(2, 6, (24, LENGTH), dtype=np.int32)
+    write_intervention(folder / "tempered", "attention_temperature", [3.0, 2.0])
     return build_inputs(folder) | {
+        "intervention": folder / "tempered",
         "corpus": build_sequences(folder / "corpus", input_ids=ids),
         "tokenizer": tokenizer_manifest,
     }
@@ -90,6 +93,10 @@ def test_a_run_has_the_numbers_of_one_rank(sharding, alone, together):
     assert ours.keys() == theirs.keys()
     for name, weights in ours.items():
         np.testing.assert_allclose(weights, theirs[name], atol=1e-6)
+    trained = read_checkpoint_manifest(together / sharding / "model" / "manifest.json")
+    assert trained["source"]["attention_temperature"] == 2.0
+    config = json.loads((together / sharding / "model" / "config.json").read_text())
+    assert config["attention_temperature"] == 2.0
     assert not (together / sharding / "model" / "unfinished").exists()
 
 
