@@ -1,19 +1,16 @@
-"""Give a checkpoint's attention another temperature: the control of resuscitation.
+"""Give attention another temperature in the forward pass: the control of resuscitation.
 
-Reads: a checkpoint's manifest and its ``config.json``.
-Writes: safetensors with one scalar ``query_rows`` fp32, 1 / temperature, provenance as metadata.
-Loading the checkpoint with it scales the query projections, weights and biases, so that every
-attention row becomes softmax(scores / temperature): above 1 it is broader (paper, section 6: 1.5 to
-3.0 in place of the scaling of the memories; FACTS: resuscitation). It is exact for one layer's
-input; layers above see other inputs.
-
-Refused where the scores are not linear in the query projection: OLMo-2 and 3, Qwen3, Gemma 3 and
-OLMoE normalise their queries, some OLMo clip them, Gemma 2 caps the scores.
+Reads nothing: the temperature is the setting itself, and every known family has it.
+Writes: safetensors with ``attention_temperature`` (2,) fp64, at the start and at the end of
+learning, provenance as metadata. A checkpoint that is loaded with it has the first: every attention
+row becomes softmax(z / temperature), above 1 it is broader (paper, section 6: 1.5 to 3.0 in place
+of the scaling of the memories; FACTS, section 5). Learning leads it to the second on a straight
+line, a ``constant`` one stays (``training.tempering``).
 
 Example::
 
-    python -m ke_steps.temper_attention --checkpoint step100/manifest.json \
-        --output intervention.safetensors --settings '{"temperature": 1.5}'
+    python -m ke_steps.temper_attention --output intervention.safetensors \
+        --settings '{"temperature": 1.5, "course": "decaying"}'
 """
 
 from __future__ import annotations
@@ -21,19 +18,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ke_steps.artefacts.interventions import write_intervention
-from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
-from ke_steps.checkpoints.families import read_family, refuse_query_scaling
 from ke_steps.job.command_line import main
 from ke_steps.settings.learning import TemperAttention
 
 
-def run(*, checkpoint: Path, output: Path, settings: TemperAttention) -> None:
-    """Compute the factor that gives a checkpoint's attention another temperature."""
-    read_checkpoint_manifest(checkpoint)
-    path = checkpoint.parent / "config.json"
-    family, config = read_family(path)
-    refuse_query_scaling(family, config, where=str(path))
-    write_intervention(output, "query_rows", 1 / settings.temperature)
+def run(*, output: Path, settings: TemperAttention) -> None:
+    """Write the temperature at the start and at the end of learning."""
+    end = settings.temperature if settings.course == "constant" else 1.0
+    write_intervention(output, "attention_temperature", [settings.temperature, end])
 
 
 if __name__ == "__main__":

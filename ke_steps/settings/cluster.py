@@ -66,6 +66,7 @@ class Jobs(Strict):
     evaluate_novelty: Annotated[GpuRequest, Request(1, 32, 120)] = GpuRequest()
     resuscitate: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
     temper_attention: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
+    rescale_queries: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
     inject_knowledge: Annotated[ManyGpusRequest, Request(1, 48, 720)] = ManyGpusRequest()
     evaluate_knowledge: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
     fit_decay: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()

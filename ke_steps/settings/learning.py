@@ -60,9 +60,14 @@ class ResuscitateVariant(Resuscitate, Scope):
 
 
 class TemperAttention(Strict):
-    """Attention at another temperature, as its job receives it."""
+    """Attention at another temperature in the forward pass, as its job receives it."""
 
-    temperature: Positive = Field(description="divides the attention scores; above 1 flattens")
+    temperature: Positive = Field(description="divides what the softmax is given; above 1 flattens")
+    course: Literal["decaying", "constant"] = Field(
+        "decaying",
+        description="over learning: decaying goes to 1 on a straight line, reached at the last"
+        " step, as the public code does by default; constant stays, also after learning",
+    )
 
 
 class TemperAttentionVariant(TemperAttention, Scope):
@@ -71,7 +76,21 @@ class TemperAttentionVariant(TemperAttention, Scope):
     kind: Literal["temper_attention"]
 
 
-Variant = Annotated[ResuscitateVariant | TemperAttentionVariant, Field(discriminator="kind")]
+class RescaleQueries(Strict):
+    """Attention at another temperature by its query weights, as its job receives it."""
+
+    temperature: Positive = Field(description="divides the query weights; above 1 flattens")
+
+
+class RescaleQueriesVariant(RescaleQueries, Scope):
+    """Broaden the attention by its weights, which changes how fast they learn."""
+
+    kind: Literal["rescale_queries"]
+
+
+Variant = Annotated[
+    ResuscitateVariant | TemperAttentionVariant | RescaleQueriesVariant, Field(discriminator="kind")
+]
 
 
 class Training(Strict):

@@ -53,8 +53,8 @@ class SummarizeJob(Summarize):
     """What the job of ``summarize`` receives: how to read the names in its results."""
 
     corpus: Name = Field(description="the main one of the entropies")
-    variant_kinds: dict[Name, Literal["resuscitate", "temper_attention"]] = Field(
-        description="of every variant of the study"
+    variant_kinds: dict[Name, Literal["resuscitate", "temper_attention", "rescale_queries"]] = (
+        Field(description="of every variant of the study")
     )
     places: dict[str, list[str]] = Field(
         default_factory=dict, description="what the patterns of the command line stand for"

@@ -119,6 +119,7 @@ ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
     "inject_knowledge": lambda study, w: study.recipes[w["recipe"]],
     "resuscitate": lambda study, w: study.variants[w["variant"]],
     "temper_attention": lambda study, w: study.variants[w["variant"]],
+    "rescale_queries": lambda study, w: study.variants[w["variant"]],
     "aggregate_updates": lambda study, w: AggregateUpdates(),
     "encode_probes": lambda study, w: EncodeProbes(),
 }

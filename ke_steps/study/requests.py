@@ -25,6 +25,7 @@ GROUPS = {
     "describe_memories": "memories",
     "resuscitate": "interventions_{model}_{step}",
     "temper_attention": "interventions_{model}_{step}",
+    "rescale_queries": "interventions_{model}_{step}",
     "aggregate_entropy": "tables",
     "evaluate_knowledge": "tables",
     "fit_decay": "tables",

@@ -49,7 +49,7 @@ def results(tmp_path_factory):
         fetch = {"source": {"kind": "directory", "path": str(folder / "source")}, "step": 0}
         assert not call("fetch_checkpoint", fetch, **checkpoint("output"))
         temper = {"temperature": 2.0}
-        assert not call("temper_attention", temper, **tempered(checkpoint("checkpoint")))
+        assert not call("temper_attention", temper, **TEMPERING)
         build_sequences(folder / "sequences.parquet")
     return folder
 
@@ -69,13 +69,10 @@ def checkpoint(name):
     }
 
 
-def tempered(paths):
-    return paths | {
-        "output": "results/temper_attention/m/step0/warm/intervention.safetensors",
-        "record": "results/logs/temper_attention/m/step0/warm/record.json",
-    }
-
-
+TEMPERING = {
+    "output": "results/temper_attention/m/step0/warm/intervention.safetensors",
+    "record": "results/logs/temper_attention/m/step0/warm/record.json",
+}
 SCHEDULING = {
     "passages": "results/prepare_knowledge/passages.parquet",
     "output": "results/schedule_injections/r/seed0/schedule.parquet",

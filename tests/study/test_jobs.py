@@ -7,6 +7,7 @@ from ke_steps.settings.learning import (
     EvaluateRetentionJob,
     FitDecay,
     InjectKnowledge,
+    RescaleQueries,
     Resuscitate,
     ScheduleInjections,
     TemperAttention,
@@ -51,6 +52,7 @@ def test_settings_of_a_job_hold_only_what_it_depends_on():
 def test_every_job_accepts_its_own_settings():
     warm = {"kind": "temper_attention", "temperature": 2.0}
     study = changed("variants/warm", warm)
+    study["variants"]["rescaled"] = warm | {"kind": "rescale_queries"}
     study["fit_decay"] = {"num_bootstrap": 100, "confidence": 0.95, "seed": 0}
     study = read_study(study)
     wildcards = {"model": "nursery", "step": "0"}
@@ -72,6 +74,7 @@ def test_every_job_accepts_its_own_settings():
         "evaluate_retention": EvaluateRetentionJob,
         "fit_decay": FitDecay,
         "temper_attention": TemperAttention,
+        "rescale_queries": RescaleQueries,
         "aggregate_updates": AggregateUpdates,
         "describe_memories": DescribeMemoriesJob,
         "evaluate_novelty": EvaluateNoveltyJob,
@@ -79,5 +82,6 @@ def test_every_job_accepts_its_own_settings():
         "plot_figures": PlotFiguresJob,
         "write_report": WriteReportJob,
     }.items():
-        kind = {"temper_attention": "warm"}.get(step, "boost_p50_q2")
-        received.model_validate(settings_for(study, step, wildcards | {"variant": kind}))
+        variants = {"temper_attention": "warm", "rescale_queries": "rescaled"}
+        variant = variants.get(step, "boost_p50_q2")
+        received.model_validate(settings_for(study, step, wildcards | {"variant": variant}))

@@ -23,8 +23,6 @@ rule resuscitate:
 
 
 rule temper_attention:
-    input:
-        checkpoint=checkpoint,
     output:
         f"{RESULTS}/temper_attention/{STATE}/intervention.safetensors",
     log:
@@ -40,7 +38,28 @@ rule temper_attention:
     params:
         **params_of("temper_attention"),
     shell:
-        step("temper_attention", "checkpoint", "output")
+        step("temper_attention", "output")
+
+
+rule rescale_queries:
+    input:
+        checkpoint=checkpoint,
+    output:
+        f"{RESULTS}/rescale_queries/{STATE}/intervention.safetensors",
+    log:
+        **logs("rescale_queries", STATE),
+    benchmark:
+        benchmark_of("rescale_queries", STATE)
+    wildcard_constraints:
+        variant=variants_of_kind("rescale_queries"),
+    group:
+        group_of("rescale_queries")
+    resources:
+        **resources_for("rescale_queries"),
+    params:
+        **params_of("rescale_queries"),
+    shell:
+        step("rescale_queries", "checkpoint", "output")
 
 
 rule inject_knowledge:
