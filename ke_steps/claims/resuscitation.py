@@ -146,8 +146,12 @@ def resuscitation_beats_temperature(measured: Measured) -> Iterator[Finding]:
     """Waking memories does more than broadening attention (FACTS section 5)."""
     for recipe in measured.recipes():
         woken, tempered = (
-            {name: set(measured.steps_of(name, recipe)) for name in measured.variants(kind)}
-            for kind in ("resuscitate", "temper_attention")
+            {
+                name: set(measured.steps_of(name, recipe))
+                for kind in kinds
+                for name in measured.variants(kind)
+            }
+            for kinds in (("resuscitate",), ("temper_attention", "rescale_queries"))
         )
         shared = set().union(*woken.values()) & set().union(*tempered.values())
         if shared:

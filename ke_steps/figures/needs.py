@@ -6,7 +6,7 @@ import typing
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from ke_steps.figures.sweeps import SweptName, resuscitations, sweeps, temperatures
+from ke_steps.figures.sweeps import SweptName, resuscitations, sweeps, tempered
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.study import Run, Study
 from ke_steps.settings.telling import FigureName
@@ -114,8 +114,8 @@ NEEDS: dict[FigureName, Need] = {
         _has_resuscitated_stages, "no resuscitation is learned from at two stages of a model"
     ),
     "attention_temperature": Need(
-        lambda study: _num_learning_models(study, temperatures(study.variants)) > 0,
-        "no recipe is run on a variant of kind temper_attention",
+        lambda study: _num_learning_models(study, tempered(study.variants)) > 0,
+        "no recipe is run on a variant of kind temper_attention or rescale_queries",
     ),
     "learning_by_recipe": Need(_has_recipes, "no two recipes are run on one model"),
     "learning_by_model": Need(

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from ke_steps.figures import style
 from ke_steps.figures.panels import COMPARED, Tables, by_step, head
-from ke_steps.figures.sweeps import SweptName, resuscitations, sweeps, temperatures
+from ke_steps.figures.sweeps import SweptName, resuscitations, sweeps, temperatures, tempered
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.quantities import ACQUISITION, KNOWLEDGE_AFTER, Measure
 
@@ -65,20 +65,26 @@ def _sweep_figure(tables: Tables, swept: SweptName, label: str, *, scale: float)
 
 
 def attention_temperature(tables: Tables) -> Figure:
-    """The same against the temperature of attention, the best resuscitation beside it."""
-    values = temperatures(tables.variants)
-    found = tables.main_runs(values)
+    """The same against the temperature of attention, the best resuscitation beside it.
+
+    A block for each way to give it a temperature.
+    """
+    found = [
+        (model, recipe, sweep)
+        for sweep in temperatures(tables.variants)
+        for model, recipe in tables.main_runs(sweep.values)
+    ]
     figure, blocks = _blocks(len(found))
     colours = style.stage_colours(tables.steps())
-    for block, (model, recipe) in zip(blocks, found, strict=True):
-        strengths = sorted({1.0, *values.values()})
+    for block, (model, recipe, sweep) in zip(blocks, found, strict=True):
+        strengths = sorted({1.0, *sweep.values.values()})
         ticks = {value: f"{value:g}" for value in strengths}
         marks = {"original": HOLLOW}
         if (best := best_resuscitation(tables, model, recipe)) is not None:
             ticks[strengths[-1] + _mean_gap(strengths)] = "FFN"
             marks[best] = DIAMOND
         for axis, outcome in zip(block, COMPARED, strict=False):
-            changed = _by_strength(tables, outcome.measure, model, recipe, values)
+            changed = _by_strength(tables, outcome.measure, model, recipe, sweep.values)
             original = _originals_of(changed, tables, outcome.measure, model, recipe).assign(x=1.0)
             _draw_stages(axis, pd.concat([original, changed]), colours)
             _draw_stages(axis, original, colours, **HOLLOW)
@@ -89,7 +95,7 @@ def attention_temperature(tables: Tables) -> Figure:
             axis.set_xticks(list(ticks), list(ticks.values()))
             axis.set_xlabel("temperature of attention")
             outcome.dress(axis)
-        _head(block, tables, model)
+        _head(block, tables, model, sweep.shared)
         _fill_legend_cell(block, colours, marks)
     return figure
 
@@ -131,16 +137,16 @@ def best_resuscitation(tables: Tables, model: str, recipe: str) -> str | None:
     The mean of the difference over the stages at which attention was tempered; None when no
     resuscitation was run at any of them.
     """
-    tempered = {
+    shared = {
         step
-        for variant in temperatures(tables.variants)
+        for variant in tempered(tables.variants)
         for step in tables.points(KNOWLEDGE_AFTER, model, recipe, variant)["step"]
     }
     original = tables.points(KNOWLEDGE_AFTER, model, recipe).set_index("step")["value"]
     gains: dict[str, float] = {}
     for variant in resuscitations(tables.variants):
         stages = tables.points(KNOWLEDGE_AFTER, model, recipe, variant)
-        stages = stages[stages["step"].isin(tempered & set(original.index))]
+        stages = stages[stages["step"].isin(shared & set(original.index))]
         if len(stages):
             gains[variant] = (stages["value"] - stages["step"].map(original)).mean()
     return max(gains, key=lambda variant: gains[variant]) if gains else None

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from ke_steps.settings.learning import ResuscitateVariant, TemperAttentionVariant, Variant
+from ke_steps.settings.learning import (
+    RescaleQueriesVariant,
+    ResuscitateVariant,
+    TemperAttentionVariant,
+    Variant,
+)
 
 SweptName = Literal["boost", "quantile"]
 
@@ -35,13 +40,21 @@ def _shared(variant: ResuscitateVariant, swept: SweptName) -> str:
     return words + (", key rows" if variant.rows == "key" else "")
 
 
-def temperatures(variants: Mapping[str, Variant]) -> dict[str, float]:
-    """Return the temperature of each variant that tempers attention."""
-    return {
-        name: variant.temperature
-        for name, variant in variants.items()
-        if isinstance(variant, TemperAttentionVariant)
-    }
+def temperatures(variants: Mapping[str, Variant]) -> list[Sweep]:
+    """Return the variants that give attention a temperature, by the way in which they do."""
+    found: dict[str, dict[str, float]] = {}
+    for name, variant in variants.items():
+        if isinstance(variant, TemperAttentionVariant):
+            way = "constant" if variant.course == "constant" else "decaying to 1 over learning"
+            found.setdefault(way, {})[name] = variant.temperature
+        elif isinstance(variant, RescaleQueriesVariant):
+            found.setdefault("query weights rescaled", {})[name] = variant.temperature
+    return [Sweep(*item) for item in found.items()]
+
+
+def tempered(variants: Mapping[str, Variant]) -> list[str]:
+    """Return the variants that give attention a temperature."""
+    return [name for sweep in temperatures(variants) for name in sweep.values]
 
 
 def resuscitations(variants: Mapping[str, Variant]) -> list[str]:

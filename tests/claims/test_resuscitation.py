@@ -97,8 +97,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return read_frame(study.build()["summary"], SUMMARY)
 
 
-def _findings(summary: pd.DataFrame) -> pd.DataFrame:
+def _findings(summary: pd.DataFrame, **kinds: str) -> pd.DataFrame:
     settings = settings_of(tuple(summary["variant"].unique()[1:]))
+    settings = settings.model_copy(update={"variant_kinds": settings.variant_kinds | kinds})
     pairs = pd.DataFrame(columns=CORRELATIONS.names)
     return pd.DataFrame(claims(summary, pairs, settings))
 
@@ -122,8 +123,9 @@ def test_temperatures_are_not_judged_as_resuscitation(sweep: pd.DataFrame) -> No
         (0.0, -3.0, "not supported"),
     ],
 )
+@pytest.mark.parametrize("kind", ["temper_attention", "rescale_queries"])
 def test_resuscitation_is_compared_with_the_best_temperature_where_both_are(
-    sweep: pd.DataFrame, temperature_acquires: float, ends: float, expected: str
+    sweep: pd.DataFrame, temperature_acquires: float, ends: float, expected: str, kind: str
 ) -> None:
     for name, acquired, end in (
         ("boost_p50_q1", 0.5, -6.0),
@@ -132,7 +134,7 @@ def test_resuscitation_is_compared_with_the_best_temperature_where_both_are(
     ):
         sweep = changed(sweep, "acquisition", "all/all", constant(acquired), name)
         sweep = changed(sweep, "performance_after", "all/all", constant(end), name)
-    findings = _findings(sweep).set_index("claim")
+    findings = _findings(sweep, temperature_2=kind).set_index("claim")
     found = findings.loc["resuscitation_improves_acquisition_more_than_temperature"]
     assert (found["variant"], found["recipe"]) == ("boost_p50_q1", "baseline")
     assert found["verdict"] == expected

@@ -73,6 +73,10 @@ def test_the_least_study_has_the_figures_that_every_study_has() -> None:
         ({"variants": {"a": boost()}}, {"variants", "resuscitation_by_stage"}),
         ({"variants": {"warm": WARM}}, {"variants", "attention_temperature"}),
         (
+            {"variants": {"warm": WARM | {"kind": "rescale_queries"}}},
+            {"variants", "attention_temperature"},
+        ),
+        (
             {"variants": {"a": boost(1, steps=[8]), "b": boost(2, steps=[8])}},
             {"variants", "resuscitation_by_boost"},
         ),
