@@ -211,15 +211,15 @@ def test_the_smoke_study_in_numbers():
     study = read_study(SMOKE)
     size = find_size(study, "tiny")
     costs = costs_of(study, {"tiny": size})
-    corpus, baseline, longer = 128, 6, 2  # tokens of a sequence; runs of the recipes
+    corpus, baseline, longer = 128, 8, 2  # tokens of a sequence; runs of the recipes
     assert costs["inject_knowledge"].num_jobs == baseline + longer
     tokens = corpus * 4 * (baseline * 5 + longer * 12)
     assert costs["inject_knowledge"].training_tokens == tokens
     assert costs["pretrain_nursery"].training_tokens == 8 * 8 * corpus
     work = costs["pretrain_nursery"].flops[Work("training", "fp32")]
     assert work == size.shape.training_flops(8 * 8 * corpus, corpus)
-    assert costs["evaluate_retention"].num_jobs == 2 + 2  # originals, boost and warm at step 8
-    assert costs["extract_coefficients"].num_jobs == 2 * 2 + 2  # both corpora on the originals
+    assert costs["evaluate_retention"].num_jobs == 2 + 3  # originals, the variants at step 8
+    assert costs["extract_coefficients"].num_jobs == 2 * 2 + 3  # both corpora on the originals
 
 
 def test_shards_compute_what_one_job_does():

@@ -68,7 +68,8 @@ def test_the_places_of_the_smoke_study():
     assert found["nursery_checkpoints"] == ["tiny/step0", "tiny/step8"]
     assert found["fetched_checkpoints"] == []
     originals = ["tiny/step0/original", "tiny/step8/original"]
-    assert found["states"] == [*originals, "tiny/step8/boost", "tiny/step8/warm"]
+    variants = [f"tiny/step8/{name}" for name in ("boost", "warm", "rescaled")]
+    assert found["states"] == [*originals, *variants]
     assert set(found["decaying_runs"]) < set(found["runs"])
     assert found["runs"] == [RUN.format(**run._asdict()) for run in places(study).runs]
     assert {PREPARATION.format(**each._asdict()) for each in preparations(study)} == {

@@ -15,13 +15,13 @@ from tests.invented.project import ROOT
 
 TELL = {"summarize": 1, "plot_figures": 1, "write_report": 1}
 LEARN = {
-    "inject_knowledge": 8,
-    "evaluate_knowledge": 8,
-    "aggregate_updates": 8,
-    "evaluate_retention_after_learning": 8,
+    "inject_knowledge": 10,
+    "evaluate_knowledge": 10,
+    "aggregate_updates": 10,
+    "evaluate_retention_after_learning": 10,
     "fit_decay": 2,
 } | TELL
-LEARN_BOOSTED = {
+LEARN_CHANGED = {
     "inject_knowledge": 2,
     "evaluate_knowledge": 2,
     "aggregate_updates": 2,
@@ -33,22 +33,20 @@ MEASURE_BOOSTED = {
     "extract_coefficients": 1,
     "aggregate_entropy": 1,
     "evaluate_retention": 1,
-} | LEARN_BOOSTED
-WARM = {
-    "temper_attention": 1,
-    "extract_coefficients": 1,
-    "aggregate_entropy": 1,
-    "evaluate_retention": 1,
-} | TELL
+} | LEARN_CHANGED
+MEASURED = {"extract_coefficients": 1, "aggregate_entropy": 1, "evaluate_retention": 1} | TELL
+WARM = {"temper_attention": 1} | MEASURED | LEARN_CHANGED
+"""A variant that learns, and one that is measured alone."""
+RESCALED = {"rescale_queries": 1} | MEASURED
 EXTRACT = (
     MEASURE_BOOSTED
-    | {"extract_coefficients": 6, "aggregate_entropy": 6, "describe_memories": 2}
-    | {"aggregate_updates": 8}
+    | {"extract_coefficients": 7, "aggregate_entropy": 7, "describe_memories": 2}
+    | {"aggregate_updates": 10}
 )
-RETENTION = {"evaluate_retention": 4, "evaluate_retention_after_learning": 8} | TELL
+RETENTION = {"evaluate_retention": 5, "evaluate_retention_after_learning": 10} | TELL
 CONTINUAL = (
     {"prepare_corpus": 1, "extract_coefficients": 2, "aggregate_entropy": 2, "evaluate_novelty": 1}
-    | {"evaluate_retention": 4}
+    | {"evaluate_retention": 5}
     | LEARN
 )
 BEFORE_NURSERY = {
@@ -57,6 +55,7 @@ BEFORE_NURSERY = {
     "prepare_knowledge": 1,
     "encode_probes": 1,
     "schedule_injections": 4,
+    "temper_attention": 1,
 }
 NURSERY = {rule: number for rule, number in NUM_JOBS.items() if rule not in BEFORE_NURSERY}
 TOKENIZER = NURSERY | {"train_tokenizer": 1, "prepare_corpus": 2, "encode_probes": 1}
@@ -73,10 +72,10 @@ WITH_STEP_4 = {rule: number + COLUMN.get(rule, 0) for rule, number in NURSERY.it
 WITHOUT_STEP_0 = {rule: number - COLUMN.get(rule, 0) for rule, number in NURSERY.items()}
 ONE_MORE_SEED = {
     "schedule_injections": 2,
-    "inject_knowledge": 4,
-    "evaluate_knowledge": 4,
-    "aggregate_updates": 4,
-    "evaluate_retention_after_learning": 4,
+    "inject_knowledge": 5,
+    "evaluate_knowledge": 5,
+    "aggregate_updates": 5,
+    "evaluate_retention_after_learning": 5,
     "fit_decay": 1,
 } | TELL
 
@@ -91,23 +90,29 @@ SETTINGS = [
     ("knowledge.num_once_passages", 3, KNOWLEDGE),
     ("extract_coefficients.active_threshold", 0.02, EXTRACT),
     ("extract_coefficients.other_corpora", [], TELL),
-    ("aggregate_entropy.num_bootstrap", 200, {"aggregate_entropy": 6} | TELL),
+    ("aggregate_entropy.num_bootstrap", 200, {"aggregate_entropy": 7} | TELL),
     ("describe_memories.num_tokens", 2, {"describe_memories": 2} | TELL),
     ("evaluate_novelty.num_documents", 5, {"evaluate_novelty": 1} | TELL),
     ("variants.boost.quantile", 0.4, MEASURE_BOOSTED),
     ("variants.warm.temperature", 3.0, WARM),
-    ("variants.mild", {"kind": "temper_attention", "temperature": 1.5, "steps": [8]}, WARM),
-    ("variants.warm", None, TELL),
+    ("variants.warm.course", "constant", WARM),
+    ("variants.rescaled.temperature", 3.0, RESCALED),
+    (
+        "variants.mild",
+        {"kind": "temper_attention", "temperature": 1.5, "steps": [8]},
+        {"temper_attention": 1} | MEASURED,
+    ),
+    ("variants.rescaled", None, TELL),
     (
         "recipes.baseline.learning_rate",
         2e-3,
         LEARN
-        | {"inject_knowledge": 6, "evaluate_knowledge": 6, "aggregate_updates": 6}
-        | {"evaluate_retention_after_learning": 6, "fit_decay": None},
+        | {"inject_knowledge": 8, "evaluate_knowledge": 8, "aggregate_updates": 8}
+        | {"evaluate_retention_after_learning": 8, "fit_decay": None},
     ),
     ("recipes.longer", None, TELL),
     ("fit_decay.num_bootstrap", 200, {"fit_decay": 2} | TELL),
-    ("evaluate_knowledge.num_bootstrap", 200, {"evaluate_knowledge": 8} | TELL),
+    ("evaluate_knowledge.num_bootstrap", 200, {"evaluate_knowledge": 10} | TELL),
     ("evaluate_retention.num_items_per_task", 5, RETENTION),
     ("summarize.min_points", 3, TELL),
     ("plot_figures.figures", ["entropy_by_stage"], {"plot_figures": 1, "write_report": 1}),
@@ -129,15 +134,16 @@ STEPS = {
     "pretrain_nursery": NURSERY,
     "fetch_checkpoint": {},
     "extract_coefficients": EXTRACT,
-    "aggregate_entropy": {"aggregate_entropy": 6} | TELL,
+    "aggregate_entropy": {"aggregate_entropy": 7} | TELL,
     "describe_memories": {"describe_memories": 2} | TELL,
     "evaluate_novelty": {"evaluate_novelty": 1} | TELL,
     "resuscitate": MEASURE_BOOSTED,
     "temper_attention": WARM,
+    "rescale_queries": RESCALED,
     "inject_knowledge": LEARN,
-    "evaluate_knowledge": {"evaluate_knowledge": 8} | TELL,
+    "evaluate_knowledge": {"evaluate_knowledge": 10} | TELL,
     "fit_decay": {"fit_decay": 2} | TELL,
-    "aggregate_updates": {"aggregate_updates": 8} | TELL,
+    "aggregate_updates": {"aggregate_updates": 10} | TELL,
     "evaluate_retention": RETENTION,
     "summarize": TELL,
     "plot_figures": {"plot_figures": 1, "write_report": 1},
@@ -157,7 +163,7 @@ HELPERS = {
     "hub/calls": ["fetch_checkpoint", "prepare_corpus"],
     "texts/passages": ["prepare_knowledge"],
     "texts/packing": ["prepare_corpus"],
-    "checkpoints/checkpoint_files": ["pretrain_nursery", "temper_attention"],
+    "checkpoints/checkpoint_files": ["pretrain_nursery", "rescale_queries"],
     "checkpoints/native_olmo": ["fetch_checkpoint"],
     "models/feed_forward": ["pretrain_nursery"],
     "models/attention": ["extract_coefficients"],
@@ -397,7 +403,7 @@ def test_a_changed_weight_file_is_fetched_again(finished_fetched, tmp_path):
 
 def test_every_pending_job_has_its_reason(project):
     change(project, "variants.boost.quantile", 0.4)
-    change(project, "variants.warm", None)
+    change(project, "variants.rescaled", None)
     append(project, "ke_steps/formulas/decay.py", "\nCHANGED = True\n")
     project.results("evaluate_retention/tiny/step0/original/retention.parquet").unlink()
     dry_run = project.dry_run()

@@ -40,7 +40,7 @@ def test_the_report_is_there_and_says_what_was_measured(finished):
     assert {f"{measure}_entropy_nats" for measure in measures} <= quantities
     assert {"memory_update_entropy_nats", "effectivity", "median_perplexity"} <= quantities
     assert set(summary["step"]) == {0, 8}
-    assert set(summary["variant"]) == {"original", "boost", "warm"}
+    assert set(summary["variant"]) == {"original", "boost", "warm", "rescaled"}
     assert set(summary["recipe"].dropna()) == {"baseline", "longer"}
 
 
