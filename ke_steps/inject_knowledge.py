@@ -3,8 +3,8 @@ r"""Continual pretraining of a checkpoint, with new knowledge injected on a sche
 Reads a checkpoint (and the intervention of a variant, applied on load), the packed sequences of the
 continual corpus, passages, encoded probes and the schedule. Every step trains on the next
 ``batch_size_sequences`` sequences, every epoch on the same ones in the same order; where the
-schedule names a row of a step's batch, the tokens of its text, begun as documents are
-(``begin_of_text``), precede that sequence, which is cut back to length (FACTS, section 2). Writes
+schedule names a row of a step's batch, the tokens of its text, begun (``begin_of_text``) and ended
+as a document's, precede that sequence, which is cut back to length (FACTS, section 2). Writes
 
 - the trained model as a checkpoint (fp32 safetensors; its manifest keeps the checkpoint's step),
 - the training table: train_step, loss_nats, learning_rate, gradient_norm, num_injected_sequences,
@@ -185,7 +185,7 @@ def _items(
     prefixes: Mapping[int, Sequence[int]],
     settings: InjectKnowledge,
 ) -> TrainingSequences:
-    """Return the sequences of the run, refused when too few or too long for the model."""
+    """Return the sequences of the run; refuse them when too few, or too long or short for it."""
     config = read_model_config(checkpoint.parent)
     optimisation = Optimisation.of(settings)
     tokens = read_corpus(
@@ -196,6 +196,13 @@ def _items(
         raise UserError(
             f"corpora.{settings.corpus}.sequence_length_tokens: {tokens.shape[1]} tokens are more"
             f" than the model's context of {context}"
+        )
+    longest = max(map(len, prefixes.values()), default=0)
+    if longest > tokens.shape[1]:
+        raise UserError(
+            f"corpora.{settings.corpus}.sequence_length_tokens: {tokens.shape[1]} tokens are fewer"
+            f" than the {longest} of an injected text with its end-of-text token, which would be"
+            " cut; take longer sequences"
         )
     return TrainingSequences(
         tokens,

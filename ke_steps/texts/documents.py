@@ -48,11 +48,10 @@ def tokenise(texts: Iterable[TextDocument], tokenizer: Tokenizer) -> Iterator[Do
     """
     for batch in _batches(texts):
         hashes = [_hash(text) for text in batch]
-        encoded = tokenizer.encode_batch([document.text for document in batch])
+        encoded = tokenizer.encode_documents([document.text for document in batch])
         for text, content_sha256, ids in zip(batch, hashes, encoded, strict=True):
-            begun = [*tokenizer.begin_ids, *ids]
-            token_ids = np.array([*begun, tokenizer.eos_token_id], dtype=np.int32)
-            yield Document(text.document_id, content_sha256, token_ids, len(begun))
+            token_ids = np.array(ids, dtype=np.int32)
+            yield Document(text.document_id, content_sha256, token_ids, len(ids) - 1)
 
 
 def _batches(texts: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:

@@ -49,6 +49,16 @@ class Tokenizer:
         encoded = self.backend.encode_batch(texts, add_special_tokens=False)
         return [self._known(encoding.ids) for encoding in encoded]
 
+    def encode_documents(self, texts: list[str]) -> list[list[int]]:
+        """Return token ids of whole texts, between what begins a text and the end-of-text token.
+
+        Raises:
+            UserError: as ``encode_batch``.
+        """
+        return [
+            [*self.begin_ids, *ids, self.eos_token_id] for ids in self.encode_batch(texts)
+        ]
+
     def _known(self, ids: list[int]) -> list[int]:
         largest = max(ids, default=0)
         if self.num_embeddings is not None and largest >= self.num_embeddings:

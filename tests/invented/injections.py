@@ -10,7 +10,7 @@ from ke_steps.settings.learning import InjectKnowledge
 from ke_steps.texts.tokenizers import load_tokenizer
 from tests.invented.models import SENTENCES, build_checkpoint, build_sequences
 
-NUM_STEPS, BATCH_SIZE, LENGTH = 6, 4, 24
+NUM_STEPS, BATCH_SIZE, LENGTH = 6, 4, 62
 
 
 def settings(**changes):

@@ -190,6 +190,9 @@ def test_refusals(files, tmp_path):
     too_long = build_sequences(tmp_path / "long", 30, MAX_LENGTH_TOKENS + 1)
     with pytest.raises(UserError, match="65 tokens are more than the model's context of 64"):
         inject(tmp_path, files | {"sequences": too_long})
+    too_short = build_sequences(tmp_path / "short", 30, LENGTH - 2)
+    with pytest.raises(UserError, match="60 tokens are fewer than the 61 of an injected text"):
+        inject(tmp_path, files | {"sequences": too_short})
     assert not list(tmp_path.rglob("*.*"))
 
     tokenizer = load_tokenizer(build_tokenizer(tmp_path))

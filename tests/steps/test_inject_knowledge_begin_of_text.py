@@ -1,4 +1,4 @@
-"""A run's first loss with injected texts is that of texts that begin as documents do."""
+"""A run's first loss with injected texts is that of texts that begin and end as documents do."""
 
 import pandas as pd
 import pytest
@@ -48,7 +48,7 @@ def files(tmp_path):
     ("setting", "begin", "noted"), [("tokenizer", [BOS_ID], "<s>"), ("never", [], "none")]
 )
 @torch.no_grad()
-def test_the_first_loss_is_that_of_the_texts_so_begun(tmp_path, files, setting, begin, noted):
+def test_the_first_loss_is_that_of_the_texts_so_begun_and_ended(tmp_path, files, setting, begin, noted):
     model, inputs = files
     recipe = settings(
         num_steps=1,
@@ -72,7 +72,7 @@ def test_the_first_loss_is_that_of_the_texts_so_begun(tmp_path, files, setting, 
     for text, sequence in zip(
         [[MARK_A, MARK_B, MARK_C], [MARK_C]], random_sequences(2, LENGTH), strict=True
     ):
-        ids = torch.tensor([[*begin, *text, *sequence.tolist()][:LENGTH]])
+        ids = torch.tensor([[*begin, *text, EOS_ID, *sequence.tolist()][:LENGTH]])
         logs = exact(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])
         losses.append(-logs.mean().item())
     (loss,) = read_frame(paths["output_training"])["loss_nats"]

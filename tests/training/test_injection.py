@@ -12,7 +12,7 @@ from ke_steps.training.injection import (
     moments_of_step,
 )
 from tests.invented.injections import BATCH_SIZE, LENGTH, NUM_STEPS, PASSAGES, SCHEDULE, settings
-from tests.invented.models import build_tokenizer, random_sequences
+from tests.invented.models import EOS_ID, build_tokenizer, random_sequences
 
 
 def test_batches_equal_brute_force(tmp_path):
@@ -29,7 +29,7 @@ def test_batches_equal_brute_force(tmp_path):
                     (PASSAGES["passage_id"] == injection["passage_id"])
                     & (PASSAGES["text_index"] == injection["text_index"])
                 ]["text"].item()
-                plain = (tokenizer.encode(text) + plain)[:LENGTH]
+                plain = (tokenizer.encode(text) + [EOS_ID] + plain)[:LENGTH]
             assert data[(step - 1) * BATCH_SIZE + row].tolist() == plain
     assert len(prefixes) == len(SCHEDULE)
 
