@@ -9,10 +9,11 @@ Writes, for the conditions paraphrase, once, and all (see ``formulas.decay`` for
   ``retainability``: share R of the whole gain that is left at the run's end;
   ``power_law_decay``: a of R(t) = C - a ln t, with t > 0 the steps since the last peak, and
   ``power_law_r_squared`` of that fit (Chang et al. plot the slope per decade, a · ln 10);
-  ``exponential_decay_per_step``: k = 1/τ of R(t) = exp(-t/τ), and ``exponential_r_squared``;
-- the retained table (``learning_schemas.RETAINED``): the curve R(t) that both fits go through.
+  ``exponential_decay_per_step``: k of R(t) = c exp(-k t), and ``exponential_r_squared``;
+- the retained table (``learning_schemas.RETAINED``): the mean curve R(t). Its passages are not the
+  same at each t, so that the laws are not fitted to it but within probes.
 
-Every value is a mean over a passage's probes, then over passages, with a basic bootstrap interval
+Means are over a passage's probes, then over passages. Every value has a basic bootstrap interval
 over passages; null where nothing defines it (no gain, too few times), or, for an interval, where
 that happens in some resample.
 
@@ -35,7 +36,8 @@ from ke_steps.artefacts.learning_schemas import CONDITIONS, DECAY, PROBE_SCORES,
 from ke_steps.artefacts.parquet import read_frame, write_table
 from ke_steps.artefacts.text_schemas import SCHEDULE
 from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
-from ke_steps.formulas.decay import fit_exponential, fit_power_law, measure, weighted_curves
+from ke_steps.formulas.decay import measure, weighted_curves
+from ke_steps.formulas.decay_fits import fit_exponential, fit_power_law
 from ke_steps.job.command_line import main
 from ke_steps.settings.learning import FitDecay
 
@@ -84,15 +86,14 @@ def condition_rows(
     # the estimate rides along as row 0, so that it and its replicates go through the same code
     weights = np.vstack([np.full(num_passages, 1 / num_passages), drawn])
 
-    means, totals = weighted_curves(curves.to_numpy(), weights)
-    times = curves.columns.to_numpy(dtype=np.float64)
-    later = times > 0
-    fits = (times[later], means[:, later], totals[:, later])
-    power_law, power_law_r_squared = fit_power_law(*fits)
-    exponential, exponential_r_squared = fit_exponential(*fits)
+    means = weighted_curves(curves.to_numpy(), weights)
+    faded = retained[retained["retained"].notna() & (retained["steps_since"] > 0)]
+    points = faded.assign(passage=effectivity.index.get_indexer(faded["passage_id"]))
+    power_law, power_law_r_squared = fit_power_law(points, weights)
+    exponential, exponential_r_squared = fit_exponential(points, weights)
     quantities = {
-        "effectivity": weighted_curves(effectivity.to_numpy(), weights)[0][:, 0],
-        "retainability": weighted_curves(left.to_numpy(), weights)[0][:, 0],
+        "effectivity": weighted_curves(effectivity.to_numpy(), weights)[:, 0],
+        "retainability": weighted_curves(left.to_numpy(), weights)[:, 0],
         "power_law_decay": power_law,
         "power_law_r_squared": power_law_r_squared,
         "exponential_decay_per_step": exponential,

@@ -55,9 +55,7 @@ class Tokenizer:
         Raises:
             UserError: as ``encode_batch``.
         """
-        return [
-            [*self.begin_ids, *ids, self.eos_token_id] for ids in self.encode_batch(texts)
-        ]
+        return [[*self.begin_ids, *ids, self.eos_token_id] for ids in self.encode_batch(texts)]
 
     def _known(self, ids: list[int]) -> list[int]:
         largest = max(ids, default=0)

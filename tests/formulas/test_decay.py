@@ -1,4 +1,4 @@
-"""Decay: definitions against plain loops, and fits against numpy and a search."""
+"""Decay: definitions against plain loops."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ke_steps.formulas.decay import fit_exponential, fit_power_law, follow, measure, weighted_curves
+from ke_steps.formulas.decay import follow, measure, weighted_curves
 from ke_steps.job.errors import UserError
 from tests.invented.decay import NUM_STEPS, STEPS, build_schedule, build_scores, fading
 from tests.invented.tables import probe_scores
@@ -35,28 +35,19 @@ def test_following_equals_plain_loops():
     assert np.isfinite(retained).any()
 
 
-def test_fits_weigh_each_time_by_its_passages():
+def test_curves_are_means_over_the_passages_that_have_a_value():
     generator = np.random.default_rng(1)
-    times = np.array([1.0, 4.0, 9.0, 30.0, 80.0])
-    values = 1 - 0.1 * np.log(times) + 0.05 * generator.normal(size=(7, 5))
+    values = generator.normal(size=(7, 5))
     values[generator.random((7, 5)) < 0.4] = np.nan
+    values[:, 4] = np.nan
     weights = np.vstack([np.full(7, 1 / 7), generator.multinomial(7, np.full(7, 1 / 7), 3) / 7])
-    curves, totals = weighted_curves(values, weights)
-    slopes, _ = fit_power_law(times, curves, totals)
-    rates, _ = fit_exponential(times, curves, totals)
-    grid = np.linspace(0, 0.2, 200_001)
+    curves = weighted_curves(values, weights)
     for row, weight in enumerate(weights):
-        points = [
-            (times[t], values[p, t], weight[p])
-            for p in range(7)
-            for t in range(5)
-            if not np.isnan(values[p, t])
-        ]
-        t, y, w = np.array(points).T
-        slope, _ = np.polyfit(np.log(t), y, 1, w=np.sqrt(w))
-        assert slopes[row] == pytest.approx(-slope)
-        costs = sum(weight * (np.exp(-grid * time) - value) ** 2 for time, value, weight in points)
-        assert rates[row] == pytest.approx(grid[costs.argmin()], abs=2e-6)
+        for t in range(4):
+            present = np.isfinite(values[:, t])
+            expected = np.average(values[present, t], weights=weight[present])
+            assert curves[row, t] == pytest.approx(expected)
+    assert np.isnan(curves[:, 4]).all()
 
 
 def test_foreign_schedules_are_refused():

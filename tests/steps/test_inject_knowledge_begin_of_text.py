@@ -48,7 +48,9 @@ def files(tmp_path):
     ("setting", "begin", "noted"), [("tokenizer", [BOS_ID], "<s>"), ("never", [], "none")]
 )
 @torch.no_grad()
-def test_the_first_loss_is_that_of_the_texts_so_begun_and_ended(tmp_path, files, setting, begin, noted):
+def test_the_first_loss_is_that_of_the_texts_so_begun_and_ended(
+    tmp_path, files, setting, begin, noted
+):
     model, inputs = files
     recipe = settings(
         num_steps=1,

@@ -29,7 +29,7 @@ def test_batches_equal_brute_force(tmp_path):
                     (PASSAGES["passage_id"] == injection["passage_id"])
                     & (PASSAGES["text_index"] == injection["text_index"])
                 ]["text"].item()
-                plain = (tokenizer.encode(text) + [EOS_ID] + plain)[:LENGTH]
+                plain = [*tokenizer.encode(text), EOS_ID, *plain][:LENGTH]
             assert data[(step - 1) * BATCH_SIZE + row].tolist() == plain
     assert len(prefixes) == len(SCHEDULE)
 
