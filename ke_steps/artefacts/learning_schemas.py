@@ -69,7 +69,7 @@ RETAINED = pa.schema(
     {
         "condition": pa.string(),
         "steps_since": pa.int32(),  # optimiser steps since the last injection's peak
-        "retained": pa.float64(),  # share of the gain that is left; 1 at the peak
+        "retained": pa.float64(),  # share of the gain left, mean over who is followed so long
         "low": pa.float64(),
         "high": pa.float64(),
     }

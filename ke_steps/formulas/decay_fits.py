@@ -40,9 +40,11 @@ def fit_power_law(points: pd.DataFrame, weights: Array) -> tuple[Array, Array]:
 def fit_exponential(points: pd.DataFrame, weights: Array) -> tuple[Array, Array]:
     """Fit R(t) = c exp(-k t) under weights (B, passages); return k (B,) per step and R² (B,).
 
-    Least squares. Given k, each c has a closed form, so that what is left to search is one
-    number (variable projection). R² is the share of the variance within probes, as for the power
-    law. NaN where no probe has two points, or the points do not resolve the rate (``MAX_FOLD``).
+    Least squares over k and c ≥ 0: what falls below nothing left, exponentially, has not risen.
+    Given k, each c has a closed form, so that what is left to search is one number (variable
+    projection). R² is the share of the variance within probes, as for the power law; below 0 where
+    the law fits worse than each probe's mean. NaN where no probe has two points, or the points do
+    not resolve the rate (``MAX_FOLD``).
     """
     undefined = np.full(len(weights), np.nan)
     steps = points.groupby("probe_id")["steps_since"]
@@ -71,7 +73,7 @@ def fit_exponential(points: pd.DataFrame, weights: Array) -> tuple[Array, Array]
 
 
 class _Squares:
-    """The weighted sum of squares that c exp(-k t) leaves, each probe's c being the best."""
+    """The weighted sum of squares that c exp(-k t) leaves, each probe's c ≥ 0 being the best."""
 
     def __init__(self, curves: pd.DataFrame, weights: Array) -> None:
         """Take R of probes, by passage and steps since a probe's first point; NaN for none."""
@@ -91,7 +93,7 @@ class _Squares:
 
     def _of_probes(self, rates: Array) -> Array:
         powers = np.exp(-rates * self._times[:, None])
-        fitted = (self._values @ powers) ** 2 / (self._present @ powers**2)
+        fitted = np.maximum(self._values @ powers, 0) ** 2 / (self._present @ powers**2)
         return (self._values**2).sum(axis=1, keepdims=True) - fitted
 
 

@@ -42,7 +42,8 @@ DECAY = Heading(
     "decay",
     "How new knowledge fades",
     "After the last injection. Effectivity in nats, retainability in percent; decay constants of a"
-    " power law and, per step, of an exponential, each with its R². ± is half the range between"
+    " power law and, per step, of an exponential, common to all probes, each of which has its own"
+    " level; R² is within probes. ± is half the range between"
     " seeds; with one seed half the interval.",
 )
 NOVELTY = Heading(

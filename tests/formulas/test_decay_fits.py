@@ -99,7 +99,8 @@ def test_the_exponential_is_a_regression_with_a_level_for_each_probe(rate):
             return np.sqrt(w) * (parameters[1:][probes] * np.exp(-parameters[0] * t) - y)
 
         start = [rate, *np.ones(probes.max() + 1)]
-        found = least_squares(residuals, start, xtol=1e-14, ftol=1e-14, gtol=1e-14)
+        bounds = [-np.inf, *np.zeros(probes.max() + 1)], np.inf
+        found = least_squares(residuals, start, bounds=bounds, xtol=1e-14, ftol=1e-14, gtol=1e-14)
         assert rates[row] == pytest.approx(found.x[0], rel=1e-4)
         around = sum(
             (w[of] * (y[of] - y[of].mean()) ** 2).sum()
@@ -148,6 +149,21 @@ def test_probes_with_their_own_gaps_have_the_planted_constants():
         constants, r_squared = law(planted, weights)
         np.testing.assert_allclose(constants, 0.07, rtol=1e-6)
         np.testing.assert_allclose(r_squared, 1, rtol=1e-6)
+
+
+def test_a_probe_that_falls_below_where_it_began_has_not_risen_exponentially():
+    """Of -0.1, -0.2, -0.4 a negative level with a negative rate would be an exact fit."""
+    points = pd.DataFrame(
+        {
+            "probe_id": [0] * 4 + [1] * 4,
+            "passage": 0,
+            "steps_since": [3, 6, 9, 12] * 2,
+            "retained": [-0.1, -0.2, -0.4, -0.8, 0.8, 0.4, 0.2, 0.1],
+        }
+    )
+    rates, r_squared = fit_exponential(points, np.ones((1, 1)))
+    assert rates[0] == pytest.approx(np.log(2) / 3)
+    assert r_squared[0] < 0
 
 
 @pytest.mark.parametrize("fit", [fit_power_law, fit_exponential])

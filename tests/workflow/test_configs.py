@@ -8,9 +8,10 @@ import yaml
 
 from ke_steps.planning.costs import costs_by_rule, jobs
 from ke_steps.planning.model_sizes import UNKNOWN
-from ke_steps.settings.learning import ORIGINAL
+from ke_steps.settings.learning import ORIGINAL, Training
 from ke_steps.settings.study import Study
 from ke_steps.study.reading import read_study
+from ke_steps.training.injection import injection_steps
 from tests.invented.project import ROOT, Project
 
 STUDIES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
@@ -56,6 +57,9 @@ def test_the_papers_recipes_are_run_on_the_originals_at_the_steps_of_its_tables(
     }
     for recipe in ("batch2048", "lr1e-3", "lr1e-4", "epochs3", "c4"):
         assert places[recipe] == {(step, ORIGINAL) for step in TABLE_STEPS}
+    assert places["tail"] == {
+        (step, variant) for step in TABLE_STEPS for variant in (ORIGINAL, "boost_p50_q2")
+    }
     assert places["baseline"] == {(state.step, state.variant) for state in study.states()}
 
 
@@ -73,7 +77,8 @@ def test_the_papers_sweeps_are_whole():
 
 
 def test_the_papers_recipes_have_its_numbers():
-    recipes = read("olmo_1b").recipes
+    recipes = dict(read("olmo_1b").recipes)
+    recipes.pop("tail")  # not of the paper
     sizes = {name: (r.num_steps, r.batch_size_sequences) for name, r in recipes.items()}
     ordinary = (1600, 128)
     assert sizes == dict.fromkeys(recipes, ordinary) | {
@@ -87,6 +92,34 @@ def test_the_papers_recipes_have_its_numbers():
         assert recipe.num_injections == 10
         injected = 10 * recipe.injection_interval_steps
         assert injected == recipe.num_steps // recipe.num_epochs
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_follows_new_knowledge_for_ten_intervals_after_the_last_injection(name):
+    """One recipe of each, but for smoke.yaml, whose numbers mean nothing."""
+    study = read(name)
+    tails = {
+        key: (recipe.num_steps - injection_steps(recipe)[-1]) // recipe.injection_interval_steps
+        for key, recipe in study.recipes.items()
+        if recipe.probe_interval_steps
+    }
+    assert len(tails) == 1
+    assert study.fit_decay is not None
+    assert name == "smoke" or min(tails.values()) >= 10
+
+
+@pytest.mark.parametrize("name", ["olmo_1b", "olmo_7b", "pythia_1.4b"])
+def test_the_tail_is_the_papers_baseline_gone_on_with(name):
+    baseline, tail = (read(name).recipes[key] for key in ("baseline", "tail"))
+    changed = {
+        field for field in Training.model_fields if getattr(baseline, field) != getattr(tail, field)
+    }
+    assert changed == {"corpus", "num_steps", "warmup_fraction", "probe_interval_steps"}
+    warmups = {round(recipe.warmup_fraction * recipe.num_steps) for recipe in (baseline, tail)}
+    assert warmups == {80}
+    corpora = read(name).corpora
+    assert corpora[tail.corpus].source == corpora[baseline.corpus].source
+    assert injection_steps(tail) == injection_steps(baseline)
 
 
 def test_the_readmes_study_of_ten_lines_is_valid():
