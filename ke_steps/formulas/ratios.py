@@ -1,4 +1,4 @@
-"""Acquisition and forgetting: the two ratios that compare a model before and after learning."""
+"""Acquisition and forgetting: the ratios that compare a model before and after learning."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ def forgetting(before: ArrayLike, after: ArrayLike) -> NDArray[np.float64]:
     NaN where P_before is 0: nothing was there to be forgotten.
     """
     return _relative_fall(before, after)
+
+
+def forgetting_above_chance(
+    before: ArrayLike, after: ArrayLike, chance: ArrayLike
+) -> NDArray[np.float64]:
+    """Return (P_before - P_after) / (P_before - chance), elementwise; 1 when nothing is left.
+
+    Accuracy at chance is no knowledge, so that F is small where there was little to forget. NaN
+    where P_before is not above chance: nothing was there to be forgotten.
+    """
+    start, end, guessed = (np.asarray(each, dtype=np.float64) for each in (before, after, chance))
+    known = start - guessed
+    undefined = np.full(np.broadcast(start, end, guessed).shape, np.nan)
+    return np.divide(start - end, known, out=undefined, where=known > 0)
 
 
 def _relative_fall(before: ArrayLike, after: ArrayLike) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ke_steps.formulas.bootstrap import basic_interval
+from ke_steps.formulas.bootstrap import sampling_interval
 from ke_steps.job.errors import UserError
 
 Array = NDArray[np.float64]
@@ -149,16 +149,6 @@ class Sampled(NamedTuple):
     """Half the interval where nothing varies in any resample: what so few units cannot tell."""
     units: str
     """What names the units and their order: two with the same are paired."""
-
-
-def sampling_interval(
-    value: float, replicates: Array, unresolved: float, confidence: float
-) -> tuple[float, float]:
-    """Return (low, high) of the basic bootstrap interval, or of what its units cannot resolve."""
-    if np.ptp(replicates) == 0:
-        return value - unresolved, value + unresolved
-    low, high = basic_interval(value, replicates, confidence)
-    return float(low), float(high)
 
 
 def mean(values: pd.Series, intervals: Array, spread: SeedSpread, confidence: float) -> Estimate:

@@ -5,6 +5,15 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ke_steps.formulas.bootstrap import (
+    ANYTHING,
+    AT_MOST_ONE,
+    CORRELATION,
+    NOT_NEGATIVE,
+    NOT_POSITIVE,
+    PROPORTION,
+    Bounds,
+)
 from ke_steps.job.errors import UserError
 
 
@@ -13,6 +22,10 @@ class Quantity(NamedTuple):
 
     unit: str
     label: str
+    bounds: Bounds = ANYTHING
+    """The least and the greatest value that it can have."""
+    units: str = ""
+    """What is resampled for its interval; empty where nothing is."""
 
 
 ACTIVITIES: dict[str, str] = {
@@ -27,67 +40,96 @@ VECTORS: dict[str, str] = {"memory": "memory vectors", "key": "keys"}
 """What continual learning changes in a memory."""
 
 
+GROUPS = "groups of sequences"
+"""What is resampled for an entropy."""
+
+
 def _of_activity(words: str) -> dict[str, Quantity]:
     return {
-        "entropy_nats": Quantity("nats", f"entropy H of {words}"),
-        "normalized_entropy": Quantity("fraction", f"H / ln m of {words}"),
-        "effective_number": Quantity("memories", f"effective number exp(H) of {words}"),
-        "gini": Quantity("fraction", f"Gini coefficient of {words}"),
-        "top_1_percent_share": Quantity("fraction", f"share of the most active 1 % of {words}"),
-        "dormant_fraction": Quantity("fraction", f"dormant memories by {words}"),
+        "entropy_nats": Quantity("nats", f"entropy H of {words}", NOT_NEGATIVE, GROUPS),
+        "normalized_entropy": Quantity("fraction", f"H / ln m of {words}", PROPORTION, GROUPS),
+        "effective_number": Quantity(
+            "memories", f"effective number exp(H) of {words}", NOT_NEGATIVE, GROUPS
+        ),
+        "gini": Quantity("fraction", f"Gini coefficient of {words}", PROPORTION, GROUPS),
+        "top_1_percent_share": Quantity(
+            "fraction", f"share of the most active 1 % of {words}", PROPORTION, GROUPS
+        ),
+        "dormant_fraction": Quantity(
+            "fraction", f"dormant memories by {words}", PROPORTION, GROUPS
+        ),
     }
 
 
 def _of_update(words: str) -> dict[str, Quantity]:
+    pair = f"update of {words}, mean |c|"
     return {
-        "update_entropy_nats": Quantity("nats", f"entropy of the updates of {words}"),
-        "update_normalized_entropy": Quantity("fraction", f"H / ln m of the updates of {words}"),
-        "update_mean_relative": Quantity("fraction", f"mean relative update of {words}"),
-        "update_correlation_pearson": Quantity("", f"Pearson r(update of {words}, mean |c|)"),
-        "update_correlation_spearman": Quantity("", f"Spearman r(update of {words}, mean |c|)"),
+        "update_entropy_nats": Quantity("nats", f"entropy of the updates of {words}", NOT_NEGATIVE),
+        "update_normalized_entropy": Quantity(
+            "fraction", f"H / ln m of the updates of {words}", PROPORTION
+        ),
+        "update_mean_relative": Quantity(
+            "fraction", f"mean relative update of {words}", NOT_NEGATIVE
+        ),
+        "update_correlation_pearson": Quantity("", f"Pearson r({pair})", CORRELATION),
+        "update_correlation_spearman": Quantity("", f"Spearman r({pair})", CORRELATION),
+        "update_correlation_p_value": Quantity(
+            "", f"permutation p of Spearman r({pair})", PROPORTION
+        ),
     }
 
 
 QUANTITIES: dict[str, Quantity] = {
-    "entropy_nats": Quantity("nats", "knowledge entropy H"),
-    "entropy_bound_nats": Quantity("nats", "upper bound L·ln m"),
-    "normalized_entropy": Quantity("fraction", "H / ln m"),
-    "effective_number": Quantity("memories", "effective number of memories exp(H)"),
-    "gini": Quantity("fraction", "Gini coefficient of mean |c|"),
-    "top_1_percent_share": Quantity("fraction", "share of the most active 1 %"),
-    "dormant_fraction": Quantity("fraction", "dormant memories"),
+    "entropy_nats": Quantity("nats", "knowledge entropy H", NOT_NEGATIVE, GROUPS),
+    "entropy_bound_nats": Quantity("nats", "upper bound L·ln m", NOT_NEGATIVE),
+    "normalized_entropy": Quantity("fraction", "H / ln m", PROPORTION, GROUPS),
+    "effective_number": Quantity(
+        "memories", "effective number of memories exp(H)", NOT_NEGATIVE, GROUPS
+    ),
+    "gini": Quantity("fraction", "Gini coefficient of mean |c|", PROPORTION, GROUPS),
+    "top_1_percent_share": Quantity("fraction", "share of the most active 1 %", PROPORTION, GROUPS),
+    "dormant_fraction": Quantity("fraction", "dormant memories", PROPORTION, GROUPS),
     **{
         f"{activity}_{name}": quantity
         for activity, words in ACTIVITIES.items()
         for name, quantity in _of_activity(words).items()
     },
-    "attention_entropy_nats": Quantity("nats", "attention entropy"),
-    "next_token_entropy_nats": Quantity("nats", "next-token entropy"),
-    "median_perplexity": Quantity("", "median perplexity of a document"),
-    "performance_before": Quantity("nats", "K before"),
-    "performance_after": Quantity("nats", "K after"),
-    "acquisition": Quantity("fraction", "acquisition A"),
-    "exact_match_before": Quantity("fraction", "exact match before"),
-    "exact_match_after": Quantity("fraction", "exact match after"),
-    "first_token_log_probability_before": Quantity("nats", "log p of the first token before"),
-    "first_token_log_probability_after": Quantity("nats", "log p of the first token after"),
-    "accuracy_before": Quantity("fraction", "P before"),
-    "accuracy_after": Quantity("fraction", "P after"),
-    "forgetting": Quantity("fraction", "forgetting F"),
-    "bits_per_token_before": Quantity("bits", "bits per token before"),
-    "bits_per_token_after": Quantity("bits", "bits per token after"),
-    "training_loss": Quantity("nats", "final training loss"),
+    "attention_entropy_nats": Quantity("nats", "attention entropy", NOT_NEGATIVE, GROUPS),
+    "next_token_entropy_nats": Quantity("nats", "next-token entropy", NOT_NEGATIVE, GROUPS),
+    "median_perplexity": Quantity("", "median perplexity of a document", NOT_NEGATIVE, "documents"),
+    "performance_before": Quantity("nats", "K before", NOT_POSITIVE, "passages"),
+    "performance_after": Quantity("nats", "K after", NOT_POSITIVE, "passages"),
+    "acquisition": Quantity("fraction", "acquisition A", AT_MOST_ONE, "passages"),
+    "acquisition_from_original": Quantity("fraction", "A*", AT_MOST_ONE, "passages"),
+    "exact_match_before": Quantity("fraction", "exact match before", PROPORTION, "passages"),
+    "exact_match_after": Quantity("fraction", "exact match after", PROPORTION, "passages"),
+    "first_token_log_probability_before": Quantity(
+        "nats", "log p of the first token before", NOT_POSITIVE, "passages"
+    ),
+    "first_token_log_probability_after": Quantity(
+        "nats", "log p of the first token after", NOT_POSITIVE, "passages"
+    ),
+    "accuracy_before": Quantity("fraction", "P before", PROPORTION, "items"),
+    "accuracy_after": Quantity("fraction", "P after", PROPORTION, "items"),
+    "chance": Quantity("fraction", "chance", PROPORTION),
+    "forgetting": Quantity("fraction", "forgetting F", AT_MOST_ONE, "items"),
+    "forgetting_above_chance": Quantity("fraction", "F above chance", ANYTHING, "items"),
+    "bits_per_token_before": Quantity("bits", "bits per token before", NOT_NEGATIVE, "sequences"),
+    "bits_per_token_after": Quantity("bits", "bits per token after", NOT_NEGATIVE, "sequences"),
+    "training_loss": Quantity("nats", "final training loss", NOT_NEGATIVE),
     **{
         f"{vector}_{name}": quantity
         for vector, words in VECTORS.items()
         for name, quantity in _of_update(words).items()
     },
-    "effectivity": Quantity("nats", "effectivity"),
-    "retainability": Quantity("fraction", "retainability"),
-    "power_law_decay": Quantity("", "power-law decay constant"),
-    "exponential_decay_per_step": Quantity("per step", "exponential decay constant"),
-    "power_law_r_squared": Quantity("", "R² of the power law"),
-    "exponential_r_squared": Quantity("", "R² of the exponential"),
+    "effectivity": Quantity("nats", "effectivity", ANYTHING, "passages"),
+    "retainability": Quantity("fraction", "retainability", ANYTHING, "passages"),
+    "power_law_decay": Quantity("", "power-law decay constant", ANYTHING, "passages"),
+    "exponential_decay_per_step": Quantity(
+        "per step", "exponential decay constant", ANYTHING, "passages"
+    ),
+    "power_law_r_squared": Quantity("", "R² of the power law", AT_MOST_ONE, "passages"),
+    "exponential_r_squared": Quantity("", "R² of the exponential", AT_MOST_ONE, "passages"),
 }
 
 
@@ -134,14 +176,24 @@ ENTROPY = Measure("entropy_nats", WHOLE_MODEL)
 ENTROPY_BOUND = Measure("entropy_bound_nats", WHOLE_MODEL)
 ACQUISITION = Measure("acquisition", ALL_PROBES)
 """A."""
+ACQUISITION_FROM_ORIGINAL = Measure("acquisition_from_original", ALL_PROBES)
+"""A*: 1 - K after / K before of the original checkpoint, one denominator for all variants."""
 FORGETTING = Measure("forgetting", ALL_TASKS)
 """F."""
+FORGETTING_ABOVE_CHANCE = Measure("forgetting_above_chance", ALL_TASKS)
+"""(P before - P after) / (P before - chance): of what can be forgotten, how much was."""
 KNOWLEDGE_BEFORE = Measure("performance_before", ALL_PROBES)
 KNOWLEDGE_AFTER = Measure("performance_after", ALL_PROBES)
 """K: log probability of the new knowledge."""
+EXACT_MATCH_BEFORE = Measure("exact_match_before", ALL_PROBES)
+EXACT_MATCH_AFTER = Measure("exact_match_after", ALL_PROBES)
 ACCURACY_BEFORE = Measure("accuracy_before", ALL_TASKS)
 ACCURACY_AFTER = Measure("accuracy_after", ALL_TASKS)
 """P: accuracy on tasks that have nothing to do with it."""
+CHANCE = Measure("chance", ALL_TASKS)
+"""The accuracy of who guesses."""
+BITS_BEFORE = Measure("bits_per_token_before", "held_out")
+BITS_AFTER = Measure("bits_per_token_after", "held_out")
 
 OUTCOMES = (ACQUISITION, FORGETTING, KNOWLEDGE_AFTER, ACCURACY_AFTER)
 """What a learning run comes to."""

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ke_steps.formulas.ratios import acquisition, forgetting
+from ke_steps.formulas.ratios import acquisition, forgetting, forgetting_above_chance
 
 
 def test_acquisition_and_forgetting_are_relative_reductions() -> None:
@@ -18,3 +18,10 @@ def test_acquisition_and_forgetting_are_relative_reductions() -> None:
 
 def test_forgetting_is_the_relative_loss():
     assert forgetting(0.5, 0.4) == pytest.approx(0.2)
+
+
+def test_forgetting_above_chance_is_a_share_of_what_was_known():
+    found = forgetting_above_chance(
+        [0.9, 0.9, 0.5, 0.2], [0.5, 0.7, 0.6, 0.1], [0.5, 0.5, 0.5, 0.25]
+    )
+    assert found == pytest.approx([1.0, 0.5, math.nan, math.nan], nan_ok=True)
