@@ -1,7 +1,9 @@
 """Turn measures of a checkpoint into entropies and their relatives, with bootstrap intervals.
 
-Reads: the two Parquet tables of ``extract_coefficients``.
-Writes: Parquet (``measure_schemas.ENTROPY``), one row per (measure, layer, quantity), and per
+Reads: the two Parquet tables of ``extract_coefficients``, and the sequences that they are of, whose
+hash says which entropies are of the same groups.
+Writes: the bootstrap replicates of every entropy (``artefacts.replicates``), and Parquet
+(``measure_schemas.ENTROPY``), one row per (measure, layer, quantity), and per
 quantity one row for the whole model (``layer`` null). A measure gives every one of a layer's m
 memories an activity a, the mean over tokens, then instances, of
 
@@ -27,49 +29,109 @@ Two measures have ``entropy_nats`` alone, where they were extracted: ``attention
 attention rows, mean over heads; model: the sum over layers; and ``next_token``, of the predictive
 distribution, for the model only.
 
-``low`` and ``high`` bound the basic bootstrap interval over the groups of instances, null where
-some resample leaves the quantity undefined. A layer in which no memory has any activity by a
-measure (no contribution where the output projection is zero) has no distribution of it: null there,
-and for the model.
+``low`` and ``high`` bound the basic bootstrap interval over the groups of instances, within what
+the quantity can be; null where some resample leaves it undefined. A layer in which no memory has
+any activity by a measure (no contribution where the output projection is zero) has no distribution
+of it: null there, and for the model.
 
 Example::
 
     python -m ke_steps.aggregate_entropy --coefficients coefficients.parquet \
-        --token-entropies token_entropies.parquet --output entropy.parquet \
+        --token-entropies token_entropies.parquet --sequences sequences.parquet \
+        --output-entropy entropy.parquet --output-replicates replicates.parquet \
         --settings '{"num_bootstrap": 1000, "confidence": 0.95, "dormant_ratio": 0.1, "seed": 0}'
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from ke_steps.artefacts.measure_schemas import ENTROPY, TOKEN_ENTROPIES, coefficients_schema
 from ke_steps.artefacts.parquet import read_frame, read_table, write_table
-from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
-from ke_steps.formulas.entropy import Array, model_quantities, quantities
+from ke_steps.artefacts.replicates import (
+    REPLICATES,
+    Resampled,
+    group_of_layer,
+    name_of_units,
+    quantity_of_measure,
+)
+from ke_steps.formulas.bootstrap import bootstrap_weights, sampling_interval
+from ke_steps.formulas.entropy import Array, highest, model_quantities, quantities
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
+from ke_steps.job.files import hash_file
 from ke_steps.settings.measures import AggregateEntropy
 
 Row = dict[str, int | float | str | None]
 
 
+class Found(NamedTuple):
+    """A quantity of a layer, or of the model (layer None)."""
+
+    measure: str
+    layer: int | None
+    quantity: str
+    values: Array
+    """(1 + num_bootstrap,): the estimate, and its replicates."""
+    num_groups: int
+    highest: float = math.inf
+    """The greatest value that it can have."""
+
+    def row(self, confidence: float) -> Row:
+        """Return the row of ``measure_schemas.ENTROPY``."""
+        value = float(self.values[0])
+        low, high = sampling_interval(value, self.values[1:], 0.0, confidence, (0.0, self.highest))
+        numbers = {"value": value, "low": low, "high": high}
+        return {
+            "layer": self.layer,
+            "measure": self.measure,
+            "quantity": self.quantity,
+            **{name: None if math.isnan(number) else number for name, number in numbers.items()},
+            "num_items": self.num_groups,
+        }
+
+
 def run(
-    *, coefficients: Path, token_entropies: Path, output: Path, settings: AggregateEntropy
+    *,
+    coefficients: Path,
+    token_entropies: Path,
+    sequences: Path,
+    output_entropy: Path,
+    output_replicates: Path,
+    settings: AggregateEntropy,
 ) -> None:
     """Compute entropies with intervals from coefficients, attention and predictions."""
-    rows: list[Row] = []
+    found: list[Found] = []
     for measure, activity in read_group_activities(coefficients):
-        rows += activity_rows(measure, activity, settings)
+        found += of_activity(measure, activity, settings)
     attention, next_token = read_token_entropies(token_entropies)
-    rows += attention_rows(attention, settings)
-    rows += next_token_rows(next_token, settings)
-    write_table(output, rows, ENTROPY)
+    found += of_attention(attention, settings)
+    found += of_next_token(next_token, settings)
+    write_table(output_entropy, [each.row(settings.confidence) for each in found], ENTROPY)
+    write_table(
+        output_replicates, replicate_rows(found, hash_file(sequences), settings), REPLICATES
+    )
+
+
+def replicate_rows(
+    found: Iterable[Found], sequences: str, settings: AggregateEntropy
+) -> list[dict[str, Any]]:
+    """Return rows of ``REPLICATES`` for every entropy; ``sequences`` names those of all groups."""
+    rows = []
+    for each in found:
+        if each.quantity == "entropy_nats":
+            units = [sequences, each.measure, each.num_groups]
+            name = name_of_units(units, settings.num_bootstrap, settings.seed)
+            resampled = Resampled(float(each.values[0]), each.values[1:], each.num_groups, name)
+            quantity = quantity_of_measure(each.measure, each.quantity)
+            rows.append(resampled.row(quantity, group_of_layer(each.layer)))
+    return rows
 
 
 def read_group_activities(path: Path) -> Iterator[tuple[str, Array]]:
@@ -119,37 +181,37 @@ def read_token_entropies(path: Path) -> tuple[Array, Array]:
     return by_layer.to_numpy(np.float64), next_token["entropy_nats"].to_numpy(np.float64)
 
 
-def activity_rows(measure: str, group_activity: Array, settings: AggregateEntropy) -> Iterator[Row]:
-    """Yield rows of ``measure_schemas.ENTROPY`` from activities (num_layers, num_groups, m)."""
+def of_activity(measure: str, group_activity: Array, settings: AggregateEntropy) -> Iterator[Found]:
+    """Yield every quantity of activities (num_layers, num_groups, m)."""
     num_layers, num_groups, m = group_activity.shape
     weights = resampling_weights(num_groups, settings)
     total: dict[str, Array] = {}
     for layer in range(num_layers):
-        # one layer at a time: the replicates of a whole model would fill the memory
+        # one layer at a time: the resampled activities of a whole model would fill the memory
         for name, values in quantities(
             weights @ group_activity[layer], settings.dormant_ratio
         ).items():
-            yield _row(measure, layer, name, values, settings.confidence)
+            yield Found(measure, layer, name, values, num_groups, highest(name, 1, m))
             total[name] = total.get(name, 0) + values
     for name, values in model_quantities(total, num_layers, m).items():
-        yield _row(measure, None, name, values, settings.confidence)
+        yield Found(measure, None, name, values, num_groups, highest(name, num_layers, m))
 
 
-def attention_rows(entropies: Array, settings: AggregateEntropy) -> Iterator[Row]:
-    """Yield rows of ``measure_schemas.ENTROPY`` from entropies (num_layers, num_groups)."""
+def of_attention(entropies: Array, settings: AggregateEntropy) -> Iterator[Found]:
+    """Yield every quantity of entropies (num_layers, num_groups)."""
     num_layers, num_groups = entropies.shape
     if num_layers:
         means = resampling_weights(num_groups, settings) @ entropies.T
         for layer in range(num_layers):
-            yield _row("attention", layer, "entropy_nats", means[:, layer], settings.confidence)
-        yield _row("attention", None, "entropy_nats", means.sum(axis=1), settings.confidence)
+            yield Found("attention", layer, "entropy_nats", means[:, layer], num_groups)
+        yield Found("attention", None, "entropy_nats", means.sum(axis=1), num_groups)
 
 
-def next_token_rows(entropies: Array, settings: AggregateEntropy) -> Iterator[Row]:
-    """Yield the row of ``ENTROPY`` from entropies (num_groups,), if there are any."""
-    if len(entropies):
-        means = resampling_weights(len(entropies), settings) @ entropies
-        yield _row("next_token", None, "entropy_nats", means, settings.confidence)
+def of_next_token(entropies: Array, settings: AggregateEntropy) -> Iterator[Found]:
+    """Yield the entropy of predictions from that of groups (num_groups,), if there are any."""
+    if num_groups := len(entropies):
+        means = resampling_weights(num_groups, settings) @ entropies
+        yield Found("next_token", None, "entropy_nats", means, num_groups)
 
 
 def resampling_weights(num_groups: int, settings: AggregateEntropy) -> Array:
@@ -159,17 +221,6 @@ def resampling_weights(num_groups: int, settings: AggregateEntropy) -> Array:
     """
     weights = bootstrap_weights(num_groups, settings.num_bootstrap, settings.seed)
     return np.vstack([np.full(num_groups, 1 / num_groups), weights])
-
-
-def _row(measure: str, layer: int | None, quantity: str, values: Array, confidence: float) -> Row:
-    low, high = basic_interval(values[0], values[1:], confidence)
-    numbers = {"value": float(values[0]), "low": float(low), "high": float(high)}
-    return {
-        "layer": layer,
-        "measure": measure,
-        "quantity": quantity,
-        **{name: None if math.isnan(number) else number for name, number in numbers.items()},
-    }
 
 
 if __name__ == "__main__":

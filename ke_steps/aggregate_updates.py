@@ -10,12 +10,15 @@ one row per (layer, quantity), and per quantity one row for the whole model (``l
 - ``update_normalized_entropy``: H / ln m; model: H / (L ln m);
 - ``update_mean_relative``: mean of δ / ‖before‖, over memories whose vector is not zero;
 - ``update_correlation_pearson``, ``update_correlation_spearman``: between δ and mean |c|;
+- ``update_correlation_p_value``: of Spearman's, two-sided, when the memories of a layer are
+  permuted; model: of the mean over layers, each permuted on its own;
 
-all but the first as the mean over layers for the model. Null where nothing defines it: an entropy
-where nothing moved, a correlation where one side is the same for all memories.
+all but the first and the last as the mean over layers for the model. Null where nothing defines it:
+an entropy where nothing moved, a correlation where one side is the same for all memories.
 
     python -m ke_steps.aggregate_updates --updates …/inject_knowledge/…/updates.parquet \
-        --coefficients …/coefficients.parquet --output updates.parquet --settings '{}'
+        --coefficients …/coefficients.parquet --output updates.parquet \
+        --settings '{"num_permutations": 1000, "seed": 0}'
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from ke_steps.artefacts.coefficients import read_activity
 from ke_steps.artefacts.learning_schemas import UPDATE_STATISTICS, UPDATES
 from ke_steps.artefacts.parquet import read_frame, write_table
 from ke_steps.formulas.entropy import entropy_nats
+from ke_steps.formulas.permutation import permutation_p_value, permuted_correlations
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.settings.measures import AggregateUpdates
@@ -50,18 +54,24 @@ def run(*, updates: Path, coefficients: Path, output: Path, settings: AggregateU
             f"{updates}: {frame['layer'].nunique()} layers with {len(frame)} memories in all, but"
             f" {coefficients} has {len(activity)} with {activity.size}: not of the same model"
         )
-    write_table(output, list(statistics_rows(frame, activity)), UPDATE_STATISTICS)
+    write_table(output, list(statistics_rows(frame, activity, settings)), UPDATE_STATISTICS)
 
 
-def statistics_rows(updates: pd.DataFrame, activity: Array) -> Iterator[dict[str, Any]]:
+def statistics_rows(
+    updates: pd.DataFrame, activity: Array, settings: AggregateUpdates
+) -> Iterator[dict[str, Any]]:
     """Yield rows of ``learning_schemas.UPDATE_STATISTICS``.
 
     Args:
         updates: a frame of ``learning_schemas.UPDATES``, by layer and memory.
         activity: mean |c|, (num_layers, m).
+        settings: of the permutation test.
     """
-    for vector in VECTORS:
-        changes = updates[f"{vector}_change"].to_numpy().reshape(activity.shape)
+    changes_of = {
+        vector: updates[f"{vector}_change"].to_numpy().reshape(activity.shape) for vector in VECTORS
+    }
+    by_chance = permuted(np.stack(list(changes_of.values())), activity, settings)
+    for (vector, changes), chance in zip(changes_of.items(), by_chance, strict=True):
         norms = updates[f"{vector}_norm"].to_numpy().reshape(activity.shape)
         by_layer = [statistics(*layer) for layer in zip(changes, norms, activity, strict=True)]
         for layer, values in enumerate(by_layer):
@@ -72,6 +82,29 @@ def statistics_rows(updates: pd.DataFrame, activity: Array) -> Iterator[dict[str
             total = math.fsum(values_of_layers)
             is_sum = quantity == "update_entropy_nats"
             yield _row(None, vector, quantity, total if is_sum else total / len(by_layer))
+        observed = [values["update_correlation_spearman"] for values in by_layer]
+        for layer, correlation in enumerate(observed):
+            p_value = permutation_p_value(correlation, chance[layer])
+            yield _row(layer, vector, "update_correlation_p_value", p_value)
+        mean = math.fsum(observed) / len(observed)
+        p_value = permutation_p_value(mean, chance.mean(axis=0))
+        yield _row(None, vector, "update_correlation_p_value", p_value)
+
+
+def permuted(changes: Array, activity: Array, settings: AggregateUpdates) -> Array:
+    """Return Spearman's correlations (num_vectors, num_layers, num_permutations) by chance.
+
+    Args:
+        changes: δ, (num_vectors, num_layers, m).
+        activity: mean |c|, (num_layers, m): permuted within each layer, which has its own orders.
+        settings: how many permutations.
+    """
+    generator = np.random.default_rng(settings.seed)
+    layers = [
+        permuted_correlations(changes[:, layer], of_layer, settings.num_permutations, generator)
+        for layer, of_layer in enumerate(activity)
+    ]
+    return np.stack(layers, axis=1)
 
 
 def statistics(changes: Array, norms: Array, activity: Array) -> dict[str, float]:

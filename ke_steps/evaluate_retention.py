@@ -3,23 +3,24 @@ r"""What a model still knows: accuracy on tasks, and bits per token on held-out 
 Reads a checkpoint (and the intervention of a variant) and the packed sequences of the held-out
 corpus. Writes
 
-- the retention table: per task its ``accuracy``; task ``mean``, quantity ``accuracy``: P, the mean
-  over tasks (FACTS, section 3); task ``held_out``, quantity ``bits_per_token``: mean over sequences
-  of the mean next-token loss in bits. Intervals are bootstraps over items, for P within each task,
-  and over sequences;
-- the items table: per question its label and the model's prediction.
+- the retention table: per task its ``accuracy``, and ``chance``, that of who guesses; task
+  ``mean``: the means over tasks, P (FACTS, section 3) and its chance; task ``held_out``, quantity
+  ``bits_per_token``: mean over sequences of the mean next-token loss in bits. Intervals are
+  bootstraps over items, for P within each task, and over sequences;
+- the items table: per question its label and the model's prediction;
+- the bootstrap replicates of all values (``artefacts.replicates``).
 
 Scores are computed in fp32. Forgetting F compares two such tables (``ratios.forgetting``).
 
     python -m ke_steps.evaluate_retention --checkpoint …/manifest.json \
         --sequences results/prepare_corpus/held_out/sequences.parquet \
-        --output-retention …/retention.parquet --output-answers …/items.parquet --settings '{…}'
+        --output-retention …/retention.parquet --output-answers …/items.parquet \
+        --output-replicates …/replicates.parquet --settings '{…}'
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,17 @@ from transformers import PreTrainedModel
 
 from ke_steps.artefacts.learning_schemas import RETENTION, RETENTION_ITEMS
 from ke_steps.artefacts.parquet import write_table
+from ke_steps.artefacts.replicates import REPLICATES
 from ke_steps.artefacts.sequences import read_sequences
 from ke_steps.checkpoints.checkpoint_files import has_diverged
-from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
+from ke_steps.job.files import hash_file
 from ke_steps.models.loading import load_model, prepare_torch
+from ke_steps.scoring.retention import Answers, measured
 from ke_steps.scoring.spans import Span, score_spans
 from ke_steps.scoring.tasks import Item, predict, recall_items
-from ke_steps.settings.learning import EvaluateRetention, EvaluateRetentionJob
+from ke_steps.settings.learning import EvaluateRetentionJob
 from ke_steps.settings.texts import World
 from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 
@@ -95,55 +98,6 @@ def bits_per_token(
     )
 
 
-def retention_rows(
-    correct: Mapping[str, NDArray[np.bool_]],
-    held_out: NDArray[np.float64],
-    settings: EvaluateRetention,
-) -> list[dict[str, Any]]:
-    """Return the rows of the retention table.
-
-    Args:
-        correct: per task, whether each item was answered rightly.
-        held_out: bits per token of each held-out sequence.
-        settings: bootstrap.
-    """
-    # One stream of resamples per sample: tasks of equal size must not be resampled alike.
-    seeds = iter(np.random.SeedSequence(settings.seed).generate_state(len(correct) + 1).tolist())
-
-    def mean_and_replicates(
-        values: NDArray[np.bool_] | NDArray[np.float64],
-    ) -> tuple[float, NDArray[np.float64]]:
-        weights = bootstrap_weights(len(values), settings.num_bootstrap, next(seeds))
-        return float(values.mean()), weights @ values
-
-    def row(
-        task: str, quantity: str, num_items: int, value: float, replicates: NDArray[np.float64]
-    ) -> dict[str, Any]:
-        low, high = basic_interval(value, replicates, settings.confidence)
-        return {
-            "task": task,
-            "quantity": quantity,
-            "num_items": num_items,
-            "value": value,
-            "low": float(low),
-            "high": float(high),
-        }
-
-    text = row("held_out", "bits_per_token", len(held_out), *mean_and_replicates(held_out))
-    means = {task: mean_and_replicates(values) for task, values in correct.items()}
-    accuracies = [
-        row(task, "accuracy", len(correct[task]), *statistics) for task, statistics in means.items()
-    ]
-    performance = row(
-        "mean",
-        "accuracy",
-        sum(map(len, correct.values())),
-        float(np.mean([value for value, _ in means.values()])),
-        np.mean([replicates for _, replicates in means.values()], axis=0),
-    )
-    return [*accuracies, performance, text]
-
-
 def run(
     *,
     checkpoint: Path,
@@ -151,6 +105,7 @@ def run(
     sequences: Path,
     output_retention: Path,
     output_answers: Path,
+    output_replicates: Path,
     settings: EvaluateRetentionJob,
 ) -> None:
     """Evaluate one model on every configured task and on the held-out sequences."""
@@ -159,7 +114,7 @@ def run(
     device = prepare_torch(settings.num_threads)
     tokenizer = load_tokenizer(checkpoint.parent, settings.begin_of_text)
     model = load_model(checkpoint, intervention=intervention, device=device)
-    correct: dict[str, NDArray[np.bool_]] = {}
+    answers: dict[str, Answers] = {}
     rows: list[dict[str, Any]] = []
     for task in settings.tasks:
         items = load_task_items(
@@ -176,7 +131,11 @@ def run(
             description=task,
             allow_nan=allow_nan,
         )
-        correct[task] = predictions == [item.label for item in items]
+        answers[task] = Answers(
+            correct=predictions == [item.label for item in items],
+            num_choices=np.array([len(item.choices) for item in items]),
+            names=[_name(item) for item in items],
+        )
         rows += _item_rows(task, items, predictions)
     tokens = read_sequences(sequences, vocab_size=model.config.vocab_size)
     held_out = bits_per_token(
@@ -185,8 +144,17 @@ def run(
         batch_size_sequences=settings.batch_size_sequences,
         allow_nan=allow_nan,
     )
+    found = list(measured(answers, held_out, hash_file(sequences), settings))
     write_table(output_answers, rows, RETENTION_ITEMS)
-    write_table(output_retention, retention_rows(correct, held_out, settings), RETENTION)
+    write_table(output_retention, [each.row(settings.confidence) for each in found], RETENTION)
+    kept = [each.found.row(each.quantity, each.task) for each in found]
+    write_table(output_replicates, kept, REPLICATES)
+
+
+def _name(item: Item) -> list[Any]:
+    """Return what tells an item from others: the tokens of its choices, and the right one."""
+    choices = [[span.start, *map(int, span.token_ids)] for span in item.choices]
+    return [choices, int(item.label)]
 
 
 def _item_rows(

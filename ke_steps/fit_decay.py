@@ -35,13 +35,25 @@ from numpy.typing import NDArray
 from ke_steps.artefacts.learning_schemas import CONDITIONS, DECAY, PROBE_SCORES, RETAINED
 from ke_steps.artefacts.parquet import read_frame, write_table
 from ke_steps.artefacts.text_schemas import SCHEDULE
-from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
+from ke_steps.formulas.bootstrap import (
+    ANYTHING,
+    AT_MOST_ONE,
+    Bounds,
+    bootstrap_weights,
+    sampling_interval,
+)
 from ke_steps.formulas.decay import measure, weighted_curves
 from ke_steps.formulas.decay_fits import fit_exponential, fit_power_law
 from ke_steps.job.command_line import main
 from ke_steps.settings.learning import FitDecay
 
 Array = NDArray[np.float64]
+
+BOUNDS: dict[str, Bounds] = {
+    "power_law_r_squared": AT_MOST_ONE,
+    "exponential_r_squared": AT_MOST_ONE,
+}
+"""What quantities cannot leave; all others can be any number."""
 
 
 def run(
@@ -100,7 +112,11 @@ def condition_rows(
         "exponential_r_squared": exponential_r_squared,
     }
     return (
-        [{"quantity": name} | _interval(v, "value", settings) for name, v in quantities.items()],
+        [
+            {"quantity": name, "num_items": num_passages}
+            | _interval(values, "value", settings, BOUNDS.get(name, ANYTHING))
+            for name, values in quantities.items()
+        ],
         [
             {"steps_since": step} | _interval(column, "retained", settings)
             for step, column in zip(curves.columns, means.T, strict=True)
@@ -108,11 +124,14 @@ def condition_rows(
     )
 
 
-def _interval(replicates: Array, name: str, settings: FitDecay) -> dict[str, float | None]:
+def _interval(
+    replicates: Array, name: str, settings: FitDecay, bounds: Bounds = ANYTHING
+) -> dict[str, float | None]:
     """Return an estimate (row 0) and its interval; None for what is not a number."""
-    low, high = basic_interval(replicates[0], replicates[1:], settings.confidence)
-    row = {name: replicates[0], "low": low, "high": high}
-    return {key: None if np.isnan(value) else float(value) for key, value in row.items()}
+    value = float(replicates[0])
+    low, high = sampling_interval(value, replicates[1:], 0.0, settings.confidence, bounds)
+    row = {name: value, "low": low, "high": high}
+    return {key: None if np.isnan(number) else number for key, number in row.items()}
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ to is read from its path (``artefacts.places``). Writes eleven tables (``summary
 whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
-  interval; recipe and seed are null for what is measured before learning. Groups: ``model`` and
-  ``layer 3`` for entropies and updates, with ``c4/`` before it on another corpus than the main one;
-  ``paraphrase/semantic`` (or ``all``) for probes; a task, ``mean`` (P) or ``held_out`` for
-  retention; a corpus for its median perplexity. Quantities: ``summary.quantities``.
+  interval, and how many passages, items or sequences were sampled for it; recipe and seed are null
+  for what is measured before learning. Groups: ``model`` and ``layer 3`` for entropies and updates,
+  with ``c4/`` before it on another corpus than the main one; ``paraphrase/semantic`` (or ``all``)
+  for probes; a task, ``mean`` (P) or ``held_out`` for retention; a corpus for its median
+  perplexity. Quantities: ``summary.quantities``. A*, F and F above chance compare each run with
+  what was before it, paired on what both were asked (``summary.replicates``).
 - runs: steps, first and last loss, and where a run diverged (``formulas.divergence``). The summary
   and the curves keep such runs; means over seeds, correlations, claims and figures leave them out.
 - correlations of entropy with learning over the stages; claims with their verdicts.
@@ -57,6 +59,7 @@ from ke_steps.summary.checkpoints import checkpoints_of
 from ke_steps.summary.correlations import correlations
 from ke_steps.summary.curves import curve_rows, distribution_rows, novelty_quantiles
 from ke_steps.summary.rankings import Array, rankings_of
+from ke_steps.summary.replicates import Replicates
 from ke_steps.summary.rows import collect, summary_table
 from ke_steps.summary.runs import converged, runs_of
 
@@ -95,6 +98,7 @@ def run(
     probe_scores: list[Path],
     retention_before: list[Path],
     retention_after: list[Path],
+    replicates: list[Path],
     training: list[Path],
     update_statistics: list[Path],
     decays: list[Path],
@@ -117,7 +121,8 @@ def run(
         "retention_before": retention_before,
         "retention_after": retention_after,
     }
-    summary, runs = summary_table(results, settings), runs_of(training)
+    shared = Replicates.read(replicates, settings.corpus, settings.confidence)
+    summary, runs = summary_table(results, shared, settings), runs_of(training)
     counted = converged(summary, runs)
     pairs = pd.DataFrame(correlations(counted, settings), columns=TABLES["correlations"].names)
     of_corpus = [path for path in coefficients if corpus_of(path) == settings.corpus]

@@ -62,6 +62,7 @@ DECAY = pa.schema(
         "value": pa.float64(),
         "low": pa.float64(),
         "high": pa.float64(),
+        "num_items": pa.int64(),  # passages
     }
 )
 
@@ -83,17 +84,18 @@ KNOWLEDGE = pa.schema(
         "value": pa.float64(),
         "low": pa.float64(),
         "high": pa.float64(),
+        "num_items": pa.int64(),  # passages
     }
 )
 
 RETENTION = pa.schema(
     {
         "task": pa.string(),  # a task, or mean (P: over tasks), or held_out
-        "quantity": pa.string(),  # accuracy | bits_per_token
-        "num_items": pa.int64(),
+        "quantity": pa.string(),  # accuracy | chance | bits_per_token
         "value": pa.float64(),
-        "low": pa.float64(),
+        "low": pa.float64(),  # null for chance
         "high": pa.float64(),
+        "num_items": pa.int64(),  # questions, or sequences
     }
 )
 

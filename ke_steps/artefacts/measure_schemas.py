@@ -15,6 +15,7 @@ ENTROPY = pa.schema(
         "value": pa.float64(),  # null where no memory has any such activity
         "low": pa.float64(),
         "high": pa.float64(),
+        "num_items": pa.int64(),  # groups of sequences
     }
 )
 

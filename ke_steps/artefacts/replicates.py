@@ -43,6 +43,16 @@ class Resampled(NamedTuple):
         return {"quantity": quantity, "group": group, **self._asdict()}
 
 
+def group_of_layer(layer: int | None) -> str:
+    """Return the summary's group of a layer, or of the whole model."""
+    return "model" if layer is None else f"layer {layer}"
+
+
+def quantity_of_measure(measure: str, quantity: str) -> str:
+    """Return the summary's name of a quantity by a measure of activity; the paper's has no name."""
+    return quantity if measure == "absolute" else f"{measure}_{quantity}"
+
+
 def name_of_units(units: Any, num_bootstrap: int, seed: int) -> str:
     """Return the sha256 that two resamples share if they are the same.
 

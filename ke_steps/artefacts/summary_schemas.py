@@ -23,6 +23,7 @@ SUMMARY = pa.schema(
         "value": pa.float64(),  # null where it is not defined
         "low": pa.float64(),
         "high": pa.float64(),
+        "num_items": pa.int64(),  # passages, items, … that were sampled; null where nothing was
     }
 )
 

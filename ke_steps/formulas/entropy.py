@@ -35,6 +35,12 @@ def model_quantities(sums: dict[str, Array], num_layers: int, m: int) -> dict[st
     }
 
 
+def highest(quantity: str, num_layers: int, m: int) -> float:
+    """Return the greatest value of a quantity: all memories are alike, or for shares one is all."""
+    bounds = {"entropy_nats": num_layers * math.log(m), "effective_number": float(m)}
+    return bounds.get(quantity, 1.0)
+
+
 def entropy_nats(activity: Array) -> Array:
     """Return the Shannon entropy in nats (…,) of activities (…, m), normalised to sum to 1.
 

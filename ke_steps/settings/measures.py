@@ -104,4 +104,9 @@ class DescribeMemoriesJob(DescribeMemories):
 
 
 class AggregateUpdates(Strict):
-    """From the changes of memories to their statistics; there is nothing to set."""
+    """From the changes of memories to their statistics."""
+
+    num_permutations: Annotated[int, Field(strict=True, ge=100)] = Field(
+        1000, description="of the test whether active memories change most"
+    )
+    seed: Natural = 0

@@ -16,7 +16,12 @@ from ke_steps.settings.learning import (
     Recipe,
     Variant,
 )
-from ke_steps.settings.measures import AggregateEntropy, DescribeMemories, ExtractCoefficients
+from ke_steps.settings.measures import (
+    AggregateEntropy,
+    AggregateUpdates,
+    DescribeMemories,
+    ExtractCoefficients,
+)
 from ke_steps.settings.telling import PlotFigures, Summarize, WriteReport
 from ke_steps.settings.texts import Corpus, EvaluateNovelty, Knowledge, World
 from ke_steps.settings.types import Count, Name, ResultsPath, Seed, Strict
@@ -61,6 +66,7 @@ class Study(Strict):
     variants: dict[Name, Variant] = Field(default_factory=dict)
     recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
     evaluate_knowledge: EvaluateKnowledge
+    aggregate_updates: AggregateUpdates = AggregateUpdates()
     fit_decay: FitDecay | None = None
     evaluate_retention: EvaluateRetention
     summarize: Summarize

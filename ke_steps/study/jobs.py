@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from ke_steps.figures.needs import available
 from ke_steps.settings.checkpoints import FetchCheckpoint
 from ke_steps.settings.learning import EncodeProbes, ScheduleInjections
-from ke_steps.settings.measures import AggregateUpdates
 from ke_steps.settings.study import Study
 from ke_steps.settings.telling import FigureName
 from ke_steps.settings.texts import WorldKnowledge, WorldText
@@ -120,7 +119,6 @@ ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
     "resuscitate": lambda study, w: study.variants[w["variant"]],
     "temper_attention": lambda study, w: study.variants[w["variant"]],
     "rescale_queries": lambda study, w: study.variants[w["variant"]],
-    "aggregate_updates": lambda study, w: AggregateUpdates(),
     "encode_probes": lambda study, w: EncodeProbes(),
 }
 """The part of the config that a step is about, where that is not the section of its name."""

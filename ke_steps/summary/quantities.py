@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ke_steps.artefacts.replicates import group_of_layer
 from ke_steps.formulas.bootstrap import (
     ANYTHING,
     AT_MOST_ONE,
@@ -140,7 +141,7 @@ def unit_of(quantity: str) -> str:
     return QUANTITIES[quantity].unit
 
 
-WHOLE_MODEL = "model"
+WHOLE_MODEL = group_of_layer(None)
 """The group of what is measured on a model as a whole; ``layer 3`` is that of a layer."""
 
 ALL_PROBES = "all/all"

@@ -20,20 +20,14 @@ from ke_steps.artefacts.learning_schemas import (
 from ke_steps.artefacts.measure_schemas import ENTROPY
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.places import Identity, corpus_of, identify
+from ke_steps.artefacts.replicates import group_of_layer, quantity_of_measure
 from ke_steps.artefacts.summary_schemas import SUMMARY
 from ke_steps.artefacts.text_schemas import NOVELTY
-from ke_steps.formulas.ratios import forgetting
 from ke_steps.job.errors import UserError
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.telling import SummarizeJob
-from ke_steps.summary.quantities import (
-    ACCURACY_AFTER,
-    ACCURACY_BEFORE,
-    ENTROPY_BOUND,
-    FORGETTING,
-    WHOLE_MODEL,
-    unit_of,
-)
+from ke_steps.summary.quantities import CHANCE, ENTROPY_BOUND, WHOLE_MODEL, unit_of
+from ke_steps.summary.replicates import Replicates
 
 FINAL_FRACTION = 0.1
 """The final training loss is the mean over this last part of the steps: one batch is noisy."""
@@ -56,8 +50,8 @@ def entropy_rows(path: Path, main_corpus: str) -> pd.DataFrame:
     table = _first_the_model(read_frame(path, ENTROPY))
     corpus = corpus_of(path)
     prefix = "" if corpus == main_corpus else f"{corpus}/"
-    measures = table["measure"].map(lambda name: "" if name == "absolute" else f"{name}_")
-    return table.assign(group=prefix + table["group"], quantity=measures + table["quantity"])
+    names = map(quantity_of_measure, table["measure"], table["quantity"])
+    return table.assign(group=prefix + table["group"], quantity=list(names))
 
 
 def update_rows(path: Path) -> pd.DataFrame:
@@ -68,7 +62,8 @@ def update_rows(path: Path) -> pd.DataFrame:
 
 def _first_the_model(table: pd.DataFrame) -> pd.DataFrame:
     table = table.sort_values("layer", na_position="first", kind="stable")
-    groups = [WHOLE_MODEL if pd.isna(layer) else f"layer {int(layer)}" for layer in table["layer"]]
+    layers = [None if pd.isna(layer) else int(layer) for layer in table["layer"]]
+    groups = list(map(group_of_layer, layers))
     return table.assign(group=groups).drop(columns="layer")
 
 
@@ -94,43 +89,21 @@ def novelty_rows(path: Path, confidence: float) -> pd.DataFrame:
     for corpus, losses in read_frame(path, NOVELTY).groupby("corpus")["loss_nats"]:
         interval = stats.quantile_test(losses, p=0.5).confidence_interval(confidence)
         low, high = np.exp(np.asarray(interval))
-        rows.append((corpus, "median_perplexity", np.exp(losses.median()), low, high))
-    return pd.DataFrame(rows, columns=["group", "quantity", "value", "low", "high"])
+        value = np.exp(losses.median())
+        rows.append((corpus, "median_perplexity", value, low, high, len(losses)))
+    return pd.DataFrame(rows, columns=["group", "quantity", "value", "low", "high", "num_items"])
 
 
 def retention_rows(path: Path, moment: str) -> pd.DataFrame:
-    """Return accuracies and bits per token, named for the moment: before or after learning."""
-    table = read_frame(path, RETENTION)
-    return table.assign(group=table["task"], quantity=table["quantity"] + "_" + moment)
+    """Return accuracies and bits per token, named for the moment: before or after learning.
 
-
-def forgetting_rows(before: pd.DataFrame, after: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Return F by task and over tasks, from the retention rows before and after one run.
-
-    The interval propagates the two bootstrap errors as if they were independent. Both answer the
-    same items, so it is too wide rather than too narrow.
+    Chance, which learning does not change, is told once, before it.
     """
-    pairs = before[before["quantity"] == ACCURACY_BEFORE.quantity].merge(
-        after[after["quantity"] == ACCURACY_AFTER.quantity],
-        on="group",
-        suffixes=("_before", "_after"),
-    )
-    start, end = pairs["value_before"].to_numpy(float), pairs["value_after"].to_numpy(float)
-    value = forgetting(start, end)
-    normal = stats.norm.ppf((1 + confidence) / 2)
-    start_error = (pairs["high_before"] - pairs["low_before"]).to_numpy(float) / (2 * normal)
-    end_error = (pairs["high_after"] - pairs["low_after"]).to_numpy(float) / (2 * normal)
-    with np.errstate(divide="ignore", invalid="ignore"):  # F itself is NaN where P was 0
-        half_width = normal * np.hypot(end_error / start, start_error * end / start**2)
-    return pd.DataFrame(
-        {
-            "group": pairs["group"],
-            "quantity": FORGETTING.quantity,
-            "value": value,
-            "low": np.where(np.isnan(value), np.nan, value - half_width),
-            "high": np.where(np.isnan(value), np.nan, value + half_width),
-        }
-    )
+    table = read_frame(path, RETENTION)
+    is_chance = table["quantity"] == CHANCE.quantity
+    names = table["quantity"].where(is_chance, table["quantity"] + f"_{moment}")
+    table = table.assign(group=table["task"], quantity=names)
+    return table if moment == "before" else table[~is_chance]
 
 
 def training_rows(path: Path) -> pd.DataFrame:
@@ -161,7 +134,9 @@ def collect(parts: Iterable[Part], columns: list[str]) -> pd.DataFrame:
     return table.reindex(columns=columns)
 
 
-def summary_table(results: Mapping[str, list[Path]], settings: SummarizeJob) -> pd.DataFrame:
+def summary_table(
+    results: Mapping[str, list[Path]], replicates: Replicates, settings: SummarizeJob
+) -> pd.DataFrame:
     """Return SUMMARY; ``results`` names the lists of files as ``summarize.run`` does."""
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
         "manifests": checkpoint_rows,
@@ -177,18 +152,21 @@ def summary_table(results: Mapping[str, list[Path]], settings: SummarizeJob) -> 
     )
     files = {**results, "entropies": main_first}
     parts = [(identify(path), read(path)) for name, read in readers.items() for path in files[name]]
-    parts.extend(_retention_parts(results, settings.confidence))
+    parts.extend(_retention_parts(results))
+    of_runs = map(identify, [*results["knowledge"], *results["retention_after"]])
+    parts.extend((run, replicates.compared_rows(run)) for run in dict.fromkeys(of_runs))
     table = collect(parts, SUMMARY.names)
-    return table.assign(unit=table["quantity"].map(unit_of))
+    return table.assign(
+        unit=table["quantity"].map(unit_of), num_items=table["num_items"].astype("Int64")
+    )
 
 
-def _retention_parts(results: Mapping[str, list[Path]], confidence: float) -> Iterable[Part]:
+def _retention_parts(results: Mapping[str, list[Path]]) -> Iterable[Part]:
     before = {identify(p)[:3]: retention_rows(p, "before") for p in results["retention_before"]}
     for key, rows in before.items():
         yield Identity(*key, None, None), rows
     for path in results["retention_after"]:
-        identity, after = identify(path), retention_rows(path, "after")
+        identity = identify(path)
         if identity[:3] not in before:
             raise UserError(f"{path}: --retention-before has no file of the same checkpoint")
-        yield identity, after
-        yield identity, forgetting_rows(before[identity[:3]], after, confidence)
+        yield identity, retention_rows(path, "after")

@@ -104,7 +104,8 @@ rule evaluate_knowledge:
     input:
         probe_scores=rules.inject_knowledge.output.probe_scores,
     output:
-        f"{RESULTS}/evaluate_knowledge/{RUN}/knowledge.parquet",
+        knowledge=f"{RESULTS}/evaluate_knowledge/{RUN}/knowledge.parquet",
+        replicates=f"{RESULTS}/evaluate_knowledge/{RUN}/replicates.parquet",
     log:
         **logs("evaluate_knowledge", RUN),
     benchmark:
@@ -116,7 +117,7 @@ rule evaluate_knowledge:
     params:
         **params_of("evaluate_knowledge"),
     shell:
-        step("evaluate_knowledge", "probe_scores", "output")
+        step("evaluate_knowledge", "probe_scores", "output_knowledge", "output_replicates")
 
 
 rule fit_decay:
@@ -167,6 +168,7 @@ rule evaluate_retention:
     output:
         retention=f"{RESULTS}/evaluate_retention/{STATE}/retention.parquet",
         answers=f"{RESULTS}/evaluate_retention/{STATE}/items.parquet",
+        replicates=f"{RESULTS}/evaluate_retention/{STATE}/replicates.parquet",
     log:
         **logs("evaluate_retention", STATE),
     benchmark:
@@ -184,6 +186,7 @@ rule evaluate_retention:
             "sequences",
             "output_retention",
             "output_answers",
+            "output_replicates",
             more="{params.intervention}",
         )
 
@@ -195,6 +198,7 @@ use rule evaluate_retention as evaluate_retention_after_learning with:
     output:
         retention=f"{RESULTS}/evaluate_retention/{RUN}/retention.parquet",
         answers=f"{RESULTS}/evaluate_retention/{RUN}/items.parquet",
+        replicates=f"{RESULTS}/evaluate_retention/{RUN}/replicates.parquet",
     log:
         **logs("evaluate_retention", RUN),
     benchmark:

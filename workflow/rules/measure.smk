@@ -101,8 +101,10 @@ rule aggregate_entropy:
     input:
         coefficients=COEFFICIENTS,
         token_entropies=TOKEN_ENTROPIES,
+        sequences=sequences("{corpus}"),
     output:
-        f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/entropy.parquet",
+        entropy=f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/entropy.parquet",
+        replicates=f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/replicates.parquet",
     log:
         **logs("aggregate_entropy", MEASUREMENT),
     benchmark:
@@ -114,7 +116,14 @@ rule aggregate_entropy:
     params:
         **params_of("aggregate_entropy"),
     shell:
-        step("aggregate_entropy", "coefficients", "token_entropies", "output")
+        step(
+            "aggregate_entropy",
+            "coefficients",
+            "token_entropies",
+            "sequences",
+            "output_entropy",
+            "output_replicates",
+        )
 
 
 rule describe_memories:
