@@ -15,6 +15,7 @@ from ke_steps.artefacts import learning_schemas
 from ke_steps.artefacts.learning_schemas import RETENTION
 from ke_steps.artefacts.measure_schemas import ENTROPY, MEMORIES, coefficients_schema
 from ke_steps.artefacts.parquet import write_table
+from ke_steps.artefacts.replicates import REPLICATES
 from ke_steps.artefacts.text_schemas import NOVELTY
 from ke_steps.job.files import write_json
 from ke_steps.settings.telling import SummarizeJob
@@ -98,6 +99,10 @@ class SyntheticStudy:
         write_table(self.root / path, rows, schema)
         files[name].append(self.root / path)
 
+    def _add_replicates(self, files, path, rows) -> None:
+        beside = Path(path).with_name("replicates.parquet")
+        self._add(files, "replicates", str(beside), rows, REPLICATES)
+
     def _write_checkpoint(self, files: dict[str, list[Path]], model: str, step: int) -> None:
         weights = f"{zlib.crc32(f'{model} {self.same_weights.get(step, step)}'.encode()):064x}"
         manifest = self.root / "checkpoints" / model / f"step{step}" / "manifest.json"
@@ -123,8 +128,9 @@ class SyntheticStudy:
         self._write_entropies(files, place, age)
         accuracy = 0.3 + 0.1 * age
         path = f"evaluate_retention/{place}/retention.parquet"
-        rows = invented.retention(accuracy, 3 - 0.3 * age)
+        rows, kept = invented.retention(accuracy, 3 - 0.3 * age, place)
         self._add(files, "retention_before", path, rows, RETENTION)
+        self._add_replicates(files, path, kept)
         for recipe in self.recipes:
             for seed in self.seeds:
                 noise = generator.normal(scale=[0.05, 0.03, 0.01])
@@ -136,8 +142,11 @@ class SyntheticStudy:
         others = self.other_corpora if place.endswith("/original") else ()
         for number, corpus in enumerate((CORPUS, *others)):
             path = f"aggregate_entropy/{place}/{corpus}/entropy.parquet"
-            rows = invented.entropy(age + number, self.num_layers, self.measures)
+            rows, kept = invented.entropy(
+                age + number, self.num_layers, self.measures, corpus, place
+            )
             self._add(files, "entropies", path, rows, ENTROPY)
+            self._add_replicates(files, path, kept)
             path = f"extract_coefficients/{place}/{corpus}/coefficients.parquet"
             generator = np.random.default_rng(zlib.crc32(f"{place}/{corpus}".encode()))
             rows = invented.coefficients(age, self.num_layers, generator)
@@ -155,11 +164,15 @@ class SyntheticStudy:
         after = accuracy * (1 - 0.05 - 0.03 * age + noise[2])
         if run in self.diverged:  # far off, so that a mean over it would show
             ends, after = dict.fromkeys(ends, -30.0), 0.01
+        knowledge, of_knowledge = invented.knowledge(-8.2, ends, run)
+        retention, of_retention = invented.retention(after, 1.4 + 0.05 * age, run)
+        self._add_replicates(files, f"evaluate_knowledge/{run}/knowledge.parquet", of_knowledge)
+        self._add_replicates(files, f"evaluate_retention/{run}/retention.parquet", of_retention)
         tables = [
-            ("knowledge", "evaluate_knowledge", invented.knowledge(-8.2, ends)),
+            ("knowledge", "evaluate_knowledge", knowledge),
             ("probe_scores", "inject_knowledge", invented.probe_scores(-8.2, ends)),
             ("training", "inject_knowledge", invented.training(self.diverged.get(run))),
-            ("retention", "evaluate_retention", invented.retention(after, 1.4 + 0.05 * age)),
+            ("retention", "evaluate_retention", retention),
         ]
         if not self.is_plain:
             aged = age + float(noise[0])

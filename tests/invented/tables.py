@@ -5,14 +5,30 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 
-from ke_steps.formulas.ratios import acquisition
+from ke_steps.aggregate_entropy import Found, replicate_rows, resampling_weights
+from ke_steps.evaluate_knowledge import Measured, quantities
+from ke_steps.scoring.retention import Answers, measured
+from ke_steps.settings.learning import EvaluateKnowledge, EvaluateRetention, Task
+from ke_steps.settings.measures import AggregateEntropy
+from tests.invented.samples import units
 
 KINDS = ("memorization", "semantic", "compositional")
 CONDITIONS = ("paraphrase", "once")
-TASKS = ("sciq", "piqa")
+TASKS: tuple[Task, ...] = ("sciq", "piqa")
 NUM_MEMORIES = 384
 INJECTION_STEPS = 10
+NUM_GROUPS = 16
+NUM_PASSAGES = 12
+NUM_ITEMS = 200
+
+BOOTSTRAP = {"num_bootstrap": 200, "confidence": 0.95, "seed": 0}
+ENTROPY_SETTINGS = AggregateEntropy(dormant_ratio=0.1, **BOOTSTRAP)
+KNOWLEDGE_SETTINGS = EvaluateKnowledge(**BOOTSTRAP)
+RETENTION_SETTINGS = EvaluateRetention(
+    tasks=list(TASKS), held_out_corpus="pretraining", batch_size_sequences=1, **BOOTSTRAP
+)
 
 Rows = list[dict[str, object]]
 
@@ -21,24 +37,38 @@ def estimate(value: float, half_width: float) -> dict[str, float]:
     return {"value": value, "low": value - half_width, "high": value + half_width}
 
 
-def entropy(age: float, num_layers: int, measures: tuple[str, ...] = ()) -> Rows:
-    """Entropies that fall with age, the last layer's most; attention and next token as well."""
+def entropy(
+    age: float, num_layers: int, measures: tuple[str, ...], corpus: str, own: str
+) -> tuple[Rows, Rows]:
+    """Entropies that fall with age, the last layer's most; attention and next token as well.
+
+    Returns:
+        The table and its replicates, over groups of the sequences of a corpus.
+    """
+    weights = resampling_weights(NUM_GROUPS, ENTROPY_SETTINGS)
+
+    def found(measure: str, layer: int | None, value: float, half_width: float) -> Found:
+        groups = units(value, half_width, f"{corpus} {measure} {layer}", own, NUM_GROUPS)
+        return Found(measure, layer, "entropy_nats", weights @ groups, NUM_GROUPS)
+
+    def with_model(measure: str, layers: list[Found]) -> list[Found]:
+        whole = np.sum([layer.values for layer in layers], axis=0)
+        return [*layers, Found(measure, None, "entropy_nats", whole, NUM_GROUPS)]
+
     falls = [0.01 * age * (1 + 3 * (layer == num_layers - 1)) for layer in range(num_layers)]
-    rows: Rows = []
+    every: list[Found] = []
     for number, measure in enumerate(("absolute", *measures)):
-        name = {"measure": measure, "quantity": "entropy_nats"}
         layers = [5.5 - 0.2 * number - fall for fall in falls]
-        rows += [{**name, "layer": n, **estimate(h, 0.002)} for n, h in enumerate(layers)]
-        rows.append({**name, "layer": None, **estimate(sum(layers), 0.01)})
-        rows.append({**name, "layer": None, "quantity": "gini", **estimate(0.3, 0.01)})
+        of_layers = [found(measure, n, h, 0.002) for n, h in enumerate(layers)]
+        every += with_model(measure, of_layers)
+        every.append(found(measure, None, 0.3, 0.01)._replace(quantity="gini"))
     if measures:
-        heads = {"measure": "attention", "quantity": "entropy_nats"}
         layers = [2.0 - 0.05 * age + 0.1 * layer for layer in range(num_layers)]
-        rows += [{**heads, "layer": n, **estimate(h, 0.01)} for n, h in enumerate(layers)]
-        rows.append({**heads, "layer": None, **estimate(sum(layers), 0.02)})
-        word = {"layer": None, "measure": "next_token", "quantity": "entropy_nats"}
-        rows.append({**word, **estimate(4.0 - 0.3 * age, 0.05)})
-    return rows
+        heads = [found("attention", n, h, 0.01) for n, h in enumerate(layers)]
+        every += with_model("attention", heads)
+        every.append(found("next_token", None, 4.0 - 0.3 * age, 0.05))
+    rows = [each.row(ENTROPY_SETTINGS.confidence) for each in every]
+    return rows, replicate_rows(every, corpus, ENTROPY_SETTINGS)
 
 
 def coefficients(age: float, num_layers: int, generator: np.random.Generator) -> Rows:
@@ -106,6 +136,7 @@ def update_statistics(age: float, num_layers: int) -> Rows:
                 "update_mean_relative": 0.02 + 0.005 * age,
                 "update_correlation_pearson": correlation + 0.02 * age,
                 "update_correlation_spearman": correlation + 0.03 * age,
+                "update_correlation_p_value": 0.001,
             }
             for layer in range(num_layers)
         ]
@@ -129,7 +160,7 @@ def decay(age: float) -> Rows:
         "exponential_r_squared": (0.9, 0.02),
     }
     return [
-        {"condition": condition, "quantity": name, **estimate(*value)}
+        {"condition": condition, "quantity": name, **estimate(*value), "num_items": NUM_PASSAGES}
         for condition in (*CONDITIONS, "all")
         for name, value in values.items()
     ]
@@ -149,37 +180,53 @@ def retained(age: float) -> Rows:
     ]
 
 
-def retention(accuracy: float, bits: float) -> Rows:
-    rows: Rows = [
-        {
-            "task": task,
-            "quantity": "accuracy",
-            "num_items": 200,
-            **estimate(accuracy + 0.02 * index, 0.005),
-        }
+def retention(accuracy: float, bits: float, own: str) -> tuple[Rows, Rows]:
+    """A table and its replicates; to be right is a matter of degree here, chance one in ten."""
+    answers = {
+        task: Answers(
+            units(accuracy + 0.02 * index, 0.005, task, own, NUM_ITEMS),
+            np.full(NUM_ITEMS, 10),
+            list(range(NUM_ITEMS)),
+        )
         for index, task in enumerate(TASKS)
-    ]
-    overall = estimate(accuracy + 0.01, 0.004)
-    rows.append({"task": "mean", "quantity": "accuracy", "num_items": 400, **overall})
-    held_out = {"task": "held_out", "quantity": "bits_per_token", "num_items": 64}
-    rows.append({**held_out, **estimate(bits, 0.02)})
-    return rows
+    }
+    held_out = units(bits, 0.02, "held_out", own, 64)
+    found = list(measured(answers, held_out, "held_out", RETENTION_SETTINGS))
+    rows = [each.row(RETENTION_SETTINGS.confidence) for each in found]
+    return rows, [each.found.row(each.quantity, each.task) for each in found]
 
 
-def knowledge(before: float, ends: dict[str, float]) -> Rows:
-    values = {**ends, "all": (ends["paraphrase"] + ends["once"]) / 2}
+def knowledge(before: float, ends: dict[str, float], own: str) -> tuple[Rows, Rows]:
+    """A table and its replicates: twelve passages of each condition, a third known by heart."""
     rows: Rows = []
-    for condition, after in values.items():
+    replicates: Rows = []
+    for condition in (*CONDITIONS, "all"):
+        parts = CONDITIONS if condition == "all" else (condition,)
         for index, kind in enumerate(("all", *KINDS)):
-            end = after - 0.1 * index
-            key = {"condition": condition, "kind": kind}
-            gained = float(acquisition(before, end))
-            rows += [
-                {**key, "quantity": "performance_before", **estimate(before, 0.02)},
-                {**key, "quantity": "performance_after", **estimate(end, 0.02)},
-                {**key, "quantity": "acquisition", **estimate(gained, 0.003)},
-            ]
-    return rows
+            first = pd.concat([_passages(part, before, "", 0.0) for part in parts])
+            last = pd.concat(
+                [_passages(part, ends[part] - 0.1 * index, own, 1.0) for part in parts]
+            )
+            for quantity, found in quantities(first, last, KNOWLEDGE_SETTINGS):
+                measured = Measured(condition, kind, quantity, found)
+                rows.append(measured.row(KNOWLEDGE_SETTINGS.confidence))
+                if kind == "all" and quantity.startswith("performance"):
+                    replicates.append(found.row(quantity, f"{condition}/{kind}"))
+    return rows, replicates
+
+
+def _passages(condition: str, performance: float, own: str, known: float) -> pd.DataFrame:
+    """The means of a condition's passages, as ``evaluate_knowledge.passage_means`` has them."""
+    means = units(performance, 0.03, condition, own, NUM_PASSAGES)
+    first = NUM_PASSAGES * CONDITIONS.index(condition)
+    return pd.DataFrame(
+        {
+            "performance": means,
+            "exact_match": known * (np.arange(NUM_PASSAGES) % 3 == 0),
+            "first_token_log_probability": means / 2,
+        },
+        index=range(first, first + NUM_PASSAGES),
+    )
 
 
 def probe_scores(before: float, ends: dict[str, float]) -> Rows:

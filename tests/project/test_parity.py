@@ -106,7 +106,8 @@ def layer_entropy(path):
     settings = AggregateEntropy(num_bootstrap=100, confidence=0.95, dormant_ratio=0.1, seed=0)
     measure, activity = next(aggregate_entropy.read_group_activities(path))
     assert measure == "absolute"
-    rows = list(aggregate_entropy.activity_rows(measure, activity, settings))
+    found = aggregate_entropy.of_activity(measure, activity, settings)
+    rows = [each.row(settings.confidence) for each in found]
     return np.array(
         [
             row["value"]

@@ -9,7 +9,8 @@ import scipy.stats
 from ke_steps import aggregate_entropy
 from ke_steps.artefacts.measure_schemas import ENTROPY, TOKEN_ENTROPIES
 from ke_steps.artefacts.parquet import read_frame, write_table
-from ke_steps.formulas.bootstrap import bootstrap_weights
+from ke_steps.artefacts.replicates import REPLICATES
+from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
 from ke_steps.formulas.entropy import quantities
 from ke_steps.job.errors import UserError
 from ke_steps.settings.measures import AggregateEntropy
@@ -45,9 +46,11 @@ def write_token_entropies(path, attention=None, next_token=None):
 
 
 def aggregate_all(
-    tmp_path, group_activity, *, attention=None, next_token=None, columns=(), **overrides
+    tmp_path, group_activity, *, attention=None, next_token=None, columns=(), text="t", **overrides
 ):
     output = tmp_path / "entropy.parquet"
+    sequences = tmp_path / "sequences.parquet"
+    sequences.write_text(text)
     aggregate_entropy.run(
         coefficients=write_coefficients(
             tmp_path / "coefficients.parquet", group_activity, **dict(columns)
@@ -55,7 +58,9 @@ def aggregate_all(
         token_entropies=write_token_entropies(
             tmp_path / "token_entropies.parquet", attention, next_token
         ),
-        output=output,
+        sequences=sequences,
+        output_entropy=output,
+        output_replicates=tmp_path / "replicates.parquet",
         settings=job(**overrides),
     )
     return read_frame(output, ENTROPY)
@@ -205,6 +210,47 @@ def test_same_seed_same_bytes(tmp_path):
     assert written[0] == written[1] != written[2]
 
 
+def test_replicates_are_those_of_the_intervals_and_named_after_their_sequences(tmp_path):
+    generator = np.random.default_rng(0)
+    activity, attention = random_activity(), generator.random((3, 2, 4))
+    more = {"attention": attention, "next_token": generator.random(4)}
+    frame = aggregate_all(tmp_path, activity, **more)
+    kept = read_frame(tmp_path / "replicates.parquet", REPLICATES)
+    is_entropy = frame["quantity"] == "entropy_nats"
+    assert len(kept) == is_entropy.sum() == 3 * 4 + 4 + 1
+    for row, told in zip(
+        kept.to_dict("records"), frame[is_entropy].to_dict("records"), strict=True
+    ):
+        measure, layer = told["measure"], told["layer"]
+        prefix = "" if measure == "absolute" else f"{measure}_"
+        assert row["quantity"] == f"{prefix}entropy_nats"
+        assert row["group"] == ("model" if math.isnan(layer) else f"layer {layer:.0f}")
+        assert row["value"] == told["value"]
+        low, high = basic_interval(row["value"], row["replicates"], 0.95)
+        assert (low, high) == pytest.approx((told["low"], told["high"]))
+        assert row["num_units"] == told["num_items"]
+    assert kept["units"].nunique() == len(set(frame["measure"]))
+    units = kept["units"].tolist()
+    for changes, is_same in (({}, True), ({"text": "u"}, False), ({"seed": 1}, False)):
+        aggregate_all(tmp_path, random_activity(seed=9), **(more | changes))
+        again = read_frame(tmp_path / "replicates.parquet")["units"]
+        assert (again == units).all() == is_same
+
+
+def test_no_interval_leaves_what_a_quantity_can_be(tmp_path):
+    """Nearly equal memories: the reflected interval of H would go beyond ln m."""
+    activity = 1 + 0.001 * random_activity()
+    frame = aggregate_all(tmp_path, activity, dormant_ratio=0.1)
+    highest = {"entropy_nats": math.log(50), "effective_number": 50}
+    for quantity in QUANTITIES:
+        rows = frame[frame["quantity"] == quantity]
+        layers, model = rows[rows["layer"].notna()], rows[rows["layer"].isna()]
+        of_model = 3 if quantity == "entropy_nats" else 1
+        for part, times in ((layers, 1), (model, of_model)):
+            assert (part["low"] >= 0).all()
+            assert (part["high"] <= times * highest.get(quantity, 1) + 1e-9).all()
+
+
 def test_bad_tables_are_refused(tmp_path):
     path = tmp_path / "foreign.parquet"
     write_table(path, [], ENTROPY)
@@ -217,6 +263,8 @@ def test_bad_tables_are_refused(tmp_path):
             aggregate_entropy.run(
                 coefficients=first,
                 token_entropies=second,
-                output=tmp_path / "x.parquet",
+                sequences=coefficients,
+                output_entropy=tmp_path / "x.parquet",
+                output_replicates=tmp_path / "y.parquet",
                 settings=job(),
             )

@@ -42,7 +42,9 @@ def entropies(folder, checkpoint, **asked):
     aggregate_entropy.run(
         coefficients=folder / "coefficients.parquet",
         token_entropies=folder / "token_entropies.parquet",
-        output=folder / "entropy.parquet",
+        sequences=sequences,
+        output_entropy=folder / "entropy.parquet",
+        output_replicates=folder / "replicates.parquet",
         settings=JOB,
     )
     return read_frame(folder / "entropy.parquet", ENTROPY)
@@ -178,6 +180,6 @@ def test_some_groups_without_activity_leave_a_value_and_no_interval(tmp_path):
     activity[0, 1:] = 0
     path = write_coefficients(tmp_path / "coefficients.parquet", activity)
     (measure, found), *_ = aggregate_entropy.read_group_activities(path)
-    rows = list(aggregate_entropy.activity_rows(measure, found, JOB))
+    rows = [each.row(0.95) for each in aggregate_entropy.of_activity(measure, found, JOB)]
     assert rows[0]["value"] == pytest.approx(scipy.stats.entropy(activity[0, 0]))
     assert all(row["value"] is not None and row["low"] is row["high"] is None for row in rows)

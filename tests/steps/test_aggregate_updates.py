@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ QUANTITIES = {
     "update_mean_relative",
     "update_correlation_pearson",
     "update_correlation_spearman",
+    "update_correlation_p_value",
 }
 
 
@@ -40,7 +42,8 @@ def build_updates(memory_change, key_change, memory_norm=2.0, key_norm=4.0):
 
 
 def table(updates, activity):
-    rows = pd.DataFrame(aggregate_updates.statistics_rows(updates, np.asarray(activity)))
+    settings = AggregateUpdates(num_permutations=200)
+    rows = pd.DataFrame(aggregate_updates.statistics_rows(updates, np.asarray(activity), settings))
     assert set(rows["quantity"]) == QUANTITIES
     rows["layer"] = rows["layer"].astype(object).where(rows["layer"].notna(), "model")
     groups = rows.groupby(["vector", "quantity"])
@@ -82,13 +85,38 @@ def test_correlations_and_their_mean_over_layers():
     assert values["memory", "update_mean_relative"]["model"] == pytest.approx(relative.mean())
 
 
+def test_updates_that_follow_activity_are_told_from_chance():
+    generator = np.random.default_rng(0)
+    activity = generator.random((3, 60))
+    changes = activity + generator.normal(scale=0.3, size=(3, 60))
+    values = table(build_updates(changes, generator.random((3, 60))), activity)
+    p_value = values["memory", "update_correlation_p_value"]
+    assert p_value.tolist() == [1 / 201] * 4
+    assert (values["key", "update_correlation_p_value"] > 0.02).all()
+
+
+def test_p_of_the_model_is_of_the_mean_over_layers_permuted_each_on_its_own():
+    """Two layers of three memories: all 6 × 6 orders are known."""
+    activity, changes = np.array([[1.0, 2, 3], [1, 2, 3]]), np.array([[1.0, 3, 2], [1, 2, 3]])
+    by_order = [stats.spearmanr(order, [1, 2, 3]).statistic for order in permutations([1, 2, 3])]
+    means = np.add.outer(by_order, by_order) / 2
+    exact = (np.abs(means) >= np.mean([0.5, 1]) - 1e-9).mean()
+    settings = AggregateUpdates(num_permutations=20_000)
+    updates = build_updates(changes, changes)
+    rows = pd.DataFrame(aggregate_updates.statistics_rows(updates, activity, settings))
+    found = rows[rows["quantity"] == "update_correlation_p_value"].set_index(["vector", "layer"])
+    assert found["value"].tolist()[2] == pytest.approx(exact, abs=0.01)
+    assert found["value"].tolist()[:2] == pytest.approx([4 / 6 + 2 / 6, 2 / 6], abs=0.01)
+
+
 def test_what_nothing_defines_is_null():
     updates = build_updates([[0, 0, 0], [1, 2, 3]], [[1, 1, 1], [1, 2, 3]])
     values = table(updates, [[1.0, 2.0, 3.0], [2.0, 2.0, 2.0]])
     assert values["memory", "update_entropy_nats"].isna().tolist() == [True, False, True]
     assert values["memory", "update_mean_relative"][0] == 0
     for vector in ("memory", "key"):
-        assert values[vector, "update_correlation_spearman"].isna().all()
+        for name in ("spearman", "p_value"):
+            assert values[vector, f"update_correlation_{name}"].isna().all()
     dead = build_updates([[1, 1, 1]], [[1, 1, 1]], memory_norm=[[0, 2, 4]], key_norm=0.0)
     values = table(dead, [[1.0, 2.0, 3.0]])
     assert values["memory", "update_mean_relative"]["model"] == pytest.approx(3 / 8)

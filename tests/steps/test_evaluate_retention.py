@@ -1,7 +1,6 @@
 """Retention: bits per token against the model's own loss, accuracies with their intervals."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -9,6 +8,7 @@ from safetensors.torch import save_file
 from ke_steps import evaluate_retention
 from ke_steps.artefacts.learning_schemas import RETENTION, RETENTION_ITEMS
 from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.replicates import REPLICATES
 from ke_steps.checkpoints.checkpoint_files import save_checkpoint
 from ke_steps.job.errors import UserError
 from ke_steps.models.feed_forward import describe_model
@@ -54,30 +54,16 @@ def test_bits_per_token_equal_the_models_loss(family):
             assert value == pytest.approx(loss / np.log(2), rel=1e-6)
 
 
-def test_rows_and_intervals():
-    generator = np.random.default_rng(0)
-    correct = {"sciq": generator.random(40) < 0.7, "piqa": generator.random(40) < 0.4}
-    held_out = generator.uniform(2, 4, 30)
-    rows = evaluate_retention.retention_rows(correct, held_out, settings())
-    table = pd.DataFrame(rows).set_index("task")
-    assert table.index.tolist() == ["sciq", "piqa", "mean", "held_out"]
-    assert table["num_items"].tolist() == [40, 40, 80, 30]
-    assert table.loc["sciq", "value"] == correct["sciq"].mean()
-    assert table.loc["mean", "value"] == pytest.approx(table["value"].iloc[:2].mean())
-    assert table.loc["held_out", "value"] == pytest.approx(held_out.mean())
-    assert (table["low"] < table["value"]).all()
-    assert (table["value"] < table["high"]).all()
-    # Tasks resampled independently: the interval of their mean is narrower than either's.
-    width = table["high"] - table["low"]
-    assert width["mean"] < 0.85 * min(width["sciq"], width["piqa"])
-
-
-def test_run_writes_both_tables(tmp_path):
+def test_run_writes_its_tables(tmp_path):
     manifest = build_checkpoint(tmp_path / "model", max_position_embeddings=MAX_LENGTH)
     sequences = build_sequences(tmp_path / "sequences.parquet", 6, 20)
 
     def evaluate(name, intervention=None):
-        paths = {"output_retention": tmp_path / name, "output_answers": tmp_path / f"{name}_items"}
+        paths = {
+            "output_retention": tmp_path / name,
+            "output_answers": tmp_path / f"{name}_items",
+            "output_replicates": tmp_path / f"{name}_replicates",
+        }
         evaluate_retention.run(
             checkpoint=manifest,
             intervention=intervention,
@@ -88,7 +74,13 @@ def test_run_writes_both_tables(tmp_path):
         return [path.read_bytes() for path in paths.values()]
 
     assert evaluate("one") == evaluate("two")
-    table = read_frame(tmp_path / "one", RETENTION).set_index("task")
+    every = read_frame(tmp_path / "one", RETENTION)
+    assert every.loc[every["quantity"] == "chance", "value"].tolist() == [0.25, 0.5, 0.375]
+    table = every[every["quantity"] != "chance"].set_index("task")
+    kept = read_frame(tmp_path / "one_replicates", REPLICATES)
+    assert kept["group"].tolist() == every["task"].tolist()
+    assert kept["value"].tolist() == every["value"].tolist()
+    assert (kept["replicates"].map(len) == 300).all()
     items = read_frame(tmp_path / "one_items", RETENTION_ITEMS)
     assert table.loc["mean", "num_items"] == 12
     for task, group in items.groupby("task"):
@@ -98,6 +90,7 @@ def test_run_writes_both_tables(tmp_path):
     intervention = tmp_path / "intervention.safetensors"
     save_file({"up_rows": torch.full((NUM_LAYERS, NUM_MEMORIES), 3.0)}, intervention)
     evaluate("scaled", intervention)
+    assert kept["units"].equals(read_frame(tmp_path / "scaled_replicates")["units"])
     scaled = read_frame(tmp_path / "scaled").set_index("task")
     assert scaled.loc["held_out", "value"] != table.loc["held_out", "value"]
 
@@ -116,7 +109,11 @@ def test_losses_that_are_no_numbers_are_refused_but_from_a_diverged_run(diverged
         source={"kind": "inject_knowledge", "diverged_at_step": diverged_at_step},
         sizes=describe_model(model),
     )
-    paths = {"output_retention": tmp_path / "retention", "output_answers": tmp_path / "items"}
+    paths = {
+        "output_retention": tmp_path / "retention",
+        "output_answers": tmp_path / "items",
+        "output_replicates": tmp_path / "replicates",
+    }
 
     def evaluate():
         evaluate_retention.run(

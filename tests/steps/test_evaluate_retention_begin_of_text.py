@@ -69,6 +69,7 @@ def test_predictions_are_those_behind_the_token(tmp_path, setting, begin, noted)
         sequences=build_sequences(tmp_path / "sequences", 2, 20),
         output_retention=tmp_path / "retention",
         output_answers=answers,
+        output_replicates=tmp_path / "replicates",
     )
     assert line is None
     expected = plain_predictions(model.double(), read_by_transformers(tokenizer), begin)

@@ -223,7 +223,9 @@ def entropies(tmp_path, checkpoint, sequences):
     aggregate_entropy.run(
         coefficients=tmp_path / "coefficients.parquet",
         token_entropies=tmp_path / "token_entropies.parquet",
-        output=tmp_path / "entropy.parquet",
+        sequences=sequences,
+        output_entropy=tmp_path / "entropy.parquet",
+        output_replicates=tmp_path / "replicates.parquet",
         settings=AggregateEntropy(num_bootstrap=100, confidence=0.95, dormant_ratio=0.1, seed=0),
     )
     frame = read_frame(tmp_path / "entropy.parquet", ENTROPY)

@@ -37,6 +37,16 @@ class StudyWithGaps(SyntheticStudy):
                 is_dead and is_activity and row["layer"] in (1, None)
             ):
                 row.update(value=None, low=None, high=None)
+        for row in rows if name == "replicates" else ():
+            is_silent = row["quantity"] == "contribution_entropy_nats"
+            is_activity = row["quantity"].endswith("entropy_nats") and not row[
+                "quantity"
+            ].startswith(("attention", "next_token"))
+            if ("/step0/" in path and is_silent and row["group"] in ("layer 2", "model")) or (
+                is_dead and is_activity and row["group"] in ("layer 1", "model")
+            ):
+                nothing = np.full_like(row["replicates"], np.nan)
+                row.update(value=np.nan, replicates=nothing)
         for row in rows if name == "coefficients" and is_dead else ():
             row["mean_absolute"] *= row["layer"] != 1
         super()._add(files, name, path, rows, schema)
