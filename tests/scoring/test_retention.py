@@ -47,7 +47,7 @@ def test_rows_and_intervals() -> None:
     assert chance[["low", "high"]].isna().all(axis=None)
     text = found.loc[("bits_per_token", "held_out")]
     assert text["value"] == pytest.approx(held_out.mean())
-    sampled = found.drop("chance")
+    sampled = found.drop(index="chance", level=0)
     assert (sampled["low"] < sampled["value"]).all()
     assert (sampled["value"] < sampled["high"]).all()
     # Tasks resampled independently: the interval of their mean is narrower than either's.

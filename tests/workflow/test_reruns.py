@@ -112,6 +112,7 @@ SETTINGS = [
     ),
     ("recipes.longer", None, TELL),
     ("fit_decay.num_bootstrap", 200, {"fit_decay": 2} | TELL),
+    ("aggregate_updates.num_permutations", 200, {"aggregate_updates": 10} | TELL),
     ("evaluate_knowledge.num_bootstrap", 200, {"evaluate_knowledge": 10} | TELL),
     ("evaluate_retention.num_items_per_task", 5, RETENTION),
     ("summarize.min_points", 3, TELL),
@@ -157,9 +158,11 @@ LEFT_OUT = [
 
 HELPERS = {
     "artefacts/learning_schemas": ["pretrain_nursery"],
+    "artefacts/replicates": ["aggregate_entropy", "evaluate_knowledge", "evaluate_retention"],
     "artefacts/summary_schemas": ["summarize"],
     "formulas/decay": ["fit_decay"],
     "formulas/entropy": ["aggregate_entropy", "aggregate_updates"],
+    "formulas/permutation": ["aggregate_updates"],
     "hub/calls": ["fetch_checkpoint", "prepare_corpus"],
     "texts/passages": ["prepare_knowledge"],
     "texts/packing": ["prepare_corpus"],
