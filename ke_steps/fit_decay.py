@@ -100,7 +100,7 @@ def condition_rows(
 
     means = weighted_curves(curves.to_numpy(), weights)
     faded = retained[retained["retained"].notna() & (retained["steps_since"] > 0)]
-    points = faded.assign(passage=effectivity.index.get_indexer(faded["passage_id"]))
+    points = faded.assign(passage=effectivity.index.get_indexer(pd.Index(faded["passage_id"])))
     power_law, power_law_r_squared = fit_power_law(points, weights)
     exponential, exponential_r_squared = fit_exponential(points, weights)
     quantities = {
