@@ -10,13 +10,18 @@ import pytest
 
 from ke_steps import summarize
 from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.places import Identity
 from ke_steps.artefacts.summary_schemas import (
     MEMORY_TABLE,
     NOVELTY_QUANTILES,
     RANKINGS,
     RETAINED_CURVES,
+    SUMMARY,
 )
+from ke_steps.formulas.bootstrap import sampling_interval
 from ke_steps.job.errors import UserError
+from ke_steps.summary.quantities import QUANTITIES, Measure
+from ke_steps.summary.replicates import Replicates
 from tests.invented.study import INPUTS, SETTINGS, SyntheticStudy
 
 
@@ -69,6 +74,74 @@ def test_updates_and_decay_belong_to_runs(summary: pd.DataFrame) -> None:
         rows = of(summary, quantity, group)
         assert rows["recipe"].tolist() == ["baseline", "baseline"]
         assert rows["seed"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "group", "num_items"),
+    [
+        ("entropy_nats", "layer 2", 16),
+        ("median_perplexity", "continual", 101),
+        ("performance_after", "once/semantic", 12),
+        ("exact_match_before", "all/all", 24),
+        ("acquisition_from_original", "all/all", 24),
+        ("retainability", "once/all", 12),
+        ("accuracy_before", "sciq", 200),
+        ("forgetting_above_chance", "mean", 400),
+        ("bits_per_token_after", "held_out", 64),
+        ("training_loss", "model", None),
+        ("memory_update_correlation_p_value", "model", None),
+        ("entropy_bound_nats", "model", None),
+    ],
+)
+def test_rows_say_how_many_were_sampled(
+    summary: pd.DataFrame, quantity: str, group: str, num_items: int | None
+) -> None:
+    found = of(summary, quantity, group)["num_items"]
+    assert len(found) > 0
+    assert found.isna().all() if num_items is None else set(found) == {num_items}
+    assert bool(QUANTITIES[quantity].units) == (num_items is not None)
+
+
+def test_chance_is_told_once_per_state(summary: pd.DataFrame) -> None:
+    chance = summary[summary["quantity"] == "chance"]
+    assert chance["recipe"].isna().all()
+    assert len(chance) == 8 * 3
+    assert chance["value"].to_numpy() == pytest.approx(0.1)
+    assert chance[["low", "high"]].isna().all(axis=None)
+
+
+def test_intervals_lie_around_their_values_within_bounds(summary: pd.DataFrame) -> None:
+    known = summary.dropna(subset=["low"])
+    for quantity, rows in known.groupby("quantity"):
+        lowest, highest = QUANTITIES[quantity].bounds
+        assert (rows["low"] >= lowest).all(), quantity
+        assert (rows["high"] <= highest).all(), quantity
+        assert (rows["low"] <= rows["value"] + 1e-12).all(), quantity
+        assert (rows["value"] - 1e-12 <= rows["high"]).all(), quantity
+
+
+def test_tables_and_replicates_are_of_the_same_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every measurement's row has the value and the interval of its replicates."""
+    given: dict[str, list[Path]] = {}
+    whole = summarize.run
+    monkeypatch.setattr(summarize, "run", lambda **files: [given.update(files), whole(**files)])
+    tables = SyntheticStudy(tmp_path, steps=(0, 1200)).build()
+    summary = read_frame(tables["summary"], SUMMARY)
+    replicates = Replicates.read(given["replicates"], "pretraining", 0.95)
+    num_found = 0
+    for row in summary.astype(object).where(summary.notna(), None).to_dict("records"):
+        measure = Measure(row["quantity"], row["group"])
+        identity = Identity(*(row[key] for key in Identity._fields))
+        found = replicates.of(measure, identity)
+        if found is not None and row["quantity"] != "chance":
+            num_found += 1
+            bounds = QUANTITIES[row["quantity"]].bounds
+            interval = sampling_interval(found.value, found.replicates, 0, 0.95, bounds)
+            assert row["value"] == pytest.approx(found.value)
+            assert (row["low"], row["high"]) == pytest.approx(interval)
+    assert num_found > 100
 
 
 def test_a_study_without_the_extras_has_empty_tables(tmp_path: Path) -> None:
