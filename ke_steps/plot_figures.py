@@ -1,15 +1,16 @@
 r"""Draw the figures of a study, each as SVG, PDF and PNG.
 
-Reads the summary, runs, correlations, curves, distributions, rankings, novelty and retained curves
-that ``summarize`` wrote. Runs that diverged are in no mean; a figure that has no others says so.
-Each output is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says
-which figure it holds. Equal tables give equal bytes.
+Reads the summary, its estimates, runs, correlations, curves, distributions, rankings, novelty and
+retained curves that ``summarize`` wrote. Points and error bars are the estimates; the seeds beside
+them, thin dots, are the summary's. Runs that diverged are in no mean; a figure that has no others
+says so. Each output is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says which figure it
+holds. Equal tables give equal bytes.
 
-    python -m ke_steps.plot_figures --summary … --runs … --correlations … --curves … \
-        --distributions … --rankings … --novelty … --retained … \
+    python -m ke_steps.plot_figures --summary … --estimates … --runs … \
+        --correlations … --curves … --distributions … --rankings … --novelty … --retained … \
         --output-figures …/entropy_by_stage.svg \
-        --settings '{"figures": ["entropy_by_stage"], "corpus": "pretraining", "variants": {}, \
-        "recipes": ["baseline"]}'
+        --settings '{"figures": ["entropy_by_stage"], "confidence": 0.95, \
+        "corpus": "pretraining", "variants": {}, "recipes": ["baseline"]}'
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ke_steps.artefacts.summary_schemas import (
     CORRELATIONS,
     CURVES,
     DISTRIBUTIONS,
+    ESTIMATES,
     NOVELTY_QUANTILES,
     RANKINGS,
     RETAINED_CURVES,
@@ -94,6 +96,7 @@ FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
 def run(
     *,
     summary: Path,
+    estimates: Path,
     runs: Path,
     correlations: Path,
     curves: Path,
@@ -114,6 +117,7 @@ def run(
     every_curve = read_frame(curves, CURVES)
     tables = Tables(
         summary=converged(read_frame(summary, SUMMARY), every_run),
+        estimates=read_frame(estimates, ESTIMATES),
         correlations=read_frame(correlations, CORRELATIONS),
         curves=converged(every_curve, every_run),
         diverged_curves=diverged(every_curve, every_run),
@@ -121,6 +125,7 @@ def run(
         rankings=read_frame(rankings, RANKINGS),
         novelty=read_frame(novelty, NOVELTY_QUANTILES),
         retained=converged(read_frame(retained, RETAINED_CURVES), every_run),
+        confidence=settings.confidence,
         corpus=settings.corpus,
         variants=settings.variants,
         recipes=settings.recipes,

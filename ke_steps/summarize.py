@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``artefacts.places``). Writes eleven tables (``summary_schemas``); those
+to is read from its path (``artefacts.places``). Writes fourteen tables (``summary_schemas``); those
 whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -11,9 +11,12 @@ whose data the study lacks have no rows:
   for probes; a task, ``mean`` (P) or ``held_out`` for retention; a corpus for its median
   perplexity. Quantities: ``summary.quantities``. A*, F and F above chance compare each run with
   what was before it, paired on what both were asked (``summary.replicates``).
+- estimates: the summary's means over seeds, one row per state and measure, with the one error bar
+  (``formulas.uncertainty``), kept within the quantity's bounds; ``interval_kind`` says of what.
+- downstream: what each variant gains or loses in P after learning, paired with its original.
 - runs: steps, first and last loss, and where a run diverged (``formulas.divergence``). The summary
   and the curves keep such runs; means over seeds, correlations, claims and figures leave them out.
-- correlations of entropy with learning over the stages; claims with their verdicts.
+- correlations of entropy with learning over the stages; claims with their verdicts; warnings.
 - curves: K in nats (per-token log probability; mean over a passage's probes, then over passages).
 - distributions: 101 quantiles of mean |c| relative to the layer's mean; novelty: of perplexity.
 - checkpoints: where each is from, and which hold the same weights.
@@ -43,12 +46,15 @@ from ke_steps.artefacts.summary_schemas import (
     CORRELATIONS,
     CURVES,
     DISTRIBUTIONS,
+    DOWNSTREAM,
+    ESTIMATES,
     MEMORY_TABLE,
     NOVELTY_QUANTILES,
     RANKINGS,
     RETAINED_CURVES,
     RUNS,
     SUMMARY,
+    WARNINGS,
 )
 from ke_steps.claims.judging import claims
 from ke_steps.job.command_line import main
@@ -58,6 +64,8 @@ from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.checkpoints import checkpoints_of
 from ke_steps.summary.correlations import correlations
 from ke_steps.summary.curves import curve_rows, distribution_rows, novelty_quantiles
+from ke_steps.summary.downstream import downstream
+from ke_steps.summary.estimates import estimates_of
 from ke_steps.summary.rankings import Array, rankings_of
 from ke_steps.summary.replicates import Replicates
 from ke_steps.summary.rows import collect, summary_table
@@ -65,9 +73,12 @@ from ke_steps.summary.runs import converged, runs_of
 
 TABLES: dict[str, pa.Schema] = {
     "summary": SUMMARY,
+    "estimates": ESTIMATES,
+    "downstream": DOWNSTREAM,
     "runs": RUNS,
     "correlations": CORRELATIONS,
     "claims": CLAIMS,
+    "warnings": WARNINGS,
     "curves": CURVES,
     "distributions": DISTRIBUTIONS,
     "checkpoints": CHECKPOINTS,
@@ -124,13 +135,17 @@ def run(
     shared = Replicates.read(replicates, settings.corpus, settings.confidence)
     summary, runs = summary_table(results, shared, settings), runs_of(training)
     counted = converged(summary, runs)
-    pairs = pd.DataFrame(correlations(counted, settings), columns=TABLES["correlations"].names)
+    estimates = estimates_of(counted, settings)
+    pairs = pd.DataFrame(correlations(estimates, settings), columns=CORRELATIONS.names)
     of_corpus = [path for path in coefficients if corpus_of(path) == settings.corpus]
     tables = {
         "summary": summary,
+        "estimates": estimates,
+        "downstream": pd.DataFrame(downstream(counted, shared, settings), columns=DOWNSTREAM.names),
         "runs": runs,
         "correlations": pairs,
-        "claims": pd.DataFrame(claims(counted, pairs, settings)),
+        "claims": pd.DataFrame(claims(counted, pairs, settings), columns=CLAIMS.names),
+        "warnings": pd.DataFrame(columns=WARNINGS.names),
         "curves": _joined("curves", probe_scores, curve_rows),
         "distributions": _joined(
             "distributions", of_corpus, lambda path: distribution_rows(read_activity(path))

@@ -27,14 +27,18 @@ from ke_steps.artefacts.summary_schemas import (
     CLAIMS,
     CORRELATIONS,
     CURVES,
+    DOWNSTREAM,
+    ESTIMATES,
     MEMORY_TABLE,
     RANKINGS,
     RUNS,
     SUMMARY,
+    WARNINGS,
 )
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import replacing
+from ke_steps.report.downstream import downstream_table
 from ke_steps.report.further_tables import further_tables
 from ke_steps.report.jobs import (
     Trace,
@@ -52,7 +56,15 @@ from ke_steps.report.memory_tables import (
     ranking_table,
 )
 from ke_steps.report.runs import recipe_tables, run_table
-from ke_steps.report.tables import correlation_table, csv_uri, data_uri, stage_table, variant_table
+from ke_steps.report.tables import (
+    Results,
+    correlation_table,
+    csv_uri,
+    data_uri,
+    stage_table,
+    variant_table,
+)
+from ke_steps.report.verdicts import findings_of, warnings_of
 from ke_steps.report.words import sentences
 from ke_steps.settings.telling import WriteReportJob
 from ke_steps.summary.runs import mark
@@ -124,9 +136,12 @@ def complete_summary(summary: pd.DataFrame) -> str:
 def run(
     *,
     summary: Path,
+    estimates: Path,
+    downstream: Path,
     runs: Path,
     correlations: Path,
     claims: Path,
+    warnings: Path,
     curves: Path,
     checkpoints: Path,
     memories: Path,
@@ -140,20 +155,23 @@ def run(
     """Write the report."""
     every_run = read_frame(runs, RUNS)
     measured = mark(read_frame(summary, SUMMARY), every_run)
+    results = Results(measured, read_frame(estimates, ESTIMATES))
     pairs = read_frame(correlations, CORRELATIONS)
     findings = read_frame(claims, CLAIMS)
     progress = mark(read_frame(curves, CURVES), every_run)
     sources = [
-        *(summary, runs, correlations, claims, curves, checkpoints, memories, rankings),
+        *(summary, estimates, downstream, runs, correlations, claims, warnings),
+        *(curves, checkpoints, memories, rankings),
         *figures,
     ]
     places = read_frame(checkpoints, CHECKPOINTS)
     described = read_frame(memories, MEMORY_TABLE)
     tables = [
-        stage_table(measured),
-        variant_table(measured),
-        *recipe_tables(measured, progress, settings.study),
-        *further_tables(measured),
+        stage_table(results),
+        variant_table(results),
+        downstream_table(read_frame(downstream, DOWNSTREAM), results.estimates),
+        *recipe_tables(results, progress, settings.study),
+        *further_tables(results),
         correlation_table(pairs),
         ranking_table(
             read_frame(rankings, RANKINGS),
@@ -168,8 +186,9 @@ def run(
     page = environment.from_string(template.read_text()).render(
         title=settings.title,
         description=settings.description,
-        sentences=sentences(measured, findings, places, every_run),
-        findings=findings.astype(object).where(findings.notna(), None).to_dict("records"),
+        sentences=sentences(results, findings, places, every_run),
+        warnings=warnings_of(read_frame(warnings, WARNINGS)),
+        findings=findings_of(findings),
         findings_csv=csv_uri(findings),
         figures=figures_of(figures, captions),
         tables=[table for table in tables if table is not None],

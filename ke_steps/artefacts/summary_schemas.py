@@ -27,6 +27,24 @@ SUMMARY = pa.schema(
     }
 )
 
+ESTIMATES = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "variant": pa.string(),
+        "recipe": pa.string(),  # null for what is measured before learning
+        "group": pa.string(),
+        "quantity": pa.string(),
+        "unit": pa.string(),
+        "value": pa.float64(),  # mean over the seeds; null where it is not defined
+        "low": pa.float64(),  # null where neither error is known
+        "high": pa.float64(),
+        "interval_kind": pa.string(),  # bootstrap over passages and seeds | seeds | … | "" for none
+        "num_seeds": pa.int64(),  # null for what is measured before learning
+        "num_items": pa.int64(),  # as in SUMMARY
+    }
+)
+
 RUNS = pa.schema(
     {
         "model": pa.string(),
@@ -62,15 +80,48 @@ CLAIMS = pa.schema(
         "recipe": pa.string(),  # null for claims about entropy alone
         "variant": pa.string(),  # null for claims about the original checkpoints
         "claim": pa.string(),
+        "origin": pa.string(),  # paper | beyond
+        "is_primary": pa.bool_(),  # the others' p-values are adjusted for their number
+        "chosen_after_looking": pa.bool_(),
         "statement": pa.string(),
         "rule": pa.string(),
         "evidence": pa.string(),
-        "verdict": pa.string(),  # supported | not supported | inconclusive
+        # supported | not supported | inconclusive | not tested | descriptive
+        "verdict": pa.string(),
+        "decided_by_step": pa.int64(),  # the one stage without which it would be another; or null
         "num_points": pa.int64(),
         "unit": pa.string(),
         "value": pa.float64(),
         "low": pa.float64(),
         "high": pa.float64(),
+        "p_value": pa.float64(),
+        "adjusted_p_value": pa.float64(),  # Holm's; null where nothing is corrected
+    }
+)
+
+DOWNSTREAM = pa.schema(
+    {
+        "model": pa.string(),
+        "recipe": pa.string(),
+        "step": pa.int64(),
+        "variant": pa.string(),  # compared with the original of the same step
+        "change": pa.float64(),  # of P after learning, as a fraction; over the seeds of both
+        "change_low": pa.float64(),
+        "change_high": pa.float64(),
+        "relative": pa.float64(),  # the change over the original's P after learning
+        "relative_low": pa.float64(),
+        "relative_high": pa.float64(),
+        "interval_kind": pa.string(),
+        "num_seeds": pa.int64(),
+        "num_items": pa.int64(),
+    }
+)
+
+WARNINGS = pa.schema(
+    {
+        "model": pa.string(),
+        "subject": pa.string(),  # what it is about, in a word or two
+        "warning": pa.string(),  # one sentence
     }
 )
 

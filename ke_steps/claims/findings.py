@@ -84,7 +84,8 @@ class Measured:
 
     def by_stage(self, measure: Measure, recipe: str | None = None) -> pd.Series:
         """Return the means over seeds by pretraining stage, ascending; unknown ones left out."""
-        return by_stage(self.summary, self.model, measure, recipe).dropna()
+        values = by_stage(self.summary, self.model, measure, recipe)
+        return values.groupby(level="step").mean().dropna()
 
     def runs(
         self, measure: Measure, step: int, variant: str = ORIGINAL, recipe: str | None = None

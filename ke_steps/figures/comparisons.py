@@ -74,10 +74,11 @@ def _draw_outcome(
         for point in tables.points(outcome.measure, *run, variant).to_dict("records"):
             if (step := int(point["step"])) not in slots:
                 continue
-            value = point["value"]
+            value, slot = point["value"], slots[step]
+            style.draw_seeds(axis, point["seeds"], [slot] * len(point["seeds"]), colours[step])
             bars = [[max(0, value - point["low"])], [max(0, point["high"] - value)]]
             axis.errorbar(
-                value, slots[step], xerr=bars, fmt="o", color=colours[step], capsize=2,
+                value, slot, xerr=bars, fmt="o", color=colours[step], capsize=2,
                 elinewidth=1, label=style.step_label(step),
             )  # fmt: skip
         if number % 2 == 0:

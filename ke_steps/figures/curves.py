@@ -14,7 +14,7 @@ from ke_steps.figures import style
 from ke_steps.figures.panels import Tables, by_step, first_recipes
 from ke_steps.formulas.ratios import acquisition
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.summary.points import over_seeds
+from ke_steps.summary.estimates import seed_means
 
 CONDITIONS = ("paraphrase", "once")
 STEP_LEGEND = "pretraining\nstep"
@@ -79,7 +79,8 @@ def knowledge_by_injection(tables: Tables) -> Figure:
             gained, reached = block[number :: len(conditions)]
             for axis, quantity in ((gained, "acquisition"), (reached, "performance")):
                 marks = after.assign(value=after[quantity], low=np.nan, high=np.nan)
-                _draw_by_stage(axis, marks, "injection", colours)
+                points = means_along(marks, "injection", tables.confidence, is_sampled=False)
+                _draw_by_stage(axis, points, "injection", colours)
                 axis.set_xlabel("injections seen")
                 axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
             gained.set_title(style.title(condition, model, recipe, runs))
@@ -116,7 +117,9 @@ def retention_over_time(tables: Tables) -> Figure:
     for row, (model, recipe) in zip(axes, runs, strict=True):
         here = retained[(retained["model"] == model) & (retained["recipe"] == recipe)]
         for axis, condition in zip(row, conditions, strict=True):
-            _draw_by_stage(axis, here[here["condition"] == condition], "steps_since", colours)
+            rows = here[here["condition"] == condition]
+            points = means_along(rows, "steps_since", tables.confidence, is_sampled=True)
+            _draw_by_stage(axis, points, "steps_since", colours)
             style.log_axis(axis.xaxis)
             axis.set_title(style.title(condition, model, recipe, runs))
             axis.set_xlabel(f"steps of {recipe} since the peak")
@@ -132,7 +135,18 @@ def _originals(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return rows, [name for name in CONDITIONS if name in set(rows["condition"])]
 
 
-def _draw_by_stage(axis: Axes, rows: pd.DataFrame, x: str, colours: dict[int, Any]) -> None:
-    for step, stage in by_step(over_seeds(rows, ["step", x])):
+def means_along(rows: pd.DataFrame, x: str, confidence: float, *, is_sampled: bool) -> pd.DataFrame:
+    """Return step, x, value, low, high and seeds of curves: means as those of the estimates.
+
+    The spread between seeds is pooled over the stages at each x.
+    """
+    values = rows.groupby([x, "step"], sort=False)["value"].agg(list).rename("seeds").reset_index()
+    sampled = pd.Series(is_sampled, index=rows.index)
+    means = seed_means(rows, [x], ["step"], confidence, sampled)
+    return pd.concat([values, means], axis=1)
+
+
+def _draw_by_stage(axis: Axes, points: pd.DataFrame, x: str, colours: dict[int, Any]) -> None:
+    for step, stage in by_step(points):
         label = style.step_label(step)
         style.draw_line(axis, stage, colours[step], x=x, label=label, markersize=3.5)

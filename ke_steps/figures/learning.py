@@ -109,6 +109,7 @@ def _draw_stages(axis: Axes, both: pd.DataFrame, colours: dict[int, Any], *, fit
     for point in both.to_dict("records"):
         x, y, step = point["value_x"], point["value_y"], int(point["step"])
         colour = colours[step]
+        style.draw_seeds(axis, [x] * len(point["seeds_y"]), point["seeds_y"], colour)
         axis.errorbar(
             x, y, xerr=[[x - point["low_x"]], [point["high_x"] - x]],
             yerr=[[y - point["low_y"]], [point["high_y"] - y]],

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from ke_steps.figures import style
 from ke_steps.settings.learning import ORIGINAL, Variant
-from ke_steps.summary.points import points, stages_of
+from ke_steps.summary.points import points, rows_of, stages_of
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
     ACQUISITION,
@@ -26,7 +26,8 @@ from ke_steps.summary.quantities import (
 class Tables(NamedTuple):
     """The tables that the figures are drawn from, and what the study calls things."""
 
-    summary: pd.DataFrame
+    summary: pd.DataFrame  # of runs that did not diverge: a row per seed
+    estimates: pd.DataFrame  # the means over them
     correlations: pd.DataFrame
     curves: pd.DataFrame  # of runs that did not diverge, as the summary's and what is retained
     diverged_curves: pd.DataFrame
@@ -34,6 +35,7 @@ class Tables(NamedTuple):
     rankings: pd.DataFrame
     novelty: pd.DataFrame
     retained: pd.DataFrame
+    confidence: float  # of the intervals
     corpus: str  # of the entropies whose group names none
     variants: Mapping[str, Variant]
     recipes: Sequence[str]  # the main one first
@@ -59,12 +61,18 @@ class Tables(NamedTuple):
     def points(
         self, measure: Measure, model: str, recipe: str | None = None, variant: str = ORIGINAL
     ) -> pd.DataFrame:
-        """Return step, value, low, high: one point per stage.
+        """Return step, value, low, high and seeds: one point per stage.
 
-        What is measured before learning is the same under every recipe.
+        ``seeds`` are the values that the point is the mean of; none before learning. What is
+        measured before learning is the same under every recipe.
         """
         named = None if measure in BEFORE_LEARNING else recipe
-        return points(self.summary, model, measure, named, variant=variant)
+        stages = points(self.estimates, model, measure, named, variant=variant)
+        rows = rows_of(self.summary, measure, named)
+        runs = rows[(rows["model"] == model) & (rows["variant"] == variant)].dropna(subset="seed")
+        values = dict(iter(runs.groupby("step")["value"]))
+        seeds = [list(values.get(step, [])) for step in stages["step"]]
+        return stages.assign(seeds=pd.Series(seeds, index=stages.index, dtype=object))
 
 
 def first_recipes(rows: pd.DataFrame, recipes: Sequence[str]) -> list[tuple[str, str]]:
@@ -120,9 +128,9 @@ def by_step(rows: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
 def change_since_first_trained(stages: pd.DataFrame, *, relative: bool = False) -> pd.DataFrame:
     """Return value, low, high of the trained stages less the first one's value, or as parts of it.
 
-    The interval is that of each stage: the starting point counts as exact.
+    The interval is that of each stage: the starting point counts as exact. The seeds are left out.
     """
-    trained = stages[stages["step"] > 0]
+    trained = stages[stages["step"] > 0].drop(columns="seeds")
     start = trained["value"].iloc[0] if len(trained) else 0.0
     scale = start if relative else 1.0
     return trained.assign(**{k: (trained[k] - start) / scale for k in ("value", "low", "high")})

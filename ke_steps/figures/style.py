@@ -137,12 +137,24 @@ def line_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def draw_line(
     axis: Axes, stages: pd.DataFrame, colour: Any, *, x: str = "step", **style: Any
 ) -> None:
-    """Draw value, low and high over the column ``x``; one stage alone is a point."""
+    """Draw value, low and high over the column ``x``; one stage alone is a point.
+
+    The values of several seeds, where the column ``seeds`` has them, are thin dots.
+    """
     value = stages["value"]
+    if "seeds" in stages:
+        for place, seeds in zip(stages[x], stages["seeds"], strict=True):
+            draw_seeds(axis, [place] * len(seeds), seeds, colour)
     bars = [(value - stages["low"]).clip(lower=0), (stages["high"] - value).clip(lower=0)]
     axis.errorbar(stages[x], value, bars, fmt="none", ecolor=colour, elinewidth=1, capsize=2.5)
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
     axis.plot(stages[x], value, color=colour, **{"marker": "o", **edge, **style})
+
+
+def draw_seeds(axis: Axes, x: Sequence[float], y: Sequence[float], colour: Any) -> None:
+    """Draw what a point is the mean of as thin dots; one value alone is the point itself."""
+    if max(len(set(x)), len(set(y))) > 1:
+        axis.scatter(x, y, s=5, color=colour, alpha=0.45, linewidths=0, zorder=1.5)
 
 
 def note_gaps(axis: Axes, stages: pd.DataFrame) -> None:

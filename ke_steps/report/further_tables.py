@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ke_steps.report.tables import Column, Heading, Table, measured_table, runs_and_states
+from ke_steps.report.tables import Column, Heading, Results, Table, measured_table, runs_and_states
 from ke_steps.summary.points import by_corpus, group_names
 from ke_steps.summary.quantities import (
     ACTIVITIES,
@@ -27,30 +27,26 @@ ENTROPIES = Heading(
     "entropies",
     "Entropy by measure and corpus",
     "Sums over layers, in nats; next-token entropy of the predictions. No rescaling of a memory"
-    " and its key can change the entropies of contributions and attributions. ± is half the"
-    " bootstrap interval.",
+    " and its key can change the entropies of contributions and attributions.",
 )
 UPDATES = Heading(
     "updates",
     "What learning changed",
     "Δ is the change of a memory vector v or of the rows k that produce its coefficient. H: entropy"
     " of the distribution of ‖Δ‖ over memories, in nats, summed over layers; mean relative change"
-    " in percent; r: rank correlation with mean |c| before learning; means over layers. ± is half"
-    " the range between seeds.",
+    " in percent; r: rank correlation with mean |c| before learning; means over layers.",
 )
 DECAY = Heading(
     "decay",
     "How new knowledge fades",
     "After the last injection. Effectivity in nats, retainability in percent; decay constants of a"
     " power law and, per step, of an exponential, common to all probes, each of which has its own"
-    " level; R² is within probes. ± is half the range between"
-    " seeds; with one seed half the interval.",
+    " level; R² is within probes.",
 )
 NOVELTY = Heading(
     "novelty",
     "Novelty of the corpora",
-    "Median perplexity of a document under the last checkpoint. ± is half the interval of order"
-    " statistics.",
+    "Median perplexity of a document under the last checkpoint.",
 )
 _SYMBOLS = dict(zip(VECTORS, ("v", "k"), strict=True))
 UPDATE_COLUMNS = [
@@ -72,18 +68,18 @@ DECAY_COLUMNS = [
 ]
 
 
-def further_tables(summary: pd.DataFrame) -> Iterator[Table]:
+def further_tables(results: Results) -> Iterator[Table]:
     """Yield the tables of entropies by measure and corpus, updates, decay, and novelty."""
     for heading, columns in (
-        (ENTROPIES, _entropy_columns(summary)),
+        (ENTROPIES, _entropy_columns(results.summary)),
         (UPDATES, UPDATE_COLUMNS),
         (DECAY, DECAY_COLUMNS),
-        (NOVELTY, _novelty_columns(summary)),
+        (NOVELTY, _novelty_columns(results.summary)),
     ):
         quantities = {column.measure.quantity for column in columns}
-        measured = summary[summary["quantity"].isin(quantities)]
-        if len(measured):
-            yield measured_table(heading, measured, columns, runs_and_states(measured))
+        measured = results.of("quantity", *quantities)
+        if len(measured.summary):
+            yield measured_table(heading, measured, columns, runs_and_states(measured.summary))
 
 
 def _entropy_columns(summary: pd.DataFrame) -> list[Column]:

@@ -1,7 +1,9 @@
 """The paper's own numbers (tables 1 and 2), and whether a study is the one they are of.
 
 A number is only set beside a measured one when checkpoint, recipe, corpus, new knowledge and tasks
-are those of the paper; the names that a study gives them do not matter.
+are those of the paper; the names that a study gives them do not matter. Every setting that the
+paper fixes counts (FACTS section 2). What it does not fix is free: the seed, which draws other
+layouts of the same injections, sequences per forward pass, and when probes are taken beside.
 """
 
 from __future__ import annotations
@@ -27,23 +29,43 @@ KNOWLEDGE = {
     "num_paraphrase_passages": 70,
     "num_once_passages": 60,
 }
-CORPUS = {"kind": "preset", "name": "pubmed_abstracts"}
+CORPUS = {
+    "source": {"kind": "preset", "name": "pubmed_abstracts"},
+    "num_sequences": 204800,
+    "sequence_length_tokens": 1024,
+    "skip_sequences": 0,
+}
+OWN_BEGINNINGS = ("tokenizer", "never")
+"""Values of ``begin_of_text`` that are the same for OLMo-1B, whose tokenizer adds no token."""
 
-_BASELINE: dict[str, float] = {
+_BASELINE: dict[str, Any] = {
     "batch_size_sequences": 128,
     "learning_rate": 4e-4,
     "num_steps": 1600,
+    "warmup_steps": 80,
+    "min_learning_rate_ratio": 0.1,
+    "weight_decay": 0.1,
+    "max_gradient_norm": 1.0,
     "num_epochs": 1,
     "num_injections": 10,
+    "injection_interval_steps": 160,
+    "precision": "bf16",
 }
-RECIPES: dict[str, dict[str, float]] = {
+RECIPES: dict[str, dict[str, Any]] = {
     "baseline": _BASELINE,
-    "batch2048": _BASELINE | {"batch_size_sequences": 2048, "num_steps": 100},
+    "batch2048": _BASELINE
+    | {
+        "batch_size_sequences": 2048,
+        "num_steps": 100,
+        "warmup_steps": 5,
+        "injection_interval_steps": 10,
+    },
     "lr1e-3": _BASELINE | {"learning_rate": 1e-3},
     "lr1e-4": _BASELINE | {"learning_rate": 1e-4},
     "epochs3": _BASELINE | {"num_epochs": 3, "num_steps": 4800},
 }
-"""What tells the published recipes apart; ``num_steps`` counts all epochs."""
+"""All that the paper fixes of its recipes; ``num_steps`` counts all epochs, ``warmup_steps`` does
+not grow with them. The betas of AdamW are the paper's in every study."""
 
 _VALUES: dict[str, dict[int, tuple[float, float, float, float]]] = {
     "baseline": {
@@ -89,8 +111,7 @@ def published_values(
     either scale. Fractions, and nats for K.
     """
     name = published_recipe(study, recipe)
-    source = study["models"][model]["source"]
-    if name is None or source["kind"] != "hub" or source["repo"] != REPO:
+    if name is None or not _is_published_model(study["models"][model]):
         return {}
     for stage, numbers in _VALUES[name].items():
         if abs(step - stage) <= MAX_STEP_DEVIATION * stage:
@@ -101,15 +122,22 @@ def published_values(
 
 
 def published_recipe(study: dict[str, Any], recipe: str) -> str | None:
-    """Return the paper's name for a recipe with equal hyper-parameters and corpus, or None."""
+    """Return the paper's name for a recipe that is the same in all the paper fixes, or None."""
     settings = study["recipes"][recipe]
-    source = study["corpora"][settings["corpus"]]["source"]
-    if source != CORPUS:
+    if study["corpora"][settings["corpus"]] != CORPUS:
         return None
+    warmup_steps = round(settings["warmup_fraction"] * settings["num_steps"])
+    told = {**settings, "warmup_steps": warmup_steps}
     for name, parameters in RECIPES.items():
-        if all(settings[key] == value for key, value in parameters.items()):
+        if all(told[key] == value for key, value in parameters.items()):
             return name
     return None
+
+
+def _is_published_model(model: dict[str, Any]) -> bool:
+    source = model["source"]
+    is_repo = source["kind"] == "hub" and source["repo"] == REPO
+    return is_repo and model["begin_of_text"] in OWN_BEGINNINGS
 
 
 def _comparable(study: dict[str, Any]) -> set[Measure]:

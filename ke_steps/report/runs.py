@@ -12,16 +12,18 @@ import pandas as pd
 from ke_steps.report.published import is_reference_scale, published_values
 from ke_steps.report.tables import (
     DIVERGED,
+    ESTIMATE,
     MAIN_COLUMNS,
     Column,
     Heading,
+    Results,
     Table,
     cell,
     noted,
     short_table,
 )
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.summary.points import points, rows_of
+from ke_steps.summary.points import rows_of
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
     ACQUISITION,
@@ -43,26 +45,30 @@ P = Column("P after, %", ACCURACY_AFTER)
 
 RUN_COLUMNS = [column for column in MAIN_COLUMNS if column.measure in OUTCOMES]
 LOSSES = {"first loss": "first_loss_nats", "last loss": "last_loss_nats"}
-RUN_NOTE = "Losses and K in nats, A, F and P in percent; ± is half the bootstrap interval."
+RUN_NOTE = (
+    "Losses and K in nats, A, F and P in percent; in brackets the interval of this run alone, by"
+    " bootstrap."
+)
 WHY_DIVERGED = (
     " A run diverged when a loss or a gradient was no finite number, or when its loss ended more"
     " than 1 nat above where it began. It is in no mean, correlation or verdict."
 )
 
 
-def recipe_tables(
-    summary: pd.DataFrame, curves: pd.DataFrame, study: dict[str, Any]
-) -> Iterator[Table]:
+def recipe_tables(results: Results, curves: pd.DataFrame, study: dict[str, Any]) -> Iterator[Table]:
     """Yield both tables of every model: recipes as rows, stages as columns.
 
-    ``summary`` and ``curves`` are marked, as by ``runs.mark``.
+    ``curves`` are marked, as by ``runs.mark``.
     """
     is_scaled = is_reference_scale(study)
     scores = [K_REFERENCE_SCALE, K_PER_TOKEN] if is_scaled else [K]
-    measured = pd.concat([summary, _per_token(curves)]) if is_scaled else summary
-    measured = measured[(measured["variant"] == ORIGINAL) & measured["recipe"].notna()]
-    for model in measured["model"].unique():
-        here = measured[measured["model"] == model]
+    if is_scaled:
+        told = pd.concat([results.estimates, _per_token(curves)])
+        results = results._replace(estimates=told)
+    recipes = results.summary["recipe"].dropna().unique()
+    learned = results.of("variant", ORIGINAL).of("recipe", *recipes)
+    for model in learned.summary["model"].unique():
+        here = learned.of("model", model)
         for which, words, columns in (
             (1, "acquisition and forgetting", [A, F]),
             (2, "end performance", [*scores, P]),
@@ -70,28 +76,34 @@ def recipe_tables(
             full = _numbers(here, columns, study)
             title = f"{words.capitalize()} by recipe (the paper's table {which}): {model}"
             heading = Heading(f"table_{which}_{model}", title, _note(which, full, study))
-            yield short_table(noted(heading, here), list(_lines(full, _lost(here))), full)
+            lines = list(_lines(full, _lost(here.summary)))
+            yield short_table(noted(heading, here.summary), lines, full)
 
 
 def _per_token(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return K at the end of every run, per target token, as rows of the summary."""
+    """Return K at the end of the runs, per target token, as rows of the estimates.
+
+    Without an interval: on this scale nothing was resampled.
+    """
     ends = curves[(curves["moment"] == "end") & (curves["condition"] == "all")]
+    runs = ends[ends["diverged_at_step"].isna()]
+    states = runs.groupby(["model", "step", "variant", "recipe"], as_index=False, sort=False)
+    means = states.agg(value=("performance", "mean"), num_seeds=("seed", "count"))
     names = {**K_PER_TOKEN.measure._asdict(), "unit": K_PER_TOKEN.measure.unit}
-    return ends.rename(columns={"performance": "value"}).assign(**names, low=np.nan, high=np.nan)
+    return means.assign(**names, low=np.nan, high=np.nan, interval_kind="")
 
 
-def _numbers(measured: pd.DataFrame, columns: list[Column], study: dict[str, Any]) -> pd.DataFrame:
+def _numbers(results: Results, columns: list[Column], study: dict[str, Any]) -> pd.DataFrame:
     """Return a row per recipe, column and stage of one model: measured, published, difference."""
-    model = measured["model"].iloc[0]
-    lost = _lost(measured)
+    model = results.summary["model"].iloc[0]
     return pd.DataFrame(
         [
             {"recipe": recipe, "column": column.label, "quantity": column.measure.quantity}
             | point
             | _published(point, column, published_values(study, model, recipe, point["step"]))
-            for recipe in measured["recipe"].unique()
+            for recipe in results.summary["recipe"].unique()
             for column in columns
-            for point in _stages(measured, column, recipe, lost)
+            for point in _stages(results, column, recipe)
         ]
     )
 
@@ -101,19 +113,17 @@ def _lost(measured: pd.DataFrame) -> set[tuple[str, int]]:
     return {(recipe, step) for _, step, _, recipe in lost_states(measured)}
 
 
-def _stages(
-    measured: pd.DataFrame, column: Column, recipe: str, lost: set[tuple[str, int]]
-) -> list[dict[Any, Any]]:
-    """Return step, value, low and high by stage; NaN at those all of whose runs diverged."""
-    counted = measured[measured["diverged_at_step"].isna()]
-    model = measured["model"].iloc[0]
-    found = points(counted, model, column.measure, recipe).set_index("step")
-    steps = set(found.index) | {step for name, step in lost if name == recipe}
-    return found.reindex(sorted(steps)).rename_axis("step").reset_index().to_dict("records")
+def _stages(results: Results, column: Column, recipe: str) -> list[dict[Any, Any]]:
+    """Return step and estimate by stage; unknown at those all of whose runs diverged."""
+    rows = rows_of(results.estimates, column.measure, recipe)
+    found = rows.set_index("step")[ESTIMATE]
+    lost = {step for name, step in _lost(results.summary) if name == recipe}
+    steps = sorted(set(found.index) | lost)
+    return found.reindex(steps).rename_axis("step").reset_index().to_dict("records")
 
 
 def _note(which: int, full: pd.DataFrame, study: dict[str, Any]) -> str:
-    note = "Recipes by pretraining stage, mean over seeds; ± as in the table of every stage."
+    note = "Recipes by pretraining stage; intervals as in the table of every stage."
     if full["published"].notna().any():
         note += (
             " Paper: the published numbers, where checkpoint, recipe, corpus, new knowledge and"

@@ -10,16 +10,20 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.summary.points import over_seeds
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
     ACCURACY_BEFORE,
     ACQUISITION,
+    ACQUISITION_FROM_ORIGINAL,
     ALL_PROBES,
     ALL_TASKS,
     BEFORE_LEARNING,
+    BITS_AFTER,
+    BITS_BEFORE,
     ENTROPY,
+    EXACT_MATCH_AFTER,
     FORGETTING,
+    FORGETTING_ABOVE_CHANCE,
     KNOWLEDGE_AFTER,
     KNOWLEDGE_BEFORE,
     QUANTITIES,
@@ -36,11 +40,23 @@ MAX_ROWS = 200
 DIVERGED = "diverged"
 """Instead of a number where every run diverged."""
 
+ERROR_BAR = (
+    "In brackets the interval of the mean over seeds. It holds both errors: of sampling (text,"
+    " passages or items; by bootstrap), and between seeds where there are several. The CSV says of"
+    " what each interval is."
+)
 MAIN_NOTE = (
-    "H and K in nats; A, F and P in percent. ± is half the range between seeds; for H, P"
-    " before, and everything with a single seed, half the bootstrap interval."
+    "H and K in nats; A, F, P and exact match (of new knowledge, after learning) in percent; bits"
+    f" per token of held-out text. {ERROR_BAR}"
+)
+VARIANT_NOTE = (
+    "As above. A compares each variant with itself before learning, A* with the original: its K"
+    " after against the original's K before. F above chance is the lost part of what P was above"
+    " chance."
 )
 
+ESTIMATE = ["value", "low", "high", "interval_kind", "num_seeds", "num_items"]
+"""What every CSV of means says of each."""
 
 UNDEFINED_NOTE = "A dash where something was measured: nothing defines it there."
 
@@ -60,7 +76,31 @@ MAIN_COLUMNS = (
     Column("K after", KNOWLEDGE_AFTER),
     Column("P before", ACCURACY_BEFORE),
     Column("P after", ACCURACY_AFTER),
+    Column("bits before", BITS_BEFORE),
+    Column("bits after", BITS_AFTER),
+    Column("exact match", EXACT_MATCH_AFTER),
 )
+COMPARED_COLUMNS = (
+    *MAIN_COLUMNS[:2],
+    Column("A*", ACQUISITION_FROM_ORIGINAL),
+    MAIN_COLUMNS[2],
+    Column("F above chance", FORGETTING_ABOVE_CHANCE),
+    *MAIN_COLUMNS[3:],
+)
+"""Of the variants, which differ before learning."""
+
+
+class Results(NamedTuple):
+    """What the tables are made of."""
+
+    summary: pd.DataFrame
+    """Marked, as by ``runs.mark``: every run, also those that diverged."""
+    estimates: pd.DataFrame
+    """The means over the others."""
+
+    def of(self, column: str, *values: str) -> Results:
+        """Return the rows of both tables in which a column has one of these values."""
+        return Results(*(table[table[column].isin(values)] for table in self))
 
 
 class Table(NamedTuple):
@@ -102,22 +142,23 @@ def short_table(heading: Heading, rows: Sequence[dict[str, str]], full: pd.DataF
     return Table(name, title, note, columns, [list(row.values()) for row in shown], csv_uri(full))
 
 
-def stage_table(summary: pd.DataFrame) -> Table:
+def stage_table(results: Results) -> Table:
     """Return the main table: what each original checkpoint knew, learned and forgot."""
-    places = runs_and_states(summary[summary["variant"] == ORIGINAL])
+    places = runs_and_states(results.summary[results.summary["variant"] == ORIGINAL])
     heading = Heading("main", "Every stage", MAIN_NOTE)
-    return measured_table(heading, summary, MAIN_COLUMNS, places)
+    return measured_table(heading, results, MAIN_COLUMNS, places)
 
 
-def variant_table(summary: pd.DataFrame) -> Table | None:
-    """Return the same for every variant and its original; None without variants."""
+def variant_table(results: Results) -> Table | None:
+    """Return the same for every variant and its original, with A*; None without variants."""
     keys = ["model", "step", "recipe"]
+    summary = results.summary
     changed = summary.loc[summary["variant"] != ORIGINAL, keys].drop_duplicates()
     if changed.empty:
         return None
     places = runs_and_states(summary.merge(changed, on=keys))
-    heading = Heading("variants", "Variants", MAIN_NOTE)
-    return measured_table(heading, summary, MAIN_COLUMNS, places)
+    heading = Heading("variants", "Variants", VARIANT_NOTE)
+    return measured_table(heading, results, COMPARED_COLUMNS, places)
 
 
 def runs_and_states(summary: pd.DataFrame) -> pd.DataFrame:
@@ -132,17 +173,18 @@ def runs_and_states(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def measured_table(
-    heading: Heading, summary: pd.DataFrame, columns: Sequence[Column], places: pd.DataFrame
+    heading: Heading, results: Results, columns: Sequence[Column], places: pd.DataFrame
 ) -> Table:
-    """Return a row per place (model, recipe, step, variant) with a cell per column.
+    """Return a row per place (model, recipe, step, variant), a cell per column that has data.
 
-    ``summary`` is marked, as by ``runs.mark``: runs that diverged are in no number. Of model,
-    recipe and variant those that say the same in every row say nothing and are left out; the CSV
-    keeps them.
+    Of model, recipe and variant those that say the same in every row say nothing and are left out;
+    the CSV keeps them.
     """
-    measured = _index(summary[summary["diverged_at_step"].isna()], columns)
+    estimates = _index(results.estimates, columns)
+    lost = lost_states(results.summary)
+    measured = set(zip(results.summary["quantity"], results.summary["group"], strict=True))
+    columns = [column for column in columns if column.measure in measured]
     is_undefined = False
-    lost = lost_states(summary)
     shown, full = [], []
     for place in places.fillna({"recipe": ""}).to_dict("records"):
         cells = {"model": place["model"], "recipe": place["recipe"] or "–"}
@@ -151,7 +193,7 @@ def measured_table(
         for column in columns:
             recipe = "" if column.measure in BEFORE_LEARNING else place["recipe"]
             state = (place["model"], place["step"], place["variant"], recipe)
-            point = measured.get((*state, *column.measure))
+            point = estimates.get((*state, *column.measure))
             numbers |= _numbers(column.measure, point)
             is_undefined |= point is not None and math.isnan(point["value"])
             cells[column.label] = DIVERGED if state in lost else cell(column.measure.unit, point)
@@ -162,7 +204,7 @@ def measured_table(
     rows = [{key: text for key, text in row.items() if key in kept} for row in shown]
     if is_undefined:
         heading = heading._replace(note=f"{heading.note} {UNDEFINED_NOTE}")
-    return short_table(noted(heading, summary), rows, pd.DataFrame(full))
+    return short_table(noted(heading, results.summary), rows, pd.DataFrame(full))
 
 
 def noted(heading: Heading, summary: pd.DataFrame) -> Heading:
@@ -172,28 +214,32 @@ def noted(heading: Heading, summary: pd.DataFrame) -> Heading:
     return heading
 
 
-def _index(summary: pd.DataFrame, columns: Sequence[Column]) -> dict[Hashable, dict[Any, Any]]:
-    """Return {(model, step, variant, recipe or "", quantity, group): {value, low, high}}."""
+def _index(estimates: pd.DataFrame, columns: Sequence[Column]) -> dict[Hashable, dict[Any, Any]]:
+    """Return {(model, step, variant, recipe or "", quantity, group): estimate}."""
     keys = ["model", "step", "variant", "recipe", "quantity", "group"]
-    rows = summary[summary["quantity"].isin({column.measure.quantity for column in columns})]
-    return over_seeds(rows.fillna({"recipe": ""}), keys).set_index(keys).to_dict("index")
+    rows = estimates[estimates["quantity"].isin({column.measure.quantity for column in columns})]
+    return rows.fillna({"recipe": ""}).set_index(keys)[ESTIMATE].to_dict("index")
 
 
-def _numbers(measure: Measure, point: Mapping[Any, float] | None) -> dict[str, float]:
+def _numbers(measure: Measure, point: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """Return an estimate as columns of a CSV."""
     quantity, group = measure
     is_whole = group in (WHOLE_MODEL, ALL_TASKS, ALL_PROBES)
     stem = quantity if is_whole else f"{group}/{quantity}"
-    names = {"value": stem, "low": f"{stem}_low", "high": f"{stem}_high"}
-    return {name: point[key] if point else math.nan for key, name in names.items()}
+    names = {key: stem if key == "value" else f"{stem}_{key}" for key in ESTIMATE}
+    return {name: point[key] if point else None for key, name in names.items()}
 
 
-def cell(unit: str, point: Mapping[Any, float] | None) -> str:
-    """Write a point (value, low, high) as value ± half its interval; fractions in percent."""
+def cell(unit: str, point: Mapping[Any, Any] | None) -> str:
+    """Write a point (value, low, high), its interval on a second line; fractions in percent."""
     if point is None or math.isnan(point["value"]):
         return "–"
-    half = (point["high"] - point["low"]) / 2
-    error = "" if math.isnan(half) else f" ± {number(half, unit)}"
-    return number(point["value"], unit) + error
+    return number(point["value"], unit) + bracketed(unit, point["low"], point["high"])
+
+
+def bracketed(unit: str, low: float, high: float) -> str:
+    """Write an interval as the second line of a cell; empty where there is none."""
+    return "" if math.isnan(low) else f"\n[{number(low, unit)}, {number(high, unit)}]"
 
 
 def correlation_table(correlations: pd.DataFrame) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ke_steps.claims.findings import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
+from ke_steps.report.tables import Results
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.points import points
 from ke_steps.summary.quantities import (
@@ -17,39 +17,43 @@ from ke_steps.summary.quantities import (
     QUANTITIES,
     show,
 )
-from ke_steps.summary.runs import converged
 from ke_steps.summary.undefined import Undefined, undefined
 
+VERDICTS = ("supported", "not supported", "inconclusive", "not tested", "descriptive")
+"""In the order in which they are counted."""
 MAX_NAMED_RUNS = 5
 MAX_NAMED_LAYERS = 8
 NEEDS_OUTPUT = ("contribution_entropy_nats", "attribution_entropy_nats")
 
 
 def sentences(
-    summary: pd.DataFrame, findings: pd.DataFrame, checkpoints: pd.DataFrame, runs: pd.DataFrame
+    results: Results, findings: pd.DataFrame, checkpoints: pd.DataFrame, runs: pd.DataFrame
 ) -> list[str]:
     """Return the sentences of the opening paragraph.
 
     Of each model the first recipe that the original checkpoints learned with without diverging;
     tables have the rest.
     """
-    words = [_scope(summary)]
-    counted = converged(summary, runs)
-    for model in summary["model"].unique():
-        words.append(_entropy(counted, model))
-        is_original = (counted["model"] == model) & (counted["variant"] == ORIGINAL)
-        recipes = counted.loc[is_original, "recipe"].dropna().unique()
-        words.extend(_learning(counted, model, recipe) for recipe in recipes[:1])
-    words.extend(map(_undefined, undefined(counted)))
+    words = [_scope(results.summary)]
+    estimates = results.estimates
+    for model in estimates["model"].unique():
+        words.append(_entropy(estimates, model))
+        is_original = (estimates["model"] == model) & (estimates["variant"] == ORIGINAL)
+        recipes = estimates.loc[is_original, "recipe"].dropna().unique()
+        words.extend(_learning(estimates, model, recipe) for recipe in recipes[:1])
+    words.extend(map(_undefined, undefined(estimates)))
     words.extend(_same_weights(checkpoints))
     words.extend(_diverged(runs))
-    counts = findings["verdict"].value_counts()
-    words.append(
-        f"Of {len(findings)} judgements on the paper's claims, {counts.get(SUPPORTED, 0)} are"
-        f" supported, {counts.get(NOT_SUPPORTED, 0)} not supported and"
-        f" {counts.get(INCONCLUSIVE, 0)} inconclusive."
-    )
+    words.append(_verdicts(findings))
     return words
+
+
+def _verdicts(findings: pd.DataFrame) -> str:
+    counts = findings["verdict"].value_counts()
+    told = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts]
+    num_corrected = int(findings["adjusted_p_value"].notna().sum())
+    corrected = f" ({num_corrected} corrected for their number, by Holm)" if num_corrected else ""
+    return f"Of {_count(len(findings), 'judgement')}{corrected}: {', '.join(told)}."
 
 
 def _scope(summary: pd.DataFrame) -> str:
@@ -64,9 +68,9 @@ def _scope(summary: pd.DataFrame) -> str:
     )
 
 
-def _entropy(summary: pd.DataFrame, model: str) -> str:
-    stages = points(summary, model, ENTROPY).dropna(subset="value")
-    bound = points(summary, model, ENTROPY_BOUND)["value"].iloc[0]
+def _entropy(estimates: pd.DataFrame, model: str) -> str:
+    stages = points(estimates, model, ENTROPY).dropna(subset="value")
+    bound = points(estimates, model, ENTROPY_BOUND)["value"].iloc[0]
     course = _course(stages, "nats") if len(stages) else "is not defined at any checkpoint"
     return f"The knowledge entropy of {model} {course}; at most {bound:.2f} nats are possible."
 
@@ -83,10 +87,10 @@ def _undefined(found: Undefined) -> str:
     )
 
 
-def _learning(summary: pd.DataFrame, model: str, recipe: str) -> str:
+def _learning(estimates: pd.DataFrame, model: str, recipe: str) -> str:
     parts = []
     for outcome in (ACQUISITION, FORGETTING):
-        stages = points(summary, model, outcome, recipe).dropna(subset="value")
+        stages = points(estimates, model, outcome, recipe).dropna(subset="value")
         if len(stages):
             parts.append(f"{outcome.label} {_course(stages, outcome.unit)}")
     words = ", and ".join(parts) or "neither acquisition nor forgetting could be told"

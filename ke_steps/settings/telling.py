@@ -73,6 +73,7 @@ class PlotFiguresJob(PlotFigures):
     """What the job of ``plot_figures`` receives: the figures chosen, and what their axes mean."""
 
     figures: list[FigureName]
+    confidence: OpenFraction = Field(description="of the intervals in the tables")
     corpus: Name = Field(description="the corpus of the entropies whose group names none")
     variants: dict[Name, Variant] = Field(description="in the order of the config")
     recipes: list[Name] = Field(description="in the order of the config: the first is the main one")

@@ -102,6 +102,7 @@ def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     }
     return {
         "figures": figures(study),
+        "confidence": study.summarize.confidence,
         "corpus": study.extract_coefficients.corpus,
         "variants": variants,
         "recipes": list(study.recipes),

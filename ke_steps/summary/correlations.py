@@ -86,15 +86,15 @@ def _interval(
     return float(low), float(high)
 
 
-def correlations(summary: pd.DataFrame, settings: Summarize) -> list[dict[str, Any]]:
+def correlations(estimates: pd.DataFrame, settings: Summarize) -> list[dict[str, Any]]:
     """Return the rows of CORRELATIONS: entropies against each outcome, per model and recipe.
 
     An entropy that was not measured on a model has no rows.
     """
     rows: list[dict[str, Any]] = []
-    pairs = summary[["model", "recipe"]].dropna().drop_duplicates()
+    pairs = estimates[["model", "recipe"]].dropna().drop_duplicates()
     for model, recipe in pairs.itertuples(index=False, name=None):
-        here = summary[summary["model"] == model]
+        here = estimates[estimates["model"] == model]
         outcomes = {measure: by_stage(here, model, measure, recipe) for measure in OUTCOMES}
         for entropy in ENTROPIES:
             x = by_stage(here, model, entropy)

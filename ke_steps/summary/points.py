@@ -1,4 +1,4 @@
-"""Questions to the summary: the rows of a measure, and points with error bars made of them."""
+"""Questions to the summary and its estimates: the rows of a measure, and points of a figure."""
 
 from __future__ import annotations
 
@@ -8,33 +8,18 @@ from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.quantities import WHOLE_MODEL, Measure
 
 
-def rows_of(summary: pd.DataFrame, measure: Measure, recipe: str | None = None) -> pd.DataFrame:
-    """Return the rows of a measure under a recipe; None: of what was measured without one."""
-    same_recipe = summary["recipe"].isna() if recipe is None else summary["recipe"] == recipe
-    same_measure = (summary["quantity"] == measure.quantity) & (summary["group"] == measure.group)
-    return summary[same_measure & same_recipe]
+def rows_of(table: pd.DataFrame, measure: Measure, recipe: str | None = None) -> pd.DataFrame:
+    """Return the rows of a measure under a recipe; None: of what was measured without one.
 
-
-def over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Return the keys, value, low, high: means over seeds with their minimum and maximum.
-
-    One seed alone keeps its own interval.
+    ``table``: SUMMARY (a row per seed) or ESTIMATES (a row per state).
     """
-    seeds = rows.groupby(keys)
-    values = seeds["value"]
-    is_one = values.size() == 1
-    table = pd.DataFrame(
-        {
-            "value": values.mean(),
-            "low": seeds["low"].first().where(is_one, values.min()),
-            "high": seeds["high"].first().where(is_one, values.max()),
-        }
-    )
-    return table.reset_index()
+    same_recipe = table["recipe"].isna() if recipe is None else table["recipe"] == recipe
+    same_measure = (table["quantity"] == measure.quantity) & (table["group"] == measure.group)
+    return table[same_measure & same_recipe]
 
 
 def points(
-    summary: pd.DataFrame,
+    estimates: pd.DataFrame,
     model: str,
     measure: Measure,
     recipe: str | None = None,
@@ -42,24 +27,25 @@ def points(
     variant: str = ORIGINAL,
 ) -> pd.DataFrame:
     """Return step, value, low, high of one measure: one point per stage, ascending."""
-    rows = rows_of(summary, measure, recipe)
-    return over_seeds(rows[(rows["model"] == model) & (rows["variant"] == variant)], ["step"])
+    rows = rows_of(estimates, measure, recipe)
+    chosen = rows[(rows["model"] == model) & (rows["variant"] == variant)]
+    return chosen[["step", "value", "low", "high"]].sort_values("step", ignore_index=True)
 
 
-def stages_of(summary: pd.DataFrame) -> pd.DataFrame:
+def stages_of(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that belong to the stages of pretraining.
 
     A stage is an original checkpoint after at least one training step.
     """
-    return summary[(summary["variant"] == ORIGINAL) & (summary["step"] > 0)]
+    return table[(table["variant"] == ORIGINAL) & (table["step"] > 0)]
 
 
 def by_stage(
-    summary: pd.DataFrame, model: str, measure: Measure, recipe: str | None = None
+    estimates: pd.DataFrame, model: str, measure: Measure, recipe: str | None = None
 ) -> pd.Series:
     """Return the means over seeds by the steps of the pretraining stages, ascending."""
-    rows = stages_of(rows_of(summary, measure, recipe))
-    return over_seeds(rows[rows["model"] == model], ["step"]).set_index("step")["value"]
+    rows = stages_of(rows_of(estimates, measure, recipe))
+    return rows[rows["model"] == model].set_index("step")["value"].sort_index()
 
 
 def group_names(summary: pd.DataFrame, quantity: str) -> list[str]:

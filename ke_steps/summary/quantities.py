@@ -199,7 +199,7 @@ BITS_AFTER = Measure("bits_per_token_after", "held_out")
 OUTCOMES = (ACQUISITION, FORGETTING, KNOWLEDGE_AFTER, ACCURACY_AFTER)
 """What a learning run comes to."""
 
-BEFORE_LEARNING = (ENTROPY, ACCURACY_BEFORE)
+BEFORE_LEARNING = (ENTROPY, ACCURACY_BEFORE, BITS_BEFORE)
 """Measured once per checkpoint and variant: their rows name no recipe. K before is of a run."""
 
 

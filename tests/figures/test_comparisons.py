@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 
 from ke_steps.figures.comparisons import heights
 from ke_steps.figures.panels import Tables
@@ -24,13 +25,18 @@ def test_lines_over_stages_are_the_summary(drawn: Drawn, tables: Tables, line: B
     check_stages(drawn, tables, line)
 
 
-def test_error_bars_reach_over_the_seeds(drawn: Drawn, tables: Tables) -> None:
-    rows = tables.summary
-    rows = rows[(rows["model"] == "olmo") & (rows["recipe"] == "c4")]
-    rows = rows[(rows["variant"] == "original") & (rows["quantity"] == "accuracy_after")]
-    ends = rows[rows["group"] == "mean"].groupby("step")["value"].agg(["min", "max"])
-    bars = drawn["learning_by_recipe"].axes[3].collections[2].get_segments()
-    np.testing.assert_allclose([bar[:, 1] for bar in bars], ends.to_numpy())
+def test_error_bars_are_the_intervals_of_the_estimates(drawn: Drawn, tables: Tables) -> None:
+    rows = tables.estimates[tables.estimates["quantity"] == "accuracy_after"]
+    rows = rows[(rows["model"] == "olmo") & (rows["variant"] == "original")]
+    rows = rows[(rows["group"] == "mean") & (rows["recipe"] == "baseline")].sort_values("step")
+    axis = drawn["learning_by_recipe"].axes[3]
+    drawn_bars = [
+        [(bar[0, 1], bar[-1, 1]) for bar in bars.get_segments()]
+        for bars in axis.collections
+        if isinstance(bars, LineCollection)
+    ]
+    expected = list(zip(rows["low"], rows["high"], strict=True))
+    assert any(np.allclose(bars, expected) for bars in drawn_bars if len(bars) == len(expected))
 
 
 def test_models_are_compared_over_the_parts_of_their_courses(drawn: Drawn, tables: Tables) -> None:

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
@@ -21,12 +22,15 @@ from tests.invented.study import SyntheticStudy
 
 def test_what_is_missing_at_some_stages_is_left_out(tables: Tables) -> None:
     """The second recipe, the sweeps and the second model each lose something."""
-    summary = tables.summary
-    lost = (summary["recipe"] == "c4") & (summary["step"] != 400)
-    lost |= (summary["model"] == "pythia") & summary["recipe"].notna() & (summary["step"] == 400)
-    lost |= (summary["model"] == "pythia") & (summary["variant"] == "boost_p50_q1")
-    lost |= (summary["model"] == "pythia") & summary["quantity"].str.startswith("attention")
-    poorer = tables._replace(summary=summary[~lost])
+
+    def poor(table: pd.DataFrame) -> pd.DataFrame:
+        lost = (table["recipe"] == "c4") & (table["step"] != 400)
+        lost |= (table["model"] == "pythia") & table["recipe"].notna() & (table["step"] == 400)
+        lost |= (table["model"] == "pythia") & (table["variant"] == "boost_p50_q1")
+        lost |= (table["model"] == "pythia") & table["quantity"].str.startswith("attention")
+        return table[~lost]
+
+    poorer = tables._replace(summary=poor(tables.summary), estimates=poor(tables.estimates))
     figures = {
         name: plot_figures.FIGURES[name](poorer)
         for name in (

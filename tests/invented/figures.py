@@ -17,6 +17,7 @@ from ke_steps.artefacts.summary_schemas import (
     CORRELATIONS,
     CURVES,
     DISTRIBUTIONS,
+    ESTIMATES,
     NOVELTY_QUANTILES,
     RANKINGS,
     RETAINED_CURVES,
@@ -31,6 +32,7 @@ FIGURES = typing.get_args(FigureName)
 
 INPUTS = {
     "summary": SUMMARY,
+    "estimates": ESTIMATES,
     "correlations": CORRELATIONS,
     "curves": CURVES,
     "distributions": DISTRIBUTIONS,
@@ -69,6 +71,7 @@ def drawing_job(study: SyntheticStudy, figures: typing.Sequence[str]) -> PlotFig
     return PlotFiguresJob.model_validate(
         {
             "figures": list(figures),
+            "confidence": 0.95,
             "corpus": CORPUS,
             "variants": {name: variant_entry(name) for name in study.variants},
             "recipes": list(study.recipes),
@@ -83,6 +86,7 @@ def read_tables(study: SyntheticStudy, paths: dict[str, Path]) -> Tables:
     return Tables(
         **frames,
         diverged_curves=frames["curves"].head(0),
+        confidence=settings.confidence,
         corpus=settings.corpus,
         variants=settings.variants,
         recipes=settings.recipes,

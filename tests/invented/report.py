@@ -26,23 +26,36 @@ STUDY = {
         "num_paraphrase_passages": 70,
         "num_once_passages": 60,
     },
-    "models": {"nursery": {"source": {"kind": "nursery"}}},
-    "corpora": {"pubmed": {"source": {"kind": "preset", "name": "pubmed_abstracts"}}},
+    "models": {"nursery": {"source": {"kind": "nursery"}, "begin_of_text": "tokenizer"}},
+    "corpora": {
+        "pubmed": {
+            "source": {"kind": "preset", "name": "pubmed_abstracts"},
+            "num_sequences": 204800,
+            "sequence_length_tokens": 1024,
+            "skip_sequences": 0,
+        }
+    },
     "recipes": {
         "baseline": {
             "corpus": "pubmed",
             "batch_size_sequences": 128,
             "learning_rate": 4e-4,
             "num_steps": 1600,
+            "warmup_fraction": 0.05,
+            "min_learning_rate_ratio": 0.1,
+            "weight_decay": 0.1,
+            "max_gradient_norm": 1.0,
             "num_epochs": 1,
             "num_injections": 10,
+            "injection_interval_steps": 160,
+            "precision": "bf16",
         }
     },
 }
 
 TABLES = (
-    *("summary", "runs", "correlations", "claims", "curves", "checkpoints", "memories"),
-    "rankings",
+    *("summary", "estimates", "downstream", "runs", "correlations", "claims", "warnings", "curves"),
+    *("checkpoints", "memories", "rankings"),
 )
 
 

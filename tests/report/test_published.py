@@ -9,22 +9,35 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ke_steps.report.published import RECIPES, published_recipe, published_values
+from ke_steps.report.published import CORPUS, RECIPES, published_recipe, published_values
+from ke_steps.study.reading import read_study_file
 from ke_steps.summary.quantities import ACCURACY_AFTER, ACQUISITION, FORGETTING, KNOWLEDGE_AFTER
 
 STEPS = {118000: 117850, 369000: 369000, 554000: 554000, 738000: 738020}
 
 
+def recipe_of(published: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe of a study that is a published one."""
+    settings = {**published, "micro_batch_size_sequences": 8, "probe_interval_steps": None}
+    settings["warmup_fraction"] = settings.pop("warmup_steps") / settings["num_steps"]
+    return settings
+
+
 def paper_study() -> dict[str, Any]:
     """Return the paper's own study, as far as it decides; names are a user's own."""
     return {
-        "models": {"olmo": {"source": {"kind": "hub", "repo": "allenai/OLMo-1B-hf"}}},
+        "models": {
+            "olmo": {
+                "source": {"kind": "hub", "repo": "allenai/OLMo-1B-hf"},
+                "begin_of_text": "tokenizer",
+            }
+        },
         "corpora": {
-            "abstracts": {"source": {"kind": "preset", "name": "pubmed_abstracts"}},
-            "c4": {"source": {"kind": "preset", "name": "c4"}},
+            "abstracts": copy.deepcopy(CORPUS),
+            "c4": {**CORPUS, "source": {"kind": "preset", "name": "c4"}},
         },
         "recipes": {
-            f"my_{name}": {"corpus": "abstracts", **parameters}
+            f"my_{name}": {"corpus": "abstracts", **recipe_of(parameters)}
             for name, parameters in RECIPES.items()
         },
         "knowledge": {
@@ -71,6 +84,23 @@ TASKS = {FORGETTING, ACCURACY_AFTER}
         (["recipes", "my_baseline", "learning_rate"], 5e-4, set()),
         (["recipes", "my_baseline", "num_injections"], 9, set()),
         (["recipes", "my_baseline", "corpus"], "c4", set()),
+        (["recipes", "my_baseline", "batch_size_sequences"], 64, set()),
+        (["recipes", "my_baseline", "num_steps"], 1601, set()),
+        (["recipes", "my_baseline", "num_epochs"], 2, set()),
+        (["recipes", "my_baseline", "warmup_fraction"], 0.5, set()),
+        (["recipes", "my_baseline", "min_learning_rate_ratio"], 0.0, set()),
+        (["recipes", "my_baseline", "weight_decay"], 0.0, set()),
+        (["recipes", "my_baseline", "max_gradient_norm"], 0.5, set()),
+        (["recipes", "my_baseline", "injection_interval_steps"], 100, set()),
+        (["recipes", "my_baseline", "precision"], "fp32", set()),
+        (["recipes", "my_baseline", "micro_batch_size_sequences"], 4, KNOWLEDGE | TASKS),
+        (["recipes", "my_baseline", "probe_interval_steps"], 10, KNOWLEDGE | TASKS),
+        (["corpora", "abstracts", "num_sequences"], 204799, set()),
+        (["corpora", "abstracts", "sequence_length_tokens"], 512, set()),
+        (["corpora", "abstracts", "skip_sequences"], 1, set()),
+        (["corpora", "abstracts", "source", "name"], "c4", set()),
+        (["models", "olmo", "begin_of_text"], "always", set()),
+        (["models", "olmo", "begin_of_text"], "never", KNOWLEDGE | TASKS),
         (["knowledge", "num_once_passages"], 59, TASKS),
         (["knowledge", "source", "kind"], "world", TASKS),
         (["evaluate_knowledge", "score"], "per_token", TASKS | {ACQUISITION}),
@@ -99,3 +129,13 @@ def test_recipes_are_told_apart_by_their_hyper_parameters() -> None:
     assert {name: published_recipe(study, name) for name in study["recipes"]} == {
         f"my_{name}": name for name in RECIPES
     }
+
+
+def test_the_shipped_study_is_the_papers() -> None:
+    config = Path(__file__).parents[2] / "config" / "olmo_1b.yaml"
+    study = read_study_file(config, need_files=False).model_dump(mode="json")
+    assert {name: published_recipe(study, name) for name in study["recipes"]} == {
+        **{name: name for name in RECIPES},
+        "c4": None,
+    }
+    assert published_values(study, "olmo-1b", "epochs3", 738020)

@@ -40,10 +40,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for figure in FIGURES
         for kind in ("svg", "pdf", "png")
     ]
-    names = ("summary", "runs", "correlations", "curves", "distributions")
+    names = ("summary", "estimates", "runs", "correlations", "curves", "distributions")
     names += ("rankings", "novelty", "retained")
     arguments = [f"--{name}={tables[name]}" for name in names]
-    settings = {"figures": FIGURES, "corpus": CORPUS, "variants": VARIANTS, "recipes": ["baseline"]}
+    settings = {"figures": FIGURES, "confidence": 0.95, "corpus": CORPUS, "variants": VARIANTS}
+    settings["recipes"] = ["baseline"]
     arguments += ["--settings", json.dumps(settings)]
     arguments += ["--record", str(root / "logs" / "plot_figures" / "record.json")]
     main(plot_figures.run, [*arguments, "--output-figures", *map(str, figures)])
@@ -171,7 +172,12 @@ def paper_settings(score: str) -> dict[str, Any]:
     return {
         "study": STUDY
         | {
-            "models": {"olmo": {"source": {"kind": "hub", "repo": "allenai/OLMo-1B-hf"}}},
+            "models": {
+                "olmo": {
+                    "source": {"kind": "hub", "repo": "allenai/OLMo-1B-hf"},
+                    "begin_of_text": "tokenizer",
+                }
+            },
             "recipes": STUDY["recipes"] | {"other": other},
             "evaluate_knowledge": {"score": score},
             "evaluate_retention": {"tasks": tasks, "num_items_per_task": None},

@@ -1,4 +1,4 @@
-"""Questions to the summary: which rows a measure names, and what points are made of them."""
+"""Questions to the summary and its estimates: which rows a measure names, which are points."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ COLUMNS = [
     "high",
 ]
 ROWS = [
-    ("m", 8, "original", "short", 0, "mean", "forgetting", 0.1, 0.0, 0.9),
-    ("m", 8, "original", "short", 1, "mean", "forgetting", 0.2, 0.1, 0.9),
-    ("m", 8, "original", "short", 2, "mean", "forgetting", 0.6, 0.5, 0.9),
+    ("m", 8, "original", "short", 0, "mean", "forgetting", 0.3, 0.1, 0.6),
     ("m", 0, "original", "short", 0, "mean", "forgetting", 0.3, 0.25, 0.4),
     ("m", 9, "original", "short", 0, "mean", "forgetting", math.nan, math.nan, math.nan),
     ("m", 8, "original", "long", 0, "mean", "forgetting", 7.0, 7.0, 7.0),
@@ -51,7 +49,7 @@ def forgotten() -> pd.DataFrame:
     return pd.DataFrame(ROWS, columns=COLUMNS)
 
 
-def test_several_seeds_have_their_range_and_one_keeps_its_interval(forgotten) -> None:
+def test_points_are_those_of_one_model_variant_recipe_and_group(forgotten) -> None:
     found = points(forgotten, "m", FORGETTING, "short")
     expected = [(0, 0.3, 0.25, 0.4), (8, 0.3, 0.1, 0.6), (9, math.nan, math.nan, math.nan)]
     pd.testing.assert_frame_equal(

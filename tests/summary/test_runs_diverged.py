@@ -18,6 +18,7 @@ from ke_steps.artefacts.summary_schemas import (
     CLAIMS,
     CORRELATIONS,
     CURVES,
+    ESTIMATES,
     RETAINED_CURVES,
     RUNS,
     SUMMARY,
@@ -41,12 +42,13 @@ DIVERGED = {
 }
 SCHEMAS = {
     "summary": SUMMARY,
+    "estimates": ESTIMATES,
     "curves": CURVES,
     "retained": RETAINED_CURVES,
     "correlations": CORRELATIONS,
     "claims": CLAIMS,
 }
-DRAWN_FROM = (*list(SCHEMAS)[:4], "runs", "distributions", "rankings", "novelty")
+DRAWN_FROM = (*list(SCHEMAS)[:5], "runs", "distributions", "rankings", "novelty")
 FIGURES = typing.get_args(FigureName)
 RICH: dict[str, Any] = {
     "variants": dict.fromkeys(
@@ -114,7 +116,7 @@ def test_the_summary_keeps_runs_that_diverged(two: Two) -> None:
     assert loss.set_index("seed")["value"].isna().to_dict() == {0: False, 1: True}
 
 
-@pytest.mark.parametrize("name", ["correlations", "claims"])
+@pytest.mark.parametrize("name", ["estimates", "correlations", "claims"])
 def test_verdicts_are_those_of_a_study_without_these_runs(two: Two, name: str) -> None:
     pd.testing.assert_frame_equal(frame(two.told, name), frame(two.without, name))
 
@@ -200,10 +202,11 @@ def test_a_figure_without_data_is_still_refused_when_no_run_diverged(two: Two) -
 def test_an_unknown_value_at_one_stage_leaves_figures_and_report_whole(tmp_path: Path) -> None:
     study = SyntheticStudy(tmp_path, **RICH, steps=(0, 400, 2000))
     tables = study.build()
-    summary = frame(tables, "summary")
-    rows = (summary["quantity"] == "forgetting") & (summary["step"] == 400)
-    summary.loc[rows, ["value", "low", "high"]] = math.nan
-    write_table(tables["summary"], summary, SUMMARY)
+    for name in ("summary", "estimates"):
+        table = frame(tables, name)
+        rows = (table["quantity"] == "forgetting") & (table["step"] == 400)
+        table.loc[rows, ["value", "low", "high"]] = math.nan
+        write_table(tables[name], table, SCHEMAS[name])
     assert len(draw(study, tables, tmp_path, FIGURES)) == len(FIGURES)
     words = words_of(rich_report(tmp_path, tables))
     assert not re.search(r"\bnan\b", words)
@@ -249,7 +252,7 @@ def test_a_stage_whose_runs_all_diverged_says_so(two: Two, page: str) -> None:
     assert row[1] != "diverged"  # its entropy was measured before any learning
     assert row[2:6] == ["diverged", "diverged", "diverged", "diverged"]
     (kept,) = [row for row in rows_of(page, "Every stage") if row[0] == "400"]
-    value = points(frame(two.without, "summary"), "nursery", ACQUISITION, "baseline")
+    value = points(frame(two.without, "estimates"), "nursery", ACQUISITION, "baseline")
     expected = value.set_index("step")["value"][400]
     assert kept[2].startswith(f"{100 * expected:.1f}")
     recipes = rows_of(page, "Acquisition and forgetting by recipe")

@@ -3,11 +3,12 @@
 FIGURES = jobs.figures(STUDY)
 
 TABLES = (
-    "summary runs correlations claims curves distributions checkpoints memories rankings novelty"
-    " retained"
+    "summary estimates downstream runs correlations claims warnings curves distributions"
+    " checkpoints memories rankings novelty retained"
 ).split()
-DRAWN = "summary runs correlations curves distributions rankings novelty retained".split()
-REPORTED = "summary runs correlations claims curves checkpoints memories rankings".split()
+DRAWN = "summary estimates runs correlations curves distributions rankings novelty retained".split()
+TOLD = "summary estimates downstream runs correlations claims warnings".split()
+SHOWN = "curves checkpoints memories rankings".split()
 
 
 def table(name):
@@ -116,7 +117,7 @@ rule plot_figures:
 
 rule write_report:
     input:
-        **{name: table(name) for name in REPORTED},
+        **{name: table(name) for name in TOLD + SHOWN},
         figures=rules.plot_figures.output.figures,
         captions=expand("workflow/report/{figure}.rst", figure=FIGURES),
         template="workflow/report/report.html.j2",
@@ -135,4 +136,4 @@ rule write_report:
     params:
         **params_of("write_report"),
     shell:
-        step("write_report", *REPORTED, "figures", "captions", "template", "output")
+        step("write_report", *TOLD, *SHOWN, "figures", "captions", "template", "output")
