@@ -57,6 +57,8 @@ from ke_steps.artefacts.summary_schemas import (
     WARNINGS,
 )
 from ke_steps.claims.judging import claims
+from ke_steps.claims.measured import Measured
+from ke_steps.claims.warnings import warnings_of
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.settings.learning import ORIGINAL
@@ -137,6 +139,20 @@ def run(
     counted = converged(summary, runs)
     estimates = estimates_of(counted, settings)
     pairs = pd.DataFrame(correlations(estimates, settings), columns=CORRELATIONS.names)
+    models = [
+        Measured.of(
+            model,
+            summary=counted,
+            estimates=estimates,
+            replicates=shared,
+            correlations=pairs,
+            settings=settings,
+        )
+        for model in counted["model"].unique()
+    ]
+    verdicts = pd.DataFrame(claims(models), columns=CLAIMS.names).astype(
+        {"decided_by_step": "Int64"}
+    )
     of_corpus = [path for path in coefficients if corpus_of(path) == settings.corpus]
     tables = {
         "summary": summary,
@@ -144,8 +160,8 @@ def run(
         "downstream": pd.DataFrame(downstream(counted, shared, settings), columns=DOWNSTREAM.names),
         "runs": runs,
         "correlations": pairs,
-        "claims": pd.DataFrame(claims(counted, pairs, settings), columns=CLAIMS.names),
-        "warnings": pd.DataFrame(columns=WARNINGS.names),
+        "claims": verdicts,
+        "warnings": pd.DataFrame(warnings_of(models, verdicts, runs), columns=WARNINGS.names),
         "curves": _joined("curves", probe_scores, curve_rows),
         "distributions": _joined(
             "distributions", of_corpus, lambda path: distribution_rows(read_activity(path))

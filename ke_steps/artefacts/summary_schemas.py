@@ -39,6 +39,7 @@ ESTIMATES = pa.schema(
         "value": pa.float64(),  # mean over the seeds; null where it is not defined
         "low": pa.float64(),  # null where neither error is known
         "high": pa.float64(),
+        "degrees_of_freedom": pa.float64(),  # of Student's t; infinite: the normal's
         "interval_kind": pa.string(),  # bootstrap over passages and seeds | seeds | … | "" for none
         "num_seeds": pa.int64(),  # null for what is measured before learning
         "num_items": pa.int64(),  # as in SUMMARY

@@ -5,35 +5,39 @@ Stages at which an entropy is not defined are left out, and said: a layer then h
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from scipy import stats
-
-from ke_steps.claims.estimates import UNKNOWN, Estimate
-from ke_steps.claims.findings import INCONCLUSIVE, SUPPORTED, UNPAIRED, Finding, Measured, verdict
-from ke_steps.settings.learning import ORIGINAL
+from ke_steps.claims.findings import BEYOND, PAIRED, PAPER, Finding, Part, decide
+from ke_steps.claims.measured import Measured
+from ke_steps.claims.stages import Claim, change_over, over_stages, too_few
+from ke_steps.formulas.uncertainty import UNKNOWN, Estimate
 from ke_steps.summary.points import by_corpus, by_layer, by_stage
 from ke_steps.summary.quantities import ACTIVITIES, ENTROPY, WHOLE_MODEL, Measure, show
 
 PAPER_ACTIVITIES = ("positive", "relu_gate")
 """Measures of activity beside mean |c| that the paper shows to keep the trend."""
 
+TEXT_ONLY = (
+    "The interval covers the sampling of text, not other pretraining runs: there is one of this"
+    " model."
+)
+
 
 def entropy_falls(measured: Measured) -> Iterator[Finding]:
     """Knowledge entropy falls over pretraining (FACTS section 1)."""
     statement = "Knowledge entropy falls over pretraining."
-    yield _falls(measured, ENTROPY, "entropy_falls", statement)
+    yield _falls(measured, "entropy_falls", statement, PAPER, ENTROPY)
 
 
 def entropy_falls_by_every_measure(measured: Measured) -> Iterator[Finding]:
     """Entropy falls however activity is measured (FACTS section 1, and beyond the paper)."""
     for activity, words in ACTIVITIES.items():
         entropy = Measure(f"{activity}_entropy_nats", WHOLE_MODEL)
-        if len(by_stage(measured.summary, measured.model, entropy)):
-            beyond = "" if activity in PAPER_ACTIVITIES else " (asked beyond the paper)"
-            statement = f"The entropy of {words} falls over pretraining as well{beyond}."
-            yield _falls(measured, entropy, f"{activity}_entropy_falls", statement)
+        if len(by_stage(measured.estimates, measured.model, entropy)):
+            origin = PAPER if activity in PAPER_ACTIVITIES else BEYOND
+            statement = f"The entropy of {words} falls over pretraining as well."
+            yield _falls(measured, f"{activity}_entropy_falls", statement, origin, entropy)
 
 
 def entropy_falls_on_every_corpus(measured: Measured) -> Iterator[Finding]:
@@ -41,111 +45,111 @@ def entropy_falls_on_every_corpus(measured: Measured) -> Iterator[Finding]:
     for corpus, entropy in by_corpus(measured.summary, ENTROPY.quantity).items():
         if corpus:
             statement = f"Knowledge entropy on the corpus {corpus} falls over pretraining as well."
-            yield _falls(measured, entropy, f"entropy_falls_on_{corpus}", statement)
+            yield _falls(measured, f"entropy_falls_on_{corpus}", statement, PAPER, entropy)
 
 
-def _falls(measured: Measured, entropy: Measure, claim: str, statement: str) -> Finding:
-    values = measured.by_stage(entropy)
-    stages = list(values.index)
-    estimate, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(len(stages))
-    if len(stages) >= measured.settings.min_points:
-        estimate = _fall(measured, entropy, stages)
-        is_constant = values.min() == values.max()
-        trend = 0.0 if is_constant else float(stats.spearmanr(values.index, values).statistic)
-        decided = verdict([estimate])
-        if decided == SUPPORTED and trend >= 0:
-            decided = INCONCLUSIVE
-        evidence = (
-            f"H is {values.iloc[0]:.3f} nats at step {stages[0]:,} and"
-            f" {values.iloc[-1]:.3f} nats at step {stages[-1]:,}:"
-            f" a fall of {measured.spread(estimate, 'nats')};"
-            f" Spearman(H, step) = {show(trend, '')} over {len(stages)} stages."
-        )
-    rule = (
-        "Supported if H(first stage) − H(last stage) has its interval above zero and the rank"
-        f" correlation of H with the step is negative; not supported if below zero. {UNPAIRED}"
-    )
-    evidence += _left_out(measured, entropy)
-    return Finding(claim, statement, rule, evidence, decided, len(stages), "nats", estimate)
+def _falls(measured: Measured, name: str, statement: str, origin: str, entropy: Measure) -> Finding:
+    num_layers = len(by_layer(measured.summary, ENTROPY.quantity))
+    smallest = num_layers * measured.settings.smallest_entropy_change_nats
+    claim = Claim(name, statement, origin, entropy, -1, smallest, TEXT_ONLY)
+    found = over_stages(measured, claim)
+    return found._replace(evidence=found.evidence + _left_out(measured, entropy))
 
 
 def _left_out(measured: Measured, entropy: Measure) -> str:
     """Return the words for the stages at which an entropy is not defined; empty for none."""
-    values = by_stage(measured.summary, measured.model, entropy)
+    values = by_stage(measured.estimates, measured.model, entropy)
     steps = ", ".join(f"{step:,}" for step in values.index[values.isna()])
     return f" Left out, as it is not defined there: step {steps}." if steps else ""
 
 
-def _fall(measured: Measured, entropy: Measure, stages: list[int]) -> Estimate:
-    """Return H(first stage) - H(last stage) of the model or a layer."""
-    return measured.difference(entropy, (stages[0], ORIGINAL), (stages[-1], ORIGINAL))
-
-
-def _layer_falls(measured: Measured) -> dict[str, Estimate]:
-    """Return the fall of every layer, between stages at which all have an entropy; or nothing."""
+def _layers(measured: Measured) -> tuple[list[Measure], list[int]]:
+    """Return the entropy of each layer, and the stages at which all have one; none if too few."""
     stages = list(measured.by_stage(ENTROPY).index)
-    if len(stages) < measured.settings.min_points:
-        return {}
-    return {
-        entropy.group: _fall(measured, entropy, stages)
-        for entropy in by_layer(measured.summary, ENTROPY.quantity).values()
-    }
+    layers = list(by_layer(measured.summary, ENTROPY.quantity).values())
+    return (layers, stages) if len(stages) >= measured.settings.min_points else ([], stages)
 
 
 def every_layer_falls(measured: Measured) -> Iterator[Finding]:
     """The entropy of every layer falls (FACTS section 1)."""
-    num_stages = len(measured.by_stage(ENTROPY))
-    weakest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(num_stages)
-    if falls := _layer_falls(measured):
+    layers, stages = _layers(measured)
+    smallest = measured.settings.smallest_entropy_change_nats
+    falls = {layer.group: -change_over(measured, layer, stages, None) for layer in layers}
+    weakest, evidence = UNKNOWN, too_few(measured, len(stages))
+    if falls:
         layer, weakest = min(falls.items(), key=lambda item: item[1].low)
-        decided = verdict(list(falls.values()))
-        num_falling = sum(fall.low > 0 for fall in falls.values())
+        num_falling = sum(fall.low > smallest for fall in falls.values())
         evidence = (
-            f"{num_falling} of {len(falls)} layers fall with their interval above zero; the weakest"
-            f" is {layer}: {measured.spread(weakest, 'nats')}."
+            f"{num_falling} of {len(falls)} layers fall by more than that; the weakest is {layer}:"
+            f" {measured.spread(weakest, 'nats')}."
         )
-    yield Finding(
-        "every_layer_falls",
-        "The entropy of every layer falls over pretraining.",
-        "Supported if H(first stage) − H(last stage) has its interval above zero in every layer;"
-        f" not supported if one layer has it below zero. {UNPAIRED}",
-        evidence + _left_out(measured, ENTROPY),
-        decided,
-        num_stages,
-        "nats",
+    yield _of_layers(
+        measured,
+        _Words(
+            "every_layer_falls",
+            "The entropy of every layer falls over pretraining.",
+            "Supported if the fall along the line through the stages has its interval above"
+            f" {show(smallest, 'nats')} in every layer; not supported if one layer has it below."
+            f" {PAIRED} {TEXT_ONLY}",
+            evidence,
+        ),
+        {layer: Part(fall, smallest) for layer, fall in falls.items()},
         weakest,
     )
 
 
 def last_layer_falls_most(measured: Measured) -> Iterator[Finding]:
     """The last layer's entropy falls most (FACTS section 1)."""
-    num_stages = len(measured.by_stage(ENTROPY))
-    closest, decided, evidence = UNKNOWN, INCONCLUSIVE, measured.too_few(num_stages)
-    falls = _layer_falls(measured)
-    if len(falls) > 1:
-        *others, last = falls
-        leads = {layer: _independent_difference(falls[last], falls[layer]) for layer in others}
+    layers, stages = _layers(measured)
+    closest, evidence, leads = UNKNOWN, too_few(measured, len(stages)), {}
+    if len(layers) > 1:
+        *others, last = layers
+        leads = {
+            other.group: -change_over(measured, {last: 1.0, other: -1.0}, stages, None)
+            for other in others
+        }
         rival, closest = min(leads.items(), key=lambda item: item[1].low)
-        decided = verdict(list(leads.values()))
+        fall = -change_over(measured, last, stages, None)
         evidence = (
-            f"The last layer falls by {measured.spread(falls[last], 'nats')}; its closest"
-            f" rival, {rival}, by {show(falls[rival].value, 'nats')}: a lead of"
-            f" {measured.spread(closest, 'nats')}."
+            f"The last layer falls by {measured.spread(fall, 'nats')}; its closest rival is"
+            f" {rival}: a lead of {measured.spread(closest, 'nats')}."
         )
-    yield Finding(
-        "last_layer_falls_most",
-        "The last layer's entropy falls most.",
-        "Supported if the last layer's fall minus that of every other layer has its interval above"
-        f" zero; not supported if another layer has it below zero. {UNPAIRED}",
-        evidence + _left_out(measured, ENTROPY),
-        decided,
-        num_stages,
-        "nats",
+    yield _of_layers(
+        measured,
+        _Words(
+            "last_layer_falls_most",
+            "The last layer's entropy falls most.",
+            "Supported if the last layer's fall along the line through the stages minus that of"
+            " every other layer has its interval above zero; not supported if another layer has it"
+            f" below zero. {PAIRED} {TEXT_ONLY}",
+            evidence,
+        ),
+        {layer: Part(lead) for layer, lead in leads.items()},
         closest,
     )
 
 
-def _independent_difference(left: Estimate, right: Estimate) -> Estimate:
-    value = left.value - right.value
-    half_width = math.hypot(left.high - left.low, right.high - right.low) / 2
-    return Estimate(value, value - half_width, value + half_width)
+class _Words(NamedTuple):
+    claim: str
+    statement: str
+    rule: str
+    evidence: str
+
+
+def _of_layers(
+    measured: Measured, words: _Words, parts: Mapping[str, Part], told: Estimate
+) -> Finding:
+    """Return the finding of a claim that says something of several layers at once."""
+    decision = decide(list(parts.values()), measured.settings.confidence)
+    return Finding(
+        words.claim,
+        words.statement,
+        PAPER,
+        words.rule,
+        words.evidence + _left_out(measured, ENTROPY),
+        decision.verdict,
+        decision.p_value,
+        len(measured.by_stage(ENTROPY)),
+        "nats",
+        told,
+    )

@@ -1,15 +1,16 @@
-"""The paper's claims (FACTS sections 1, 4 and 5), each with its rule, evidence and verdict.
+"""The claims of the paper and beyond it, each with its rule, evidence and verdict.
 
 No verdict is written down anywhere: each follows from estimates, signed so that a positive value
-is what the paper claims.
+is what is claimed. A few were chosen to be primary before any study was run; the others, which are
+many, are corrected for their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from ke_steps.claims.entropy import (
     entropy_falls,
@@ -18,22 +19,23 @@ from ke_steps.claims.entropy import (
     every_layer_falls,
     last_layer_falls_most,
 )
-from ke_steps.claims.findings import Finding, Measured
+from ke_steps.claims.findings import DECIDED, INCONCLUSIVE, Finding
 from ke_steps.claims.learning import (
-    acquisition_falls,
-    active_memories_change_most,
-    forgetting_rises,
-    late_stages_concentrate_updates,
+    goes_with_entropy,
+    later_stages_learn_less,
     mid_stage_ends_best,
     once_knowledge_is_lost,
 )
+from ke_steps.claims.measured import Measured
 from ke_steps.claims.resuscitation import (
     resuscitation_beats_temperature,
+    resuscitation_gains_downstream,
     resuscitation_improves_acquisition,
     resuscitation_lowers_forgetting,
     resuscitation_raises_entropy,
 )
-from ke_steps.settings.telling import SummarizeJob
+from ke_steps.claims.updates import active_memories_change_most, late_stages_concentrate_updates
+from ke_steps.formulas.uncertainty import holm
 
 CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
     entropy_falls,
@@ -41,8 +43,8 @@ CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
     last_layer_falls_most,
     entropy_falls_by_every_measure,
     entropy_falls_on_every_corpus,
-    acquisition_falls,
-    forgetting_rises,
+    later_stages_learn_less,
+    goes_with_entropy,
     mid_stage_ends_best,
     once_knowledge_is_lost,
     active_memories_change_most,
@@ -50,20 +52,70 @@ CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
     resuscitation_raises_entropy,
     resuscitation_improves_acquisition,
     resuscitation_lowers_forgetting,
+    resuscitation_gains_downstream,
     resuscitation_beats_temperature,
 )
 
+PRIMARY = frozenset(
+    {
+        "entropy_falls",
+        "knowledge_after_falls",
+        "forgetting_rises",
+        "resuscitation_improves_acquisition",
+        "resuscitation_lowers_forgetting",
+    }
+)
+"""With the first recipe and the first variant of a model; their p-values are not corrected."""
 
-def claims(
-    summary: pd.DataFrame, correlations: pd.DataFrame, settings: SummarizeJob
-) -> list[dict[str, Any]]:
+
+def claims(models: Sequence[Measured]) -> list[dict[str, Any]]:
     """Return the rows of CLAIMS: every claim for every model, and its recipes and variants."""
-    rows = []
-    for model in summary["model"].unique():
-        measured = Measured.of(model, summary, correlations, settings)
-        for decide in CLAIMS:
-            for finding in decide(measured):
-                fields = finding._asdict()
-                estimate = fields.pop("estimate")
-                rows.append({"model": model, **fields, **estimate._asdict()})
-    return rows
+    findings = [
+        (measured, finding)
+        for measured in models
+        for decide in CLAIMS
+        for finding in decide(measured)
+    ]
+    primary = [_is_primary(measured, finding) for measured, finding in findings]
+    p_values = np.array([finding.p_value for _, finding in findings], dtype=np.float64)
+    adjusted = holm(np.where(primary, np.nan, p_values))
+    num_corrected = int((~np.isnan(p_values) & ~np.array(primary, dtype=bool)).sum())
+    return [
+        _row(measured, _corrected(measured, finding, p_value, num_corrected), is_primary, p_value)
+        for (measured, finding), is_primary, p_value in zip(
+            findings, primary, adjusted, strict=True
+        )
+    ]
+
+
+def _is_primary(measured: Measured, finding: Finding) -> bool:
+    variants = measured.variants("resuscitate")
+    return (
+        finding.claim in PRIMARY
+        and finding.recipe in (None, *measured.recipes()[:1])
+        and finding.variant in (None, *variants[:1])
+    )
+
+
+def _corrected(measured: Measured, finding: Finding, adjusted: float, number: int) -> Finding:
+    """Return a finding whose verdict holds after the correction, or that is inconclusive."""
+    is_certain = np.isnan(adjusted) or adjusted < 1 - measured.settings.confidence
+    if finding.verdict not in DECIDED or is_certain:
+        return finding
+    words = f" Corrected for {number} secondary judgements (Holm), p = {adjusted:.2g}."
+    evidence = finding.evidence + words
+    return finding._replace(verdict=INCONCLUSIVE, evidence=evidence, decided_by_step=None)
+
+
+def _row(measured: Measured, finding: Finding, is_primary: bool, adjusted: float) -> dict[str, Any]:
+    fields = finding._asdict()
+    estimate = fields.pop("estimate")
+    return {
+        "model": measured.model,
+        **fields,
+        "is_primary": is_primary,
+        "adjusted_p_value": adjusted,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+    }

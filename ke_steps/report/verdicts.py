@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ke_steps.claims.findings import PAPER
 from ke_steps.summary.quantities import number, show
-
-PAPER = "paper"
-"""The origin of a claim that the paper makes."""
 
 
 class Mark(NamedTuple):

@@ -175,12 +175,13 @@ class FitDecay(Strict):
     seed: Natural
 
 
+Score = Literal["per_token", "reference_padded"]
+
+
 class EvaluateKnowledge(Strict):
     """Probe performance K and acquisition A of one run."""
 
-    score: Literal["per_token", "reference_padded"] = Field(
-        "per_token", description="which log probability K is the mean of"
-    )
+    score: Score = Field("per_token", description="which log probability K is the mean of")
     num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
     confidence: OpenFraction
     seed: Natural

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ke_steps.settings.learning import Variant
-from ke_steps.settings.types import Name, Natural, OpenFraction, Strict
+from ke_steps.settings.learning import Score, Variant
+from ke_steps.settings.types import Fraction, Name, Natural, NonNegative, OpenFraction, Strict
 
 FigureName = Literal[
     "entropy_by_stage",
@@ -41,7 +41,16 @@ class Summarize(Strict):
     confidence: OpenFraction
     num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
     min_points: Annotated[int, Field(strict=True, ge=3)] = Field(
-        4, description="fewer points than this make a claim about a trend inconclusive"
+        4, description="with fewer stages a claim about their course is not tested"
+    )
+    smallest_entropy_change_nats: NonNegative = Field(
+        0.01,
+        description="per layer; a smaller change of an entropy is of no interest: 0.01 nats are 1 %"
+        " of the effective number of memories",
+    )
+    non_inferiority_margin: Fraction = Field(
+        0.01,
+        description="what an improvement may cost at most: of P, and of A*, as fractions",
     )
     turnover_fraction: OpenFraction = Field(
         0.1, description="size of the most and the least active set whose turnover is told"
@@ -53,6 +62,7 @@ class SummarizeJob(Summarize):
     """What the job of ``summarize`` receives: how to read the names in its results."""
 
     corpus: Name = Field(description="the main one of the entropies")
+    score: Score = Field(description="which log probability K is the mean of")
     variant_kinds: dict[Name, Literal["resuscitate", "temper_attention", "rescale_queries"]] = (
         Field(description="of every variant of the study")
     )

@@ -90,6 +90,7 @@ def _retention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {
         "corpus": study.extract_coefficients.corpus,
+        "score": study.evaluate_knowledge.score,
         "variant_kinds": {name: variant.kind for name, variant in study.variants.items()},
         "places": folders(study),
     }

@@ -13,6 +13,8 @@ from ke_steps.summary.quantities import QUANTITIES
 FAMILY = ["model", "recipe", "group", "quantity"]
 """What shares one spread between seeds."""
 STATE = ["step", "variant"]
+NUMBERS = ("value", "low", "high", "degrees_of_freedom")
+"""Of an estimate."""
 BEFORE_LEARNING = -1
 """In place of a seed, for what is measured without one."""
 
@@ -97,11 +99,11 @@ def seed_means(
             )
             is_seeded = bool((seeds[runs] != BEFORE_LEARNING).any())
             found[states[runs[0]]] = {
-                **dict(zip(("value", "low", "high"), estimate, strict=False)),
+                **dict(zip(NUMBERS, estimate, strict=True)),
                 "num_seeds": len(known) if is_seeded else pd.NA,
                 "is_seeded": is_seeded and spread.freedom > 0,
             }
-    columns = ["value", "low", "high", "num_seeds", "is_seeded"]
+    columns = [*NUMBERS, "num_seeds", "is_seeded"]
     return pd.DataFrame(found, columns=columns).astype({"num_seeds": "Int64"})
 
 

@@ -83,6 +83,7 @@ def _of_update(words: str) -> dict[str, Quantity]:
 QUANTITIES: dict[str, Quantity] = {
     "entropy_nats": Quantity("nats", "knowledge entropy H", NOT_NEGATIVE, GROUPS),
     "entropy_bound_nats": Quantity("nats", "upper bound L·ln m", NOT_NEGATIVE),
+    "uniform_log_probability": Quantity("nats", "K of the uniform distribution"),
     "normalized_entropy": Quantity("fraction", "H / ln m", PROPORTION, GROUPS),
     "effective_number": Quantity(
         "memories", "effective number of memories exp(H)", NOT_NEGATIVE, GROUPS
@@ -175,6 +176,7 @@ class Measure(NamedTuple):
 ENTROPY = Measure("entropy_nats", WHOLE_MODEL)
 """H."""
 ENTROPY_BOUND = Measure("entropy_bound_nats", WHOLE_MODEL)
+DORMANT = Measure("dormant_fraction", WHOLE_MODEL)
 ACQUISITION = Measure("acquisition", ALL_PROBES)
 """A."""
 ACQUISITION_FROM_ORIGINAL = Measure("acquisition_from_original", ALL_PROBES)
@@ -186,6 +188,8 @@ FORGETTING_ABOVE_CHANCE = Measure("forgetting_above_chance", ALL_TASKS)
 KNOWLEDGE_BEFORE = Measure("performance_before", ALL_PROBES)
 KNOWLEDGE_AFTER = Measure("performance_after", ALL_PROBES)
 """K: log probability of the new knowledge."""
+UNIFORM = Measure("uniform_log_probability", WHOLE_MODEL)
+"""K of a model that knows nothing: -ln of its vocabulary's size."""
 EXACT_MATCH_BEFORE = Measure("exact_match_before", ALL_PROBES)
 EXACT_MATCH_AFTER = Measure("exact_match_after", ALL_PROBES)
 ACCURACY_BEFORE = Measure("accuracy_before", ALL_TASKS)

@@ -26,7 +26,7 @@ from ke_steps.artefacts.text_schemas import NOVELTY
 from ke_steps.job.errors import UserError
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.telling import SummarizeJob
-from ke_steps.summary.quantities import CHANCE, ENTROPY_BOUND, WHOLE_MODEL, unit_of
+from ke_steps.summary.quantities import CHANCE, ENTROPY_BOUND, UNIFORM, WHOLE_MODEL, unit_of
 from ke_steps.summary.replicates import Replicates
 
 FINAL_FRACTION = 0.1
@@ -36,10 +36,17 @@ Part = tuple[Identity, pd.DataFrame]
 
 
 def checkpoint_rows(manifest: Path) -> pd.DataFrame:
-    """Return the upper bound L·ln m of the model's entropy, from the sizes of a checkpoint."""
+    """Return what follows from the sizes of a checkpoint.
+
+    The upper bound L·ln m of its entropy, and the log probability of a token of the uniform
+    distribution over its vocabulary.
+    """
     sizes = json.loads(manifest.read_text())
     bound = sizes["num_layers"] * np.log(sizes["num_memories"])
-    return pd.DataFrame([{**ENTROPY_BOUND._asdict(), "value": bound}])
+    uniform = -np.log(sizes["vocab_size"])
+    return pd.DataFrame(
+        [{**ENTROPY_BOUND._asdict(), "value": bound}, {**UNIFORM._asdict(), "value": uniform}]
+    )
 
 
 def entropy_rows(path: Path, main_corpus: str) -> pd.DataFrame:

@@ -1,57 +1,67 @@
-"""Every claim has a rule, and says of which model, recipe and variant it holds."""
+"""All claims of a study: which are primary, and what the number of the others costs."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import numpy as np
+import pandas as pd
+import pytest
 
-from ke_steps.artefacts import summary_schemas
-from ke_steps.artefacts.parquet import read_frame
-from ke_steps.claims.judging import CLAIMS
-from tests.invented.claims import DECIDERS
-from tests.invented.study import SyntheticStudy
+from ke_steps.claims.findings import VERDICTS, Part, decide
+from ke_steps.claims.judging import PRIMARY
+from ke_steps.formulas.uncertainty import UNKNOWN, Estimate, holm
+from tests.invented.claims import judged, stages
 
-
-def test_a_single_checkpoint_leaves_trends_inconclusive(tmp_path: Path) -> None:
-    tables = SyntheticStudy(tmp_path, steps=(2000,), seeds=(0,), variants={}).build()
-    findings = read_frame(tables["claims"], summary_schemas.CLAIMS)
-    verdicts = dict(zip(findings["claim"], findings["verdict"], strict=True))
-    assert verdicts.pop("once_knowledge_is_lost") == "supported"
-    assert set(verdicts.values()) == {"inconclusive"}
-    assert findings["evidence"].str.len().min() > 10
+COURSE = [-5.0, -5.2, -5.4, -5.6, -5.8]
 
 
-def test_claims_carry_model_recipe_variant_and_unit(tables: dict[str, Path]) -> None:
-    findings = read_frame(tables["claims"], summary_schemas.CLAIMS)
-    assert set(findings["claim"]) == {name for name in DECIDERS if "temperature" not in name}
-    assert set(findings["model"]) == {"nursery"}
-    woken = findings[findings["claim"].str.startswith("resuscitation")]
-    assert set(woken["variant"]) == {"boost_p50_q2"}
-    trends = findings[findings["claim"].str.contains("with_entropy|as_entropy")]
-    assert set(trends["recipe"]) == {"baseline"}
+@pytest.fixture(scope="module")
+def told() -> pd.DataFrame:
+    return judged(stages(COURSE, accuracies=[0.7, 0.69, 0.68, 0.67, 0.66]))
 
 
-def test_a_recipe_at_few_stages_has_no_trend(tmp_path: Path) -> None:
-    class Limited(SyntheticStudy):
-        def _write_run(self, files, run, *values) -> None:
-            if "/lr1e-4/" not in run or "/step2000/" in run:
-                super()._write_run(files, run, *values)
-
-    study = Limited(tmp_path, variants={}, recipes=("baseline", "lr1e-4"))
-    findings = read_frame(study.build()["claims"], summary_schemas.CLAIMS)
-    limited = findings[(findings["recipe"] == "lr1e-4") & findings["variant"].isna()]
-    assert dict(zip(limited["claim"], limited["num_points"], strict=True)) == {
-        "acquisition_falls_with_entropy": 1,
-        "forgetting_rises_as_entropy_falls": 1,
-        "performance_after_best_at_mid_stage": 1,
-        "accuracy_after_best_at_mid_stage": 1,
-        "once_knowledge_is_lost": 1,
-        "active_memories_change_most": 1,
-        "late_stages_concentrate_updates": 1,
-        "resuscitation_improves_acquisition": 0,
-        "resuscitation_lowers_forgetting": 0,
-    }
-    assert "nan" not in " ".join(limited["evidence"])
+def test_every_verdict_is_a_known_word(told):
+    assert set(told["verdict"]) <= set(VERDICTS)
+    assert set(told["origin"]) == {"paper", "beyond"}
 
 
-def test_every_claim_has_its_own_rule() -> None:
-    assert set(DECIDERS.values()) == set(CLAIMS)
+def test_primary_claims_are_not_corrected(told):
+    primary = told[told["is_primary"]]
+    assert set(primary["claim"]) <= PRIMARY
+    assert primary["adjusted_p_value"].isna().all()
+
+
+def test_the_others_are_corrected_by_holm(told):
+    others = told[~told["is_primary"]]
+    expected = holm(others["p_value"].to_numpy())
+    assert others["adjusted_p_value"].to_numpy() == pytest.approx(expected, nan_ok=True)
+    decided = others[others["verdict"].isin(["supported", "not supported"])]
+    assert len(decided)
+    assert (decided["adjusted_p_value"] < 0.05).all()
+
+
+def test_what_only_its_number_undoes_is_inconclusive_and_said(told):
+    """P after falls, with p below 0.05 by itself and above it among the secondary claims."""
+    undone = told[told["evidence"].str.contains("(Holm)", regex=False)]
+    assert (undone["verdict"] == "inconclusive").all()
+    assert (undone["p_value"] < 0.05).all()
+    assert (undone["adjusted_p_value"] >= 0.05).all()
+
+
+def test_a_claim_of_several_parts_needs_all_and_fails_by_any():
+    sure, hardly = Estimate(1.0, 0.5, 1.5), Estimate(0.1, -0.2, 0.4)
+    against = Estimate(-1.0, -1.5, -0.5)
+    assert decide([Part(sure)], 0.95).verdict == "supported"
+    assert decide([Part(sure), Part(hardly)], 0.95).verdict == "inconclusive"
+    assert decide([Part(sure), Part(hardly, above=-0.3)], 0.95).verdict == "supported"
+    assert decide([Part(sure), Part(against)], 0.95).verdict == "not supported"
+    assert decide([Part(sure), Part(UNKNOWN)], 0.95).verdict == "not tested"
+    assert decide([], 0.95).verdict == "not tested"
+    assert decide([Part(against)] * 3, 0.95).p_value == pytest.approx(3 * against.p_value(0, 0.95))
+
+
+def test_several_tries_multiply_p():
+    hardly = Estimate(1.0, 0.05, 1.95)
+    one, two = (decide([Part(hardly)], 0.95, num_tries=number) for number in (1, 2))
+    assert (one.verdict, two.verdict) == ("supported", "inconclusive")
+    assert two.p_value == pytest.approx(2 * one.p_value)
+    assert not np.isnan(one.p_value)

@@ -1,70 +1,51 @@
-"""What falls and rises with entropy, ends best, is lost and is changed by learning."""
+"""Claims about where learning ends at the stages of pretraining."""
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
-from ke_steps.claims import learning
-from ke_steps.claims.judging import claims
-from ke_steps.summary.correlations import correlations
-from tests.invented.claims import changed, claims_of, judge
-from tests.invented.study import SETTINGS
+from ke_steps.claims.learning import mid_stage_ends_best, once_knowledge_is_lost
+from ke_steps.summary.quantities import ACQUISITION
+from tests.invented.claims import RECIPE, finding_of, stages
 
-WOBBLE = {0: 0.0, 100: 0.3, 400: -0.4, 800: 0.5, 1200: -0.5, 2000: 0.1}
-
-SIGNS = {
-    "supported": lambda step, old: old,
-    "not supported": lambda step, old: -old,
-    "inconclusive": lambda step, _: WOBBLE[step],
-}
-
-CASES = {
-    "active_memories_change_most": ("memory_update_correlation_spearman", "model", SIGNS),
-    "late_stages_concentrate_updates": ("memory_update_entropy_nats", "model", SIGNS),
-    "acquisition_falls_with_entropy": ("acquisition", "all/all", SIGNS),
-    "forgetting_rises_as_entropy_falls": ("forgetting", "mean", SIGNS),
-    "performance_after_best_at_mid_stage": (
-        "performance_after",
-        "all/all",
-        {
-            "supported": lambda step, _: -6.0 if step == 800 else -7.0,
-            "not supported": lambda step, _: -7 + step / 1e3,
-            "inconclusive": lambda step, _: -7.0,
-        },
-    ),
-    "accuracy_after_best_at_mid_stage": (
-        "accuracy_after",
-        "mean",
-        {
-            "supported": lambda step, _: 0.7 if step == 400 else 0.5,
-            "not supported": lambda step, _: 0.7 if step == 100 else 0.5,
-            "inconclusive": lambda step, _: 0.5,
-        },
-    ),
-    "once_knowledge_is_lost": (
-        "acquisition",
-        "once/all",
-        {
-            "supported": lambda step, _: -0.2,
-            "not supported": lambda step, _: 0.2,
-            "inconclusive": lambda step, _: 0.0,
-        },
-    ),
-}
-"""Each claim's quantity and group, and its value for each verdict."""
+BEST = (mid_stage_ends_best, "performance_after_best_at_mid_stage")
 
 
-@pytest.mark.parametrize("expected", ["supported", "not supported", "inconclusive"])
-@pytest.mark.parametrize("claim", claims_of(learning))
-def test_each_claim_reaches_each_verdict(summary: pd.DataFrame, claim: str, expected: str) -> None:
-    quantity, group, values = CASES[claim]
-    assert judge(changed(summary, quantity, group, values[expected]), claim) == {claim: expected}
+@pytest.mark.parametrize(
+    ("course", "expected"),
+    [
+        ([-5.5, -5.2, -5.0, -5.2, -5.5], "supported"),
+        ([-5.0, -5.2, -5.3, -5.4, -5.5], "not supported"),
+        ([-5.01, -5.2, -5.0, -5.2, -5.5], "inconclusive"),
+        ([-5.5, -5.0, -5.5], "not tested"),
+    ],
+)
+def test_the_best_stage_in_the_middle(course, expected):
+    finding = finding_of(stages(course), *BEST)
+    assert finding.verdict == expected
+    assert finding.chosen_after_looking
 
 
-def test_a_bootstrap_that_is_sure_of_few_points_does_not_decide(summary: pd.DataFrame) -> None:
-    pairs = pd.DataFrame(correlations(summary, SETTINGS)).assign(p_value=0.2)
-    rows = {row["claim"]: row for row in claims(summary, pairs, SETTINGS)}
-    row = rows["acquisition_falls_with_entropy"]
-    assert row["low"] > 0
-    assert row["verdict"] == "inconclusive"
+def test_a_choice_among_many_stages_costs():
+    few = finding_of(stages([-5.2, -5.0, -5.2, -5.2], noise=0.1), *BEST)
+    many = finding_of(stages([-5.2, -5.0, *[-5.4] * 8, -5.2, -5.2], noise=0.1), *BEST)
+    assert few.num_points == 4
+    assert "the best of 10 stages" in many.evidence
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((-0.2, -0.21, -0.19), "supported"),
+        ((0.2, 0.21, 0.19), "not supported"),
+        ((-0.1, 0.1, 0.02), "inconclusive"),
+        ((), "not tested"),
+    ],
+)
+def test_what_was_seen_once(values, expected):
+    found = stages([-5.0, -5.1, -5.2, -5.3])
+    for step in (300, 400):
+        for seed, value in enumerate(values):
+            told = value if step == 400 else -value
+            found.value(ACQUISITION.of("once/all"), told, step, recipe=RECIPE, seed=seed)
+    assert finding_of(found, once_knowledge_is_lost).verdict == expected

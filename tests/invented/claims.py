@@ -1,101 +1,206 @@
-"""The claims and their rules, and summaries in which one quantity runs otherwise."""
+"""Made-up measurements of one model, unit by unit, in which what is true is known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ke_steps.artefacts.summary_schemas import CORRELATIONS
-from ke_steps.claims.entropy import (
-    entropy_falls,
-    entropy_falls_by_every_measure,
-    entropy_falls_on_every_corpus,
-    every_layer_falls,
-    last_layer_falls_most,
-)
-from ke_steps.claims.findings import Measured
-from ke_steps.claims.learning import (
-    acquisition_falls,
-    active_memories_change_most,
-    forgetting_rises,
-    late_stages_concentrate_updates,
-    mid_stage_ends_best,
-    once_knowledge_is_lost,
-)
-from ke_steps.claims.resuscitation import (
-    resuscitation_beats_temperature,
-    resuscitation_improves_acquisition,
-    resuscitation_lowers_forgetting,
-    resuscitation_raises_entropy,
-)
+from ke_steps.artefacts.places import Identity
+from ke_steps.artefacts.replicates import Resampled
+from ke_steps.artefacts.summary_schemas import CORRELATIONS, SUMMARY
+from ke_steps.claims.findings import Finding
+from ke_steps.claims.judging import claims
+from ke_steps.claims.measured import Measured
+from ke_steps.formulas.bootstrap import bootstrap_weights, sampling_interval, unresolved_proportion
+from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.correlations import correlations
-from ke_steps.summary.quantities import ACTIVITIES, ENTROPY, OUTCOMES
-from tests.invented.study import SETTINGS
+from ke_steps.summary.estimates import estimates_of
+from ke_steps.summary.quantities import (
+    ACCURACY_AFTER,
+    ACCURACY_BEFORE,
+    ACQUISITION,
+    CHANCE,
+    ENTROPY,
+    KNOWLEDGE_AFTER,
+    KNOWLEDGE_BEFORE,
+    QUANTITIES,
+    Measure,
+)
+from ke_steps.summary.replicates import Replicates
 
-PAIRED = {"acquisition_falls_with_entropy", "forgetting_rises_as_entropy_falls"}
-"""Claims that correlations decide."""
-
-DECIDERS = {
-    **dict.fromkeys(
-        (f"{name}_entropy_falls" for name in ACTIVITIES), entropy_falls_by_every_measure
-    ),
-    "entropy_falls": entropy_falls,
-    "entropy_falls_on_c4": entropy_falls_on_every_corpus,
-    "every_layer_falls": every_layer_falls,
-    "last_layer_falls_most": last_layer_falls_most,
-    "acquisition_falls_with_entropy": acquisition_falls,
-    "forgetting_rises_as_entropy_falls": forgetting_rises,
-    "performance_after_best_at_mid_stage": mid_stage_ends_best,
-    "accuracy_after_best_at_mid_stage": mid_stage_ends_best,
-    "once_knowledge_is_lost": once_knowledge_is_lost,
-    "active_memories_change_most": active_memories_change_most,
-    "late_stages_concentrate_updates": late_stages_concentrate_updates,
-    "resuscitation_raises_entropy": resuscitation_raises_entropy,
-    "resuscitation_improves_acquisition": resuscitation_improves_acquisition,
-    "resuscitation_lowers_forgetting": resuscitation_lowers_forgetting,
-    "resuscitation_improves_acquisition_more_than_temperature": resuscitation_beats_temperature,
-    "resuscitation_lowers_forgetting_more_than_temperature": resuscitation_beats_temperature,
-}
-"""The rule that decides each claim."""
+Array = NDArray[np.float64]
+MODEL = "nursery"
+RECIPE = "baseline"
+NUM_BOOTSTRAP = 400
+LEVEL = 0.95
 
 
-def claims_of(room_file: ModuleType) -> list[str]:
-    """Return the claims that the rules of one file of ``ke_steps/claims`` decide."""
-    return [claim for claim, rule in DECIDERS.items() if rule.__module__ == room_file.__name__]
+class Invented:
+    """A model's measurements as they are added, each from values of the units that are resampled.
+
+    Attributes:
+        settings: what ``summarize`` would receive.
+    """
+
+    def __init__(self, *, variant_kinds: Mapping[str, str] | None = None, **settings: Any) -> None:
+        self.settings = SummarizeJob.model_validate(
+            {
+                "confidence": LEVEL,
+                "num_bootstrap": 200,
+                "min_points": 4,
+                "seed": 0,
+                "corpus": "pretraining",
+                "score": "per_token",
+                "variant_kinds": dict(variant_kinds or {}),
+                **settings,
+            }
+        )
+        self._found: dict[tuple[Measure, Identity], Resampled] = {}
+        self._rows: list[dict[str, Any]] = []
+
+    def entropies(self, step: int, groups: Mapping[str, Array], variant: str = "original") -> None:
+        """Add H by group (model, layer 0, …), of each group of sequences (num_groups,)."""
+        for group, values in groups.items():
+            self._add(ENTROPY.of(group), Identity(MODEL, step, variant, None, None), values)
+
+    def value(
+        self,
+        measure: Measure,
+        value: float,
+        step: int,
+        *,
+        variant: str = "original",
+        recipe: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Add a value of which nothing is resampled."""
+        identity = Identity(MODEL, step, variant, recipe, seed)
+        self._row(measure, identity, (value, value, value))
+
+    def accuracy(
+        self, step: int, right: Array, chance: float = 0.25, variant: str = "original"
+    ) -> None:
+        """Add P before learning, of which items were answered rightly (num_items,)."""
+        state = Identity(MODEL, step, variant, None, None)
+        self._add(ACCURACY_BEFORE, state, right)
+        self._add(CHANCE, state, np.full(len(right), chance))
+
+    def run(
+        self,
+        step: int,
+        seed: int,
+        knowledge: tuple[Array, Array],
+        right: Array | None = None,
+        *,
+        variant: str = "original",
+        recipe: str = RECIPE,
+    ) -> None:
+        """Add a run: K of each passage before and after (num_passages,), and items right after."""
+        run = Identity(MODEL, step, variant, recipe, seed)
+        for measure, values in zip((KNOWLEDGE_BEFORE, KNOWLEDGE_AFTER), knowledge, strict=True):
+            self._add(measure, run, values)
+        if right is not None:
+            self._add(ACCURACY_AFTER, run, right)
+
+    def measured(self) -> Measured:
+        """Return what claims are decided from."""
+        replicates = Replicates(self._found, LEVEL)
+        rows = [*self._rows]
+        for run in dict.fromkeys(identity for _, identity in self._found if identity.recipe):
+            names = run._asdict()
+            compared = replicates.compared_rows(run)
+            rows += [{**names, **row} for row in compared.to_dict("records")]
+            acquired = replicates.of(ACQUISITION, run)
+            low, high = sampling_interval(acquired.value, acquired.replicates, 0.0, LEVEL)
+            values = {"value": acquired.value, "low": low, "high": high, "num_items": 1}
+            rows.append({**names, **ACQUISITION._asdict(), **values})
+        summary = pd.DataFrame(rows).reindex(columns=SUMMARY.names).astype({"seed": "Int64"})
+        summary["unit"] = summary["quantity"].map(lambda name: QUANTITIES[name].unit)
+        estimates = estimates_of(summary, self.settings)
+        pairs = pd.DataFrame(correlations(estimates, self.settings), columns=CORRELATIONS.names)
+        return Measured.of(
+            MODEL,
+            summary=summary,
+            estimates=estimates,
+            replicates=replicates,
+            correlations=pairs,
+            settings=self.settings,
+        )
+
+    def _add(self, measure: Measure, identity: Identity, values: Array) -> None:
+        weights = bootstrap_weights(len(values), NUM_BOOTSTRAP, seed=7)
+        value, replicates = float(np.mean(values)), weights @ np.asarray(values, dtype=np.float64)
+        is_proportion = measure.unit == "fraction" and measure != CHANCE
+        few = unresolved_proportion(len(values), LEVEL) if is_proportion else 0.0
+        name = str(len(values))
+        self._found[measure, identity] = Resampled(value, replicates, len(values), name, few)
+        low, high = sampling_interval(value, replicates, few, LEVEL)
+        self._row(measure, identity, (value, low, high), len(values))
+
+    def _row(
+        self,
+        measure: Measure,
+        identity: Identity,
+        interval: tuple[float, float, float],
+        num_items: int | None = None,
+    ) -> None:
+        numbers = dict(zip(("value", "low", "high"), interval, strict=True))
+        names = {**identity._asdict(), **measure._asdict(), "num_items": num_items}
+        self._rows.append(names | numbers)
 
 
-def judge(summary: pd.DataFrame, *claims: str) -> dict[str, str]:
-    """Return the verdicts of claims, each by its own rule alone: all of them take a second."""
-    needed = [m.quantity for m in (ENTROPY, *OUTCOMES)] if set(claims) & PAIRED else []
-    measured = summary[summary["quantity"].isin(needed)]
-    pairs = pd.DataFrame(correlations(measured, SETTINGS), columns=CORRELATIONS.names)
-    found = Measured.of("nursery", summary, pairs, SETTINGS)
-    return {
-        finding.claim: finding.verdict
-        for decide in dict.fromkeys(DECIDERS[claim] for claim in claims)
-        for finding in decide(found)
-        if finding.claim in claims
-    }
+Rule = Callable[[Measured], Iterator[Finding]]
 
 
-def changed(
-    summary: pd.DataFrame,
-    quantity: str,
-    group: str,
-    value: Callable[[int, float], float],
-    variant: str = "original",
-) -> pd.DataFrame:
-    """Return a summary in which a quantity is ``value(step, old)``; intervals keep their width."""
-    table = summary.copy()
-    rows = (
-        (table["quantity"] == quantity) & (table["group"] == group) & (table["variant"] == variant)
-    )
-    steps, old = table.loc[rows, "step"], table.loc[rows, "value"]
-    new = [value(step, was) for step, was in zip(steps, old, strict=True)]
-    shift = np.array(new) - old.to_numpy()
-    for column in ("value", "low", "high"):
-        table.loc[rows, column] += shift
-    return table
+def finding_of(invented: Invented, rule: Rule, name: str | None = None) -> Finding:
+    """Return the one finding of a rule, or that of a name, before any correction."""
+    (found,) = (each for each in rule(invented.measured()) if name in (None, each.claim))
+    return found
+
+
+def judged(invented: Invented) -> pd.DataFrame:
+    """Return all claims as they are told, corrected."""
+    return pd.DataFrame(claims([invented.measured()]))
+
+
+def passages(generator: np.random.Generator, mean: float, num: int = 60) -> Array:
+    """Return K by passage: passages differ far more than states do."""
+    values: Array = mean + 2 * generator.normal(size=num)
+    return values
+
+
+def answers(share: float, num: int = 400) -> Array:
+    """Return items of which a share is right, from the first on: nested in those of more."""
+    return (np.arange(num) < round(share * num)).astype(np.float64)
+
+
+def stages(
+    values: Sequence[float],
+    *,
+    noise: float = 0.02,
+    seeds: Sequence[int] = (0, 1, 2),
+    accuracies: Sequence[float] | None = None,
+    generator_seed: int = 0,
+    **settings: Any,
+) -> Invented:
+    """Return a model whose K after runs through values at steps 100, 200 and so on.
+
+    K before is -10 at every stage, P before 0.8; each seed moves all stages alike, and each run by
+    ``noise`` beside.
+    """
+    generator = np.random.default_rng(generator_seed)
+    of_passages = passages(generator, 0.0)
+    of_seeds = generator.normal(size=max(seeds) + 1)
+    found = Invented(**settings)
+    for place, value in enumerate(values):
+        step = 100 * (place + 1)
+        found.accuracy(step, answers(0.8))
+        for seed in seeds:
+            moved = value + of_seeds[seed] + noise * generator.normal()
+            right = answers(accuracies[place]) if accuracies else answers(0.7)
+            found.run(step, seed, (of_passages - 10, of_passages + moved), right)
+    return found

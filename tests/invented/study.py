@@ -38,6 +38,7 @@ def settings_of(variants: tuple[str, ...] = ("boost_p50_q2",)) -> SummarizeJob:
             "turnover_fraction": 0.1,
             "seed": 0,
             "corpus": CORPUS,
+            "score": "per_token",
             "variant_kinds": kinds,
         }
     )
@@ -112,6 +113,7 @@ class SyntheticStudy:
             "architecture": "OlmoForCausalLM",
             "num_layers": self.num_layers,
             "num_memories": invented.NUM_MEMORIES,
+            "vocab_size": 50_000,
             "num_parameters": 1_000_000,
             "source": {"kind": "directory", "path": f"/models/{model}_{step}"},
             "tensors": {"w": {"dtype": "F32", "shape": [2, 3], "sha256": weights}},

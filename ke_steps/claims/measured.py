@@ -1,0 +1,184 @@
+"""What a claim is decided from: the measurements of one model, and contrasts of its states."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ke_steps.artefacts.places import Identity
+from ke_steps.formulas.uncertainty import (
+    NO_SEEDS,
+    UNKNOWN,
+    Estimate,
+    Sampled,
+    contrast,
+    spread_beside_seeds,
+)
+from ke_steps.settings.learning import ORIGINAL
+from ke_steps.settings.telling import SummarizeJob
+from ke_steps.summary.points import by_stage, rows_of, stages_of
+from ke_steps.summary.quantities import Measure, show
+from ke_steps.summary.replicates import Replicates
+
+NO_SEED = -1
+"""The column of what is measured once, before learning."""
+
+
+class State(NamedTuple):
+    """A checkpoint under a variant."""
+
+    step: int
+    variant: str = ORIGINAL
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on one model, and how sure a statement must be.
+
+    ``states`` has step, variant and recipe of everything measured. Rows of the summary that were
+    asked for are kept: claims ask for the same ones again and again.
+    """
+
+    model: str
+    summary: pd.DataFrame
+    estimates: pd.DataFrame
+    replicates: Replicates
+    correlations: pd.DataFrame
+    settings: SummarizeJob
+    states: pd.DataFrame
+    _found: dict[tuple[Measure, str | None], pd.DataFrame] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        *,
+        summary: pd.DataFrame,
+        estimates: pd.DataFrame,
+        replicates: Replicates,
+        correlations: pd.DataFrame,
+        settings: SummarizeJob,
+    ) -> Measured:
+        """Return one model's part of the tables of a study."""
+        summary, estimates, correlations = (
+            table[table["model"] == model] for table in (summary, estimates, correlations)
+        )
+        states = summary[["step", "variant", "recipe"]].drop_duplicates()
+        return cls(model, summary, estimates, replicates, correlations, settings, states)
+
+    def stages(self, recipe: str | None = None) -> list[int]:
+        """Return the steps of the pretraining stages, or of those with a recipe, ascending."""
+        stages = stages_of(self.states)
+        chosen = stages if recipe is None else stages[stages["recipe"] == recipe]
+        return sorted(int(step) for step in chosen["step"].unique())
+
+    def recipes(self) -> list[str]:
+        """Return the recipes in the order of the summary."""
+        return list(self.states["recipe"].dropna().unique())
+
+    def variants(self, *kinds: str) -> list[str]:
+        """Return the interventions of some kinds in the order of the summary."""
+        kind_of = self.settings.variant_kinds
+        return [name for name in self.states["variant"].unique() if kind_of.get(name) in kinds]
+
+    def steps_of(self, variant: str, recipe: str | None = None) -> list[int]:
+        """Return the checkpoints that were measured as a variant, or learned as one, ascending."""
+        rows = self.states[self.states["variant"] == variant]
+        chosen = rows if recipe is None else rows[rows["recipe"] == recipe]
+        return sorted(int(step) for step in chosen["step"].unique())
+
+    def by_stage(self, measure: Measure, recipe: str | None = None) -> pd.Series:
+        """Return the means over seeds by pretraining stage, ascending; unknown ones left out."""
+        return by_stage(self.estimates, self.model, measure, recipe).dropna()
+
+    def estimate(self, measure: Measure, state: State, recipe: str | None = None) -> Estimate:
+        """Return a state's mean over seeds with the interval that tables and figures show."""
+        rows = rows_of(self.estimates, measure, recipe)
+        rows = rows[(rows["step"] == state.step) & (rows["variant"] == state.variant)]
+        if rows.empty:
+            return UNKNOWN
+        names = ["value", "low", "high", "degrees_of_freedom"]
+        value, low, high, freedom = rows[names].astype(float).iloc[0]
+        return Estimate(value, low, high, math.inf if math.isnan(freedom) else freedom)
+
+    def contrast(
+        self,
+        coefficients: Mapping[State, float],
+        measures: Mapping[Measure, float] | Measure,
+        recipe: str | None = None,
+    ) -> Estimate:
+        """Return Σ c_s y_s over states of a measure, or of a weighted sum of measures.
+
+        Paired on what was resampled and on the seeds that all of the states have. Unknown where a
+        state lacks the measure, or no seed is common to all.
+        """
+        weights = {measures: 1.0} if isinstance(measures, Measure) else measures
+        values = self._weighted(weights, recipe)
+        states = list(coefficients)
+        if not set(states) <= set(values.index):
+            return UNKNOWN
+        seeds = [int(seed) for seed in values.loc[states].dropna(axis="columns").columns]
+        if not seeds:
+            return UNKNOWN
+        samples = [[self._sampled(weights, s, recipe, seed) for seed in seeds] for s in states]
+        trained = values[values.index.get_level_values("step") > 0]
+        spread = NO_SEEDS if recipe is None else spread_beside_seeds(trained)
+        return contrast(list(coefficients.values()), samples, spread, self.settings.confidence)
+
+    def difference(
+        self,
+        measures: Mapping[Measure, float] | Measure,
+        left: State,
+        right: State,
+        recipe: str | None = None,
+    ) -> Estimate:
+        """Return left - right, paired."""
+        return self.contrast({left: 1.0, right: -1.0}, measures, recipe)
+
+    def _values(self, measure: Measure, recipe: str | None) -> pd.DataFrame:
+        """Return the values of a measure: states as rows, seeds (NO_SEED for none) as columns."""
+        key = (measure, recipe)
+        if key not in self._found:
+            rows = rows_of(self.summary, measure, recipe)
+            seeds = rows["seed"].astype("Int64").fillna(NO_SEED)
+            self._found[key] = rows.assign(seed=seeds).pivot(
+                index=["step", "variant"], columns="seed", values="value"
+            )
+        return self._found[key]
+
+    def _weighted(self, weights: Mapping[Measure, float], recipe: str | None) -> pd.DataFrame:
+        first, *others = (w * self._values(measure, recipe) for measure, w in weights.items())
+        return functools.reduce(operator.add, others, first)
+
+    def _sampled(
+        self, weights: Mapping[Measure, float], state: State, recipe: str | None, seed: int
+    ) -> Sampled:
+        """Return the value of a run with its replicates: all equal where nothing was resampled."""
+        identity = Identity(self.model, *state, recipe, None if recipe is None else seed)
+        found = [self.replicates.of(measure, identity) for measure in weights]
+        known = [(weight, s) for weight, s in zip(weights.values(), found, strict=True) if s]
+        if len(known) < len(weights):
+            value = float(self._weighted(weights, recipe)[seed].to_dict()[state])
+            return Sampled(value, np.full(2, value), 0.0, "")
+        return Sampled(
+            sum(weight * sample.value for weight, sample in known),
+            np.sum([weight * sample.replicates for weight, sample in known], axis=0),
+            max(abs(weight) * sample.unresolved for weight, sample in known),
+            " ".join(sample.units for _, sample in known),
+        )
+
+    def spread(self, estimate: Estimate, unit: str) -> str:
+        """Return an estimate in words, with unit and interval."""
+        if math.isnan(estimate.low):
+            return f"{show(estimate.value, unit)} (no interval)"
+        low = show(estimate.low, unit).split()[0]
+        level = f"{100 * self.settings.confidence:g} %"
+        value = show(estimate.value, unit)
+        return f"{value} ({level} interval {low} to {show(estimate.high, unit)})"

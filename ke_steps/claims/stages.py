@@ -1,0 +1,156 @@
+"""Claims about the course of one measure over the stages of pretraining: one rule for all of them.
+
+The course is told by the straight line through the stages in their order, by least squares: how
+much it changes from the first stage to the last. Its interval is that of a paired contrast. What
+the verdict would be without each single stage is told beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ke_steps.claims.findings import (
+    DECIDED,
+    NOT_TESTED,
+    PAIRED,
+    Decision,
+    Finding,
+    Part,
+    decide,
+)
+from ke_steps.claims.measured import Measured, State
+from ke_steps.formulas.uncertainty import UNKNOWN, Estimate
+from ke_steps.summary.quantities import Measure, difference_unit, show
+
+MIN_LINE = 3
+"""A line through two points leaves nothing to be seen beside it."""
+
+
+class Claim(NamedTuple):
+    """A claim that a measure falls, or rises, over the stages."""
+
+    name: str
+    statement: str
+    origin: str
+    measure: Measure
+    sign: int
+    """1 for a rise, -1 for a fall."""
+    smallest: float = 0.0
+    """The smallest change of interest, in the measure's unit."""
+    remark: str = ""
+    """What the rule says beside."""
+
+
+def line_through(num_stages: int) -> np.ndarray:
+    """Return the coefficients of the change from first to last along the fitted line (n,)."""
+    order = np.arange(num_stages) - (num_stages - 1) / 2
+    coefficients: np.ndarray = (num_stages - 1) * order / (order @ order)
+    return coefficients
+
+
+def change_over(
+    measured: Measured,
+    measures: Mapping[Measure, float] | Measure,
+    stages: Sequence[int],
+    recipe: str | None,
+) -> Estimate:
+    """Return the change along the line from the first of some stages to the last."""
+    coefficients = line_through(len(stages)).tolist()
+    states = [State(step) for step in stages]
+    return measured.contrast(dict(zip(states, coefficients, strict=True)), measures, recipe)
+
+
+def over_stages(measured: Measured, claim: Claim, recipe: str | None = None) -> Finding:
+    """Decide a claim about the course of a measure."""
+    values = measured.by_stage(claim.measure, recipe)
+    stages = list(values.index)
+    unit = difference_unit(claim.measure.unit)
+    estimate, decision, hangs_on = UNKNOWN, Decision(NOT_TESTED, np.nan), None
+    evidence = too_few(measured, len(stages))
+    if len(stages) >= measured.settings.min_points:
+        estimate = _signed(measured, claim, stages, recipe)
+        decision = _decide(measured, claim, estimate)
+        course = "; ".join(
+            f"{show(value, claim.measure.unit)} at step {step:,}" for step, value in values.items()
+        )
+        evidence = (
+            f"{claim.measure.label}: {course}. Along the line"
+            f" {'a rise' if claim.sign > 0 else 'a fall'} of {measured.spread(estimate, unit)}."
+        )
+        others = _without_each(measured, claim, stages, recipe, decision)
+        if others:
+            hangs_on = next(iter(others))
+            evidence += " " + " ".join(
+                f"Without step {step:,} it would be {words}." for step, words in others.items()
+            )
+    return Finding(
+        claim.name,
+        claim.statement,
+        claim.origin,
+        _rule(claim),
+        evidence,
+        decision.verdict,
+        decision.p_value,
+        len(stages),
+        unit,
+        estimate,
+        recipe,
+        decided_by_step=hangs_on,
+    )
+
+
+def too_few(measured: Measured, num_stages: int) -> str:
+    """Return the evidence where there are too few stages for a claim about their course."""
+    return (
+        f"{num_stages} pretraining stages; a course needs at least {measured.settings.min_points}."
+    )
+
+
+def _signed(
+    measured: Measured, claim: Claim, stages: Sequence[int], recipe: str | None
+) -> Estimate:
+    change = change_over(measured, claim.measure, stages, recipe)
+    return change if claim.sign > 0 else -change
+
+
+def _decide(measured: Measured, claim: Claim, estimate: Estimate) -> Decision:
+    return decide([Part(estimate, claim.smallest)], measured.settings.confidence)
+
+
+def _without_each(
+    measured: Measured,
+    claim: Claim,
+    stages: Sequence[int],
+    recipe: str | None,
+    decision: Decision,
+) -> dict[int, str]:
+    """Return the stages without which a decided claim would get another verdict, with that one."""
+    if decision.verdict not in DECIDED or len(stages) <= MIN_LINE:
+        return {}
+    verdicts = {
+        step: _decide(
+            measured,
+            claim,
+            _signed(measured, claim, [other for other in stages if other != step], recipe),
+        ).verdict
+        for step in stages
+    }
+    return {step: verdict for step, verdict in verdicts.items() if verdict != decision.verdict}
+
+
+def _rule(claim: Claim) -> str:
+    direction = "rise" if claim.sign > 0 else "fall"
+    if claim.smallest:
+        unit = difference_unit(claim.measure.unit)
+        bound = f"{show(claim.smallest, unit)}, the smallest {direction} of interest"
+    else:
+        bound = "zero"
+    rule = (
+        f"Supported if the {direction} of {claim.measure.label} along the straight line through the"
+        f" stages in their order, from first to last, has its interval above {bound}; not supported"
+        f" if below. {PAIRED} {claim.remark}"
+    )
+    return rule.rstrip()

@@ -1,0 +1,122 @@
+"""What a reader must know before any number: warnings that a study draws by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ke_steps.claims.measured import Measured, State
+from ke_steps.summary.quantities import (
+    ACCURACY_BEFORE,
+    CHANCE,
+    DORMANT,
+    KNOWLEDGE_BEFORE,
+    UNIFORM,
+    show,
+)
+
+ENOUGH_SEEDS = 3
+"""With fewer, the error between seeds is a guess."""
+
+
+def worse_than_uniform(measured: Measured) -> Iterator[str]:
+    """K before learning lies below that of a model that knows nothing: the uniform distribution.
+
+    On the reference's scale K is no log probability per token, and not to be compared.
+    """
+    if measured.settings.score != "per_token":
+        return
+    for recipe in measured.recipes():
+        stages = measured.by_stage(KNOWLEDGE_BEFORE, recipe)
+        floor = measured.by_stage(UNIFORM).reindex(stages.index)
+        if len(below := stages[stages < floor]):
+            yield (
+                f"K before learning ({recipe}) is below that of the uniform distribution over the"
+                f" vocabulary, {show(floor.iloc[0], 'nats')}, at {_steps(below.index)}: part of A"
+                " is only the unlearning of wrong certainty."
+            )
+
+
+def near_chance(measured: Measured) -> Iterator[str]:
+    """P before learning cannot be told from guessing: nothing is there to be forgotten."""
+    steps = [
+        step
+        for step in measured.stages()
+        if measured.estimate(ACCURACY_BEFORE, State(step)).low
+        <= measured.estimate(CHANCE, State(step)).value
+    ]
+    if steps:
+        yield (
+            f"P before learning is within its interval of chance at {_steps(steps)}: F says nothing"
+            " there."
+        )
+
+
+def nothing_dormant(measured: Measured) -> Iterator[str]:
+    """A resuscitation had no dormant memory to wake."""
+    for variant in measured.variants("resuscitate"):
+        steps = [
+            step
+            for step in measured.steps_of(variant)
+            if measured.estimate(DORMANT, State(step)).value == 0
+        ]
+        if steps:
+            yield (
+                f"No memory is dormant at {_steps(steps)}: {variant} wakes nothing there, it only"
+                " evens out a ranking."
+            )
+
+
+def few_seeds(measured: Measured) -> Iterator[str]:
+    """Fewer than three seeds: the error between seeds is little known, or not at all."""
+    for recipe in measured.recipes():
+        rows = measured.summary[measured.summary["recipe"] == recipe]
+        number = rows["seed"].nunique()
+        if number < ENOUGH_SEEDS:
+            what = "is not known" if number == 1 else "is known from two runs of a state only"
+            yield f"{recipe} has {number} seed{'s' * (number > 1)}: the error between seeds {what}."
+
+
+WARNINGS: dict[str, Callable[[Measured], Iterator[str]]] = {
+    "K before": worse_than_uniform,
+    "P before": near_chance,
+    "resuscitation": nothing_dormant,
+    "seeds": few_seeds,
+}
+"""By what each is about."""
+
+
+def warnings_of(
+    models: Sequence[Measured], claims: pd.DataFrame, runs: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """Return the rows of WARNINGS: of models, then of verdicts, then of runs.
+
+    Args:
+        models: what was measured on each.
+        claims: a frame of CLAIMS.
+        runs: a frame of RUNS.
+    """
+    rows: list[dict[str, Any]] = [
+        {"model": measured.model, "subject": subject, "warning": sentence}
+        for measured in models
+        for subject, draw in WARNINGS.items()
+        for sentence in draw(measured)
+    ]
+    for claim in claims[claims["decided_by_step"].notna()].to_dict("records"):
+        recipe = f" ({claim['recipe']})" if claim["recipe"] else ""
+        sentence = (
+            f"Without step {int(claim['decided_by_step']):,} the verdict on"
+            f" “{claim['statement']}”{recipe} would not be {claim['verdict']}."
+        )
+        rows.append({"model": claim["model"], "subject": "one stage decides", "warning": sentence})
+    for model, lost in runs[runs["diverged_at_step"].notna()].groupby("model", sort=False):
+        words = "run diverged and is" if len(lost) == 1 else "runs diverged and are"
+        sentence = f"{len(lost)} {words} in no mean and no verdict."
+        rows.append({"model": model, "subject": "divergence", "warning": sentence})
+    return rows
+
+
+def _steps(steps: list[int] | pd.Index) -> str:
+    return f"step{'s' * (len(steps) > 1)} {', '.join(f'{step:,}' for step in steps)}"
