@@ -87,6 +87,7 @@ def test_every_table_can_be_downloaded_with_full_numbers(study: dict[str, Any]) 
         "claims.csv",
         "main.csv",
         "variants.csv",
+        "downstream.csv",
         "table_1_nursery.csv",
         "table_2_nursery.csv",
         "entropies.csv",
