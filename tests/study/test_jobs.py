@@ -37,10 +37,10 @@ def test_settings_of_a_job_hold_only_what_it_depends_on():
         "rows": "up",
     }
     assert settings_for(study, "schedule_injections", wildcards) == {
-        "num_steps": 50,
+        "num_steps": 60,
         "num_epochs": 1,
         "num_injections": 10,
-        "injection_interval_steps": 5,
+        "injection_interval_steps": 3,
         "batch_size_sequences": 12,
         "seed": 1,
     }
@@ -53,7 +53,6 @@ def test_every_job_accepts_its_own_settings():
     warm = {"kind": "temper_attention", "temperature": 2.0}
     study = changed("variants/warm", warm)
     study["variants"]["rescaled"] = warm | {"kind": "rescale_queries"}
-    study["fit_decay"] = {"num_bootstrap": 100, "confidence": 0.95, "seed": 0}
     study = read_study(study)
     wildcards = {"model": "nursery", "step": "0"}
     wildcards |= {"recipe": "baseline", "seed": "1", "corpus": "held_out", "shard": "0"}

@@ -66,8 +66,8 @@ BAD = {
     "recipe: of no variant": (changed("recipes/baseline/variants", ["q"]), "no variant 'q'"),
     "recipe: of nothing": (changed("recipes/baseline/models", []), "leave nothing to run it on"),
     "injections: beyond the run": (
-        changed("recipes/baseline/num_injections", 11),
-        "injection 11 falls on step 55, beyond num_steps 50",
+        changed("recipes/baseline/num_injections", 21),
+        "injection 21 falls on step 63, beyond num_steps 60",
     ),
     "a sequence beyond the positions": (
         changed("corpora/held_out/sequence_length_tokens", 129),
