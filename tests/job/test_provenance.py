@@ -27,11 +27,6 @@ FILES = {
 """A step, what it imports in a room and in plumbing, and what it does not import."""
 
 
-def forget():
-    for cached in (provenance._stripped_tree, provenance._meaning, provenance._imports):
-        cached.cache_clear()
-
-
 @pytest.fixture
 def house(tmp_path, monkeypatch):
     """The folder of a package of ``FILES``, and the digest of its step as it is now."""
@@ -43,11 +38,11 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
 
     def digest():
-        forget()
+        provenance._read.cache_clear()
         return provenance.code_digest("step")
 
     yield folder, digest
-    forget()
+    provenance._read.cache_clear()
 
 
 def edit(path, old, new):
