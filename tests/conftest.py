@@ -1,5 +1,6 @@
 """What the tests share: random models of every family, a tiny tokenizer, random tables."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -20,6 +21,11 @@ torch.set_num_threads(1)
 
 # A shell has commands in the background ignore SIGINT, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """Have garbage looked for in what tests make alone: each training looks, and so do forks."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

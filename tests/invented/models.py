@@ -1,6 +1,7 @@
 """Random models of every family, a tiny tokenizer, checkpoints and tables made of them."""
 
 import json
+from functools import cache
 
 import numpy as np
 import torch
@@ -89,9 +90,9 @@ def build_model(family="olmo", *, seed=0, **overrides):
     return model.eval()
 
 
-def build_tokenizer(directory):
-    """Write a byte-level BPE of at most 320 ids to ``directory``; 0 ends a text, 1 pads."""
-    directory.mkdir(parents=True, exist_ok=True)
+@cache
+def trained_tokenizer():
+    """Return the tokenizer of ``build_tokenizer``, which is the same each time."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -102,7 +103,13 @@ def build_tokenizer(directory):
         show_progress=False,
     )
     tokenizer.train_from_iterator(SENTENCES, trainer)
-    tokenizer.save(str(directory / "tokenizer.json"))
+    return tokenizer
+
+
+def build_tokenizer(directory):
+    """Write a byte-level BPE of at most 320 ids to ``directory``; 0 ends a text, 1 pads."""
+    directory.mkdir(parents=True, exist_ok=True)
+    trained_tokenizer().save(str(directory / "tokenizer.json"))
     config = {"eos_token": "<|endoftext|>", "pad_token": "<|padding|>"}
     (directory / "tokenizer_config.json").write_text(json.dumps(config))
     return directory

@@ -1,9 +1,7 @@
 """A copy of the project, in which the tests run Snakemake."""
 
 import json
-import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -11,12 +9,14 @@ from pathlib import Path
 
 import yaml
 
+from tests.invented.forks import Forks
+
 ROOT = Path(__file__).parent.parent.parent
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["snakemake.cli", "snakemake_executor_plugin_slurm", "smart_open", "jinja2", "docutils.core"]
-)
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+"""Commands of this Python first."""
+
+FORKS = Forks("tests.invented.preloaded")
 
 PRETENDER = """#!{python} -ES
 # Stands for the steps: makes what a job would make, without its content.
@@ -35,18 +35,37 @@ for word in sys.argv[1:]:
 """
 
 
-def _in_fork(folder, arguments, output):
+def snakemake(folder, arguments, *, source=ROOT):
+    """Run Snakemake in half the time of a new interpreter; return its exit status and words.
+
+    Args:
+        folder: where it runs.
+        arguments: of its command line.
+        source: where our package and loggers are imported from.
+    """
+    said = folder / "said.txt"
+    process = FORKS.start(_become_snakemake, folder, arguments, source, said)
+    process.join()
+    return process.exitcode, said.read_text()
+
+
+def _become_snakemake(folder, arguments, source, said):
     """Be Snakemake in a process that has loaded it already, but nothing of a project."""
+    sys.dont_write_bytecode = source == ROOT  # as in `variables`
+    os.environ["PATH"] = PATH
     os.chdir(folder)
-    sys.path[:0] = [str(folder), str(folder / "workflow/logger")]
-    with output.open("w") as file:
+    sys.path[:0] = [str(source), str(source / "workflow/logger")]
+    with said.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    for name in [each for each in sys.modules if each.partition(".")[0] == "ke_steps"]:
-        del sys.modules[name]  # of a server that another test started
     from snakemake.cli import main
 
     main(arguments)
+
+
+def copy_into(folder, source, *names):
+    """Copy files and folders with their times; what links lead to, not the links."""
+    subprocess.run(["cp", "-RLp", *(source / name for name in names), folder], check=True)
 
 
 class Project:
@@ -60,9 +79,7 @@ class Project:
     def __init__(self, folder, source=ROOT):
         self.folder = folder
         self.environment = {}
-        for name in ("Snakefile", "Makefile", "workflow", "ke_steps", "config"):
-            path = source / name
-            (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / name)
+        copy_into(folder, source, "Snakefile", "Makefile", "workflow", "ke_steps", "config")
         self.study = yaml.safe_load((folder / "config/smoke.yaml").read_text())
 
     def clone(self, folder):
@@ -75,8 +92,7 @@ class Project:
     def copy(self, folder):
         """Return a copy of all of it: sources, results and Snakemake's memory, with their times."""
         other = self.clone(folder)
-        for name in ("results", ".snakemake"):
-            shutil.copytree(self.folder / name, folder / name)
+        copy_into(folder, self.folder, "results", ".snakemake")
         return other
 
     def results(self, *parts):
@@ -95,9 +111,11 @@ class Project:
         return [*run, *self.command(*arguments)]
 
     def variables(self):
-        """Return the environment of commands: this Python first on the path."""
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        return os.environ | {"PATH": path} | self.environment
+        """Return the environment of commands: this Python first on the path.
+
+        Bytecode is kept wherever the tests run: a copy takes it along, and compiles nothing again.
+        """
+        return os.environ | {"PATH": PATH, "PYTHONDONTWRITEBYTECODE": ""} | self.environment
 
     def call(self, command, **variables):
         """Run a command in this project to its end."""
@@ -129,14 +147,11 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def dry_run(self):
-        """Return what Snakemake says that it would do, in half the time of a new interpreter."""
-        command = self.command("--dry-run", "--logger", "jobs")
-        said = self.folder / "dry_run.txt"
-        process = FORKS.Process(target=_in_fork, args=(self.folder, command[1:], said))
-        process.start()
-        process.join()
-        assert process.exitcode == 0, said.read_text()
-        return said.read_text()
+        """Return what Snakemake says that it would do."""
+        _, *arguments = self.command("--dry-run", "--logger", "jobs")
+        status, said = snakemake(self.folder, arguments, source=self.folder)
+        assert status == 0, said
+        return said
 
     def pending(self):
         """Return the rules that a run would execute, with the number of jobs."""

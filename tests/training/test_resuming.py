@@ -1,6 +1,5 @@
 """Training that ends early: what it leaves, and that going on gives the same bytes."""
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -26,6 +25,7 @@ from ke_steps.training import resuming
 from ke_steps.training.resuming import ECHO_SECONDS, noting_signals
 from ke_steps.training.train import train
 from ke_steps.training.trainer import StudyTrainer
+from tests.invented.forks import Forks
 from tests.invented.injections import NUM_STEPS, build_inputs, command, inject, outputs, written
 
 pytestmark = pytest.mark.slow
@@ -263,15 +263,11 @@ def run_saving_often(folder, files):
 
 
 def test_kills_at_random_moments_do_not_change_a_byte(files, tmp_path):
-    # its server imports torch once, every job is forked from it in no time
-    context = multiprocessing.get_context("forkserver")
     libraries = ["transformers.trainer", "transformers.models.olmo.modeling_olmo"]
-    context.set_forkserver_preload(["ke_steps.inject_knowledge", *libraries])
+    forks = Forks("ke_steps.inject_knowledge", *libraries)
 
     def start(folder):
-        process = context.Process(target=run_saving_often, args=(folder, files))
-        process.start()
-        return process
+        return forks.start(run_saving_often, folder, files)
 
     undisturbed = start(tmp_path / "undisturbed")
     undisturbed.join()

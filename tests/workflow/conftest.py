@@ -19,16 +19,28 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def finished_smoke(tmp_path_factory):
-    """The smoke study, run once for all processes that test; they leave it as it is."""
+def common_folder(tmp_path_factory):
+    """A folder of all processes that test."""
     folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    finished = folder / "finished_smoke.pickle"
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def started(common_folder):
+    """Where it is marked which steps have been started cold."""
+    folder = common_folder / "started"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_smoke(common_folder, started, tmp_path_factory):
+    """The smoke study, run once for all processes that test; they leave it as it is."""
+    finished = common_folder / "finished_smoke.pickle"
     with FileLock(f"{finished}.lock"):
         if not finished.exists():
             project = Project(tmp_path_factory.mktemp("smoke"))
-            with warm.starts(project):
+            with warm.starts(project, started):
                 run = project.run()
             assert run.returncode == 0, run.stdout + run.stderr
             finished.write_bytes(pickle.dumps(project))

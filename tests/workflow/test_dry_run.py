@@ -1,15 +1,12 @@
 """The logger of dry runs under Snakemake itself: jobs as data, and words where there are none."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from ke_steps.job.errors import UserError
 from ke_steps.planning.why import Pending, read_dry_run
-from tests.invented.project import ROOT
+from tests.invented.project import snakemake
 
 SNAKEFILE = """
 rule all:
@@ -58,16 +55,7 @@ def folder(tmp_path):
 
 def dry_run(folder, *options):
     """Return the status of a dry run and all that it said, as `make why` hears it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--dry-run", *options, "--logger", "jobs"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'workflow/logger'}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    return snakemake(folder, ["--dry-run", *options, "--logger", "jobs"])
 
 
 @pytest.mark.parametrize(

@@ -89,13 +89,13 @@ def over_http(smoke, hub):
 
 
 @pytest.fixture(scope="module")
-def finished(hub, tmp_path_factory):
+def finished(hub, started, tmp_path_factory):
     """The study, run once; the cache is new. Its steps start warm, later ones too."""
     project = Project(tmp_path_factory.mktemp("hub_study"))
     project.study = over_http(project.study, hub)
     home = str(tmp_path_factory.mktemp("home"))
     project.environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": home}
-    with warm.starts(project):
+    with warm.starts(project, started):
         run = project.snakemake()
         assert run.returncode == 0, run.stdout + run.stderr
         yield project

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.workflow import kills
+from tests.workflow import kills, warm
 
 PATIENCE_SECONDS = 300
 
@@ -31,7 +31,7 @@ def reduce(study):
 
 
 @pytest.fixture(scope="module")
-def killed(finished_smoke, tmp_path_factory):
+def killed(finished_smoke, started, tmp_path_factory):
     """The reduced study after Ctrl-C in its pretraining, kill -9 in its learning, and a third run.
 
     Returns the project, the statuses of the three runs, and what a fourth beside the third said.
@@ -45,7 +45,7 @@ def killed(finished_smoke, tmp_path_factory):
             wait_for(project, step, process)
             kills.kill(project, process, number)
         statuses.append(process.returncode)
-    with (project.folder / "last.txt").open("w") as output:
+    with warm.starts(project, started), (project.folder / "last.txt").open("w") as output:
         process = kills.start(project, output)
         wait_for(project, "inject_knowledge", process)
         beside = project.run()

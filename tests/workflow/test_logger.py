@@ -4,13 +4,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.invented.project import ROOT
+from tests.invented.project import PATH, ROOT, snakemake
 
 SNAKEFILE = """
 rule all:
@@ -46,9 +44,8 @@ class Toy:
         self.folder = folder
         (folder / "Snakefile").write_text(SNAKEFILE)
         (folder / "step.py").write_text(STEP)
-        bin_folder = Path(sys.executable).parent
         self.environment = os.environ | {
-            "PATH": f"{bin_folder}:{os.environ['PATH']}",
+            "PATH": PATH,
             "PYTHONPATH": f"{ROOT}:{ROOT / 'workflow/logger'}",
         }
 
@@ -59,16 +56,8 @@ class Toy:
         ]
 
     def run(self, names, *options, logger=True):
-        command = self.command(names, *options) + ["--logger", "study"] * logger
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
+        _, *arguments = self.command(names, *options)
+        return snakemake(self.folder, arguments + ["--logger", "study"] * logger)
 
     def page(self):
         return (self.folder / "results/status.html").read_text()

@@ -22,7 +22,7 @@ sys.exit(sys.argv[1] if sys.argv[1] == "refused" else 0)
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("project"))
     (project.folder / "step.py").write_text(STEP)
-    with warm.starts(project, libraries=["json"]):
+    with warm.starts(project, tmp_path_factory.mktemp("started"), libraries=["json"]):
         yield project
 
 

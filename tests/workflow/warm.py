@@ -1,11 +1,12 @@
 """Steps started warm: forked from a process that has loaded the libraries, but nothing of ours.
 
-Of each step the first job is started as it is without this, so that every step is seen to start by
-itself; what follows saves the seconds that torch and transformers take to load. Commands, settings,
-output, records and exit statuses are those of the jobs themselves. Not for runs that are killed:
-the processes are no children of the run's.
+Of each step the first job of all tests is started as it is without this, so that every step is
+seen to start by itself; what follows saves the seconds that torch and transformers take to load.
+Commands, settings, output, records and exit statuses are those of the jobs themselves. Not for runs
+that are killed: the processes are no children of the run's.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -27,7 +28,7 @@ LIBRARIES = (
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
 try:  # the first job of a step
-    os.close(os.open({folder!r} + "/" + sys.argv[2], os.O_CREAT | os.O_EXCL))
+    os.close(os.open({started!r} + "/" + sys.argv[2], os.O_CREAT | os.O_EXCL))
 except FileExistsError:
     job = {{"words": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}}
     with socket.socket(socket.AF_UNIX) as server:
@@ -42,12 +43,18 @@ else:
 
 
 @contextmanager
-def starts(project, libraries=LIBRARIES):
-    """Start the steps of a project warm while the block runs."""
+def starts(project, started, libraries=LIBRARIES):
+    """Start the steps of a project warm while the block runs.
+
+    Args:
+        project: where they run.
+        started: a folder in which a file is made for each step that was started cold.
+        libraries: what is loaded before a job.
+    """
     with tempfile.TemporaryDirectory(prefix="warm") as folder:
         client = Path(folder, "bin/python")
         client.parent.mkdir()
-        client.write_text(CLIENT.format(python=sys.executable, folder=folder))
+        client.write_text(CLIENT.format(python=sys.executable, folder=folder, started=str(started)))
         client.chmod(0o755)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"{folder}/socket")
@@ -70,6 +77,7 @@ def serve(listener, libraries):
     """Load the libraries; fork for each job, and return in its process what is to be run."""
     for name in libraries:
         importlib.import_module(name)
+    gc.freeze()  # a job that looked for garbage here would copy every page
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         connection, _ = listener.accept()
