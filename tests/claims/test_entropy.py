@@ -35,7 +35,7 @@ def course(falls_of_layers, num_stages=5, undefined=()):
         (0.1, "supported"),
         (0.003, "not supported"),
         (-0.1, "not supported"),
-        (0.009, "inconclusive"),
+        (0.006, "inconclusive"),
     ],
 )
 def test_a_fall_is_one_of_interest(fall, expected):
