@@ -56,6 +56,7 @@ from ke_steps.artefacts.summary_schemas import (
     SUMMARY,
     WARNINGS,
 )
+from ke_steps.claims.downstream import downstream
 from ke_steps.claims.judging import claims
 from ke_steps.claims.measured import Measured
 from ke_steps.claims.warnings import warnings_of
@@ -66,7 +67,6 @@ from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.checkpoints import checkpoints_of
 from ke_steps.summary.correlations import correlations
 from ke_steps.summary.curves import curve_rows, distribution_rows, novelty_quantiles
-from ke_steps.summary.downstream import downstream
 from ke_steps.summary.estimates import estimates_of
 from ke_steps.summary.rankings import Array, rankings_of
 from ke_steps.summary.replicates import Replicates
@@ -157,7 +157,9 @@ def run(
     tables = {
         "summary": summary,
         "estimates": estimates,
-        "downstream": pd.DataFrame(downstream(counted, shared, settings), columns=DOWNSTREAM.names),
+        "downstream": pd.DataFrame(
+            [row for measured in models for row in downstream(measured)], columns=DOWNSTREAM.names
+        ),
         "runs": runs,
         "correlations": pairs,
         "claims": verdicts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,10 +21,11 @@ from ke_steps.formulas.uncertainty import (
     contrast,
     spread_beside_seeds,
 )
+from ke_steps.job.errors import UserError
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.points import by_stage, rows_of, stages_of
-from ke_steps.summary.quantities import Measure, show
+from ke_steps.summary.quantities import QUANTITIES, Measure, show
 from ke_steps.summary.replicates import Replicates
 
 NO_SEED = -1
@@ -122,9 +123,7 @@ class Measured:
         weights = {measures: 1.0} if isinstance(measures, Measure) else measures
         values = self._weighted(weights, recipe)
         states = list(coefficients)
-        if not set(states) <= set(values.index):
-            return UNKNOWN
-        seeds = [int(seed) for seed in values.loc[states].dropna(axis="columns").columns]
+        seeds = self.common_seeds(values, states)
         if not seeds:
             return UNKNOWN
         samples = [[self._sampled(weights, s, recipe, seed) for seed in seeds] for s in states]
@@ -142,7 +141,18 @@ class Measured:
         """Return left - right, paired."""
         return self.contrast({left: 1.0, right: -1.0}, measures, recipe)
 
-    def _values(self, measure: Measure, recipe: str | None) -> pd.DataFrame:
+    @staticmethod
+    def common_seeds(values: pd.DataFrame, states: Sequence[State]) -> list[int]:
+        """Return the columns in which all of some states have a value (of ``values``)."""
+        if not set(states) <= set(values.index):
+            return []
+        return [int(seed) for seed in values.loc[list(states)].dropna(axis="columns").columns]
+
+    def num_items(self, measure: Measure, recipe: str | None) -> int:
+        """Return of how many units a measure was sampled."""
+        return int(rows_of(self.summary, measure, recipe)["num_items"].iloc[0])
+
+    def values(self, measure: Measure, recipe: str | None) -> pd.DataFrame:
         """Return the values of a measure: states as rows, seeds (NO_SEED for none) as columns."""
         key = (measure, recipe)
         if key not in self._found:
@@ -154,7 +164,7 @@ class Measured:
         return self._found[key]
 
     def _weighted(self, weights: Mapping[Measure, float], recipe: str | None) -> pd.DataFrame:
-        first, *others = (w * self._values(measure, recipe) for measure, w in weights.items())
+        first, *others = (w * self.values(measure, recipe) for measure, w in weights.items())
         return functools.reduce(operator.add, others, first)
 
     def _sampled(
@@ -162,9 +172,10 @@ class Measured:
     ) -> Sampled:
         """Return the value of a run with its replicates: all equal where nothing was resampled."""
         identity = Identity(self.model, *state, recipe, None if recipe is None else seed)
-        found = [self.replicates.of(measure, identity) for measure in weights]
-        known = [(weight, s) for weight, s in zip(weights.values(), found, strict=True) if s]
-        if len(known) < len(weights):
+        found = {measure: self.replicates.of(measure, identity) for measure in weights}
+        known = [(weights[measure], sample) for measure, sample in found.items() if sample]
+        if not known:
+            self._refuse_lost(weights, identity)
             value = float(self._weighted(weights, recipe)[seed].to_dict()[state])
             return Sampled(value, np.full(2, value), 0.0, "")
         return Sampled(
@@ -173,6 +184,12 @@ class Measured:
             max(abs(weight) * sample.unresolved for weight, sample in known),
             " ".join(sample.units for _, sample in known),
         )
+
+    @staticmethod
+    def _refuse_lost(measures: Iterable[Measure], identity: Identity) -> None:
+        for measure in measures:
+            if QUANTITIES[measure.quantity].units:
+                raise UserError(f"--replicates: no file has {measure.label} of {identity}")
 
     def spread(self, estimate: Estimate, unit: str) -> str:
         """Return an estimate in words, with unit and interval."""

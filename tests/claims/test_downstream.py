@@ -8,10 +8,11 @@ import pytest
 
 from ke_steps.artefacts.places import Identity
 from ke_steps.artefacts.replicates import Resampled
-from ke_steps.artefacts.summary_schemas import DOWNSTREAM, SUMMARY
+from ke_steps.artefacts.summary_schemas import CORRELATIONS, DOWNSTREAM, ESTIMATES, SUMMARY
+from ke_steps.claims.downstream import downstream
+from ke_steps.claims.measured import Measured
 from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
 from ke_steps.job.errors import UserError
-from ke_steps.summary.downstream import downstream
 from ke_steps.summary.quantities import ACCURACY_AFTER
 from ke_steps.summary.replicates import Replicates
 from tests.invented.study import SETTINGS
@@ -33,8 +34,15 @@ def told(answers: Answers, lost: tuple[int, str, int] | None = None) -> pd.DataF
         if (step, variant, seed) != lost:
             found[ACCURACY_AFTER, run] = Resampled(value, WEIGHTS @ right, NUM_ITEMS, "items")
     summary = pd.DataFrame(rows, columns=SUMMARY.names).assign(num_items=NUM_ITEMS)
-    found_rows = downstream(summary, Replicates(found, SETTINGS.confidence), SETTINGS)
-    return pd.DataFrame(found_rows, columns=DOWNSTREAM.names)
+    measured = Measured.of(
+        "m",
+        summary=summary,
+        estimates=pd.DataFrame(columns=ESTIMATES.names),
+        replicates=Replicates(found, SETTINGS.confidence),
+        correlations=pd.DataFrame(columns=CORRELATIONS.names),
+        settings=SETTINGS,
+    )
+    return pd.DataFrame(downstream(measured), columns=DOWNSTREAM.names)
 
 
 def draw(share: float, seed: int) -> np.ndarray:
@@ -87,7 +95,6 @@ def test_only_seeds_and_steps_that_both_have_are_compared() -> None:
 
 def test_a_study_without_variants_has_no_rows() -> None:
     assert told({(8, "original", 0): draw(0.5, 0)}).empty
-    assert downstream(pd.DataFrame(columns=SUMMARY.names), Replicates({}, 0.95), SETTINGS) == []
 
 
 def test_replicates_that_are_not_there_are_refused() -> None:
