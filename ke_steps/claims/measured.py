@@ -174,8 +174,8 @@ class Measured:
         identity = Identity(self.model, *state, recipe, None if recipe is None else seed)
         found = {measure: self.replicates.of(measure, identity) for measure in weights}
         known = [(weights[measure], sample) for measure, sample in found.items() if sample]
-        if not known:
-            self._refuse_lost(weights, identity)
+        if len(known) < len(weights):
+            self._refuse_lost((each for each in weights if not found[each]), identity)
             value = float(self._weighted(weights, recipe)[seed].to_dict()[state])
             return Sampled(value, np.full(2, value), 0.0, "")
         return Sampled(
