@@ -197,7 +197,15 @@ def percent(axis: Any) -> None:
 
 
 def log_axis(axis: Any) -> None:
-    """Make an axis logarithmic, with ticks at 1, 2 and 5 written out."""
+    """Make an axis logarithmic, with ticks at 1, 2 and 5 written out.
+
+    A panel in which nothing is drawn says so.
+    """
+    if not axis.get_data_interval()[1] > 0:
+        axis.axes.annotate(
+            "nothing is defined here", (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY
+        )
+        return
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
     axis.set_minor_formatter(NullFormatter())

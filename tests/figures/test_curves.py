@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from ke_steps.figures.curves import after_injections
+from ke_steps.figures import style
+from ke_steps.figures.curves import after_injections, retention_over_time
 from ke_steps.figures.panels import Tables
 from tests.invented.figures import MAIN, Drawn, check_line, means, plotted, title
 
@@ -65,3 +66,15 @@ def test_retention_starts_after_the_peak(drawn: Drawn, tables: Tables) -> None:
     axis = drawn["retention_over_time"].axes[1]
     check_line(axis, "400", left)
     assert axis.get_xscale() == "log"
+
+
+def test_a_condition_that_gained_nothing_says_so(tables: Tables) -> None:
+    """What is retained of no gain is not defined: the panel stays, and the figure is drawn."""
+    later = (tables.retained["condition"] == "once") & (tables.retained["steps_since"] > 0)
+    names = ["retained", "low", "high"]
+    retained = tables.retained.astype(dict.fromkeys(names, float))
+    retained.loc[later, names] = float("nan")
+    figure = retention_over_time(tables._replace(retained=retained))
+    style.settle(figure)
+    written = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert "nothing is defined here" in written
