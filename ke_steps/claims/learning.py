@@ -181,7 +181,7 @@ def _mid_stage(measured: Measured, end: Measure, recipe: str) -> Finding:
         difference_unit(unit),
         closest,
         recipe,
-        chosen_after_looking=True,
+        chosen_after_looking=decision.verdict != NOT_TESTED,
     )
 
 

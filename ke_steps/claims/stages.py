@@ -104,9 +104,8 @@ def over_stages(measured: Measured, claim: Claim, recipe: str | None = None) -> 
 
 def too_few(measured: Measured, num_stages: int) -> str:
     """Return the evidence where there are too few stages for a claim about their course."""
-    return (
-        f"{num_stages} pretraining stages; a course needs at least {measured.settings.min_points}."
-    )
+    stages = f"{num_stages} pretraining stage{'s' * (num_stages != 1)}"
+    return f"{stages}; a course needs at least {measured.settings.min_points}."
 
 
 def _signed(
