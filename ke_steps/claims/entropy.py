@@ -80,8 +80,8 @@ def every_layer_falls(measured: Measured) -> Iterator[Finding]:
         layer, weakest = min(falls.items(), key=lambda item: item[1].low)
         num_falling = sum(fall.low > smallest for fall in falls.values())
         evidence = (
-            f"{num_falling} of {len(falls)} layers fall by more than that; the weakest is {layer}:"
-            f" {measured.spread(weakest, 'nats')}."
+            f"{num_falling} of {len(falls)} layers fall by more than {show(smallest, 'nats')}; the"
+            f" weakest is {layer}: a change of {measured.spread(-weakest, 'nats')}."
         )
     yield _of_layers(
         measured,
@@ -94,7 +94,7 @@ def every_layer_falls(measured: Measured) -> Iterator[Finding]:
             evidence,
         ),
         {layer: Part(fall, smallest) for layer, fall in falls.items()},
-        weakest,
+        -weakest,
     )
 
 
@@ -111,8 +111,8 @@ def last_layer_falls_most(measured: Measured) -> Iterator[Finding]:
         rival, closest = min(leads.items(), key=lambda item: item[1].low)
         fall = -change_over(measured, last, stages, None)
         evidence = (
-            f"The last layer falls by {measured.spread(fall, 'nats')}; its closest rival is"
-            f" {rival}: a lead of {measured.spread(closest, 'nats')}."
+            f"The last layer changes by {measured.spread(-fall, 'nats')}; its closest rival is"
+            f" {rival}, over which it falls more by {measured.spread(closest, 'nats')}."
         )
     yield _of_layers(
         measured,

@@ -36,6 +36,7 @@ from ke_steps.claims.resuscitation import (
 )
 from ke_steps.claims.updates import active_memories_change_most, late_stages_concentrate_updates
 from ke_steps.formulas.uncertainty import holm
+from ke_steps.summary.quantities import show_p
 
 CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
     entropy_falls,
@@ -102,7 +103,7 @@ def _corrected(measured: Measured, finding: Finding, adjusted: float, number: in
     is_certain = np.isnan(adjusted) or adjusted < 1 - measured.settings.confidence
     if finding.verdict not in DECIDED or is_certain:
         return finding
-    words = f" Corrected for {number} secondary judgements (Holm), p = {adjusted:.2g}."
+    words = f" Corrected for {number} secondary judgements (Holm), {show_p(adjusted)}."
     evidence = finding.evidence + words
     return finding._replace(verdict=INCONCLUSIVE, evidence=evidence, decided_by_step=None)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from ke_steps.claims.findings import (
     DECIDED,
@@ -67,25 +68,14 @@ def over_stages(measured: Measured, claim: Claim, recipe: str | None = None) -> 
     """Decide a claim about the course of a measure."""
     values = measured.by_stage(claim.measure, recipe)
     stages = list(values.index)
-    unit = difference_unit(claim.measure.unit)
-    estimate, decision, hangs_on = UNKNOWN, Decision(NOT_TESTED, np.nan), None
+    change, decision, hangs_on = UNKNOWN, Decision(NOT_TESTED, np.nan), None
     evidence = too_few(measured, len(stages))
     if len(stages) >= measured.settings.min_points:
-        estimate = _signed(measured, claim, stages, recipe)
-        decision = _decide(measured, claim, estimate)
-        course = "; ".join(
-            f"{show(value, claim.measure.unit)} at step {step:,}" for step, value in values.items()
-        )
-        evidence = (
-            f"{claim.measure.label}: {course}. Along the line"
-            f" {'a rise' if claim.sign > 0 else 'a fall'} of {measured.spread(estimate, unit)}."
-        )
+        change = change_over(measured, claim.measure, stages, recipe)
+        decision = _decide(measured, claim, change)
         others = _without_each(measured, claim, stages, recipe, decision)
-        if others:
-            hangs_on = next(iter(others))
-            evidence += " " + " ".join(
-                f"Without step {step:,} it would be {words}." for step, words in others.items()
-            )
+        hangs_on = next(iter(others), None)
+        evidence = _evidence(measured, claim, values, change, others)
     return Finding(
         claim.name,
         claim.statement,
@@ -95,11 +85,24 @@ def over_stages(measured: Measured, claim: Claim, recipe: str | None = None) -> 
         decision.verdict,
         decision.p_value,
         len(stages),
-        unit,
-        estimate,
+        difference_unit(claim.measure.unit),
+        change,
         recipe,
         decided_by_step=hangs_on,
     )
+
+
+def _evidence(
+    measured: Measured, claim: Claim, values: pd.Series, change: Estimate, others: dict[int, str]
+) -> str:
+    unit = claim.measure.unit
+    course = "; ".join(f"{show(value, unit)} at step {step:,}" for step, value in values.items())
+    words = [
+        f"{claim.measure.label}: {course}. Along the line from first to last a change of"
+        f" {measured.spread(change, difference_unit(unit))}.",
+        *(f"Without step {step:,} it would be {words}." for step, words in others.items()),
+    ]
+    return " ".join(words)
 
 
 def too_few(measured: Measured, num_stages: int) -> str:
@@ -108,15 +111,9 @@ def too_few(measured: Measured, num_stages: int) -> str:
     return f"{stages}; a course needs at least {measured.settings.min_points}."
 
 
-def _signed(
-    measured: Measured, claim: Claim, stages: Sequence[int], recipe: str | None
-) -> Estimate:
-    change = change_over(measured, claim.measure, stages, recipe)
-    return change if claim.sign > 0 else -change
-
-
-def _decide(measured: Measured, claim: Claim, estimate: Estimate) -> Decision:
-    return decide([Part(estimate, claim.smallest)], measured.settings.confidence)
+def _decide(measured: Measured, claim: Claim, change: Estimate) -> Decision:
+    claimed = change if claim.sign > 0 else -change
+    return decide([Part(claimed, claim.smallest)], measured.settings.confidence)
 
 
 def _without_each(
@@ -129,14 +126,11 @@ def _without_each(
     """Return the stages without which a decided claim would get another verdict, with that one."""
     if decision.verdict not in DECIDED or len(stages) <= MIN_LINE:
         return {}
-    verdicts = {
-        step: _decide(
-            measured,
-            claim,
-            _signed(measured, claim, [other for other in stages if other != step], recipe),
-        ).verdict
-        for step in stages
-    }
+    verdicts = {}
+    for left_out in stages:
+        others = [step for step in stages if step != left_out]
+        change = change_over(measured, claim.measure, others, recipe)
+        verdicts[left_out] = _decide(measured, claim, change).verdict
     return {step: verdict for step, verdict in verdicts.items() if verdict != decision.verdict}
 
 

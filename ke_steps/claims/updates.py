@@ -19,7 +19,7 @@ from ke_steps.claims.measured import Measured, State
 from ke_steps.claims.stages import Claim, over_stages
 from ke_steps.formulas.uncertainty import UNKNOWN
 from ke_steps.summary.points import by_layer
-from ke_steps.summary.quantities import WHOLE_MODEL, Measure, show
+from ke_steps.summary.quantities import WHOLE_MODEL, Measure, show, show_p
 
 CORRELATION = Measure("memory_update_correlation_spearman", WHOLE_MODEL)
 P_VALUE = Measure("memory_update_correlation_p_value", WHOLE_MODEL)
@@ -62,7 +62,7 @@ def _by_layer(measured: Measured, recipe: str, step: int) -> Finding:
     if found:
         estimate = measured.estimate(CORRELATION, State(step), recipe)
         layers = ", ".join(
-            f"{show(value, '')} (p = {p:.2g}) in layer {layer}"
+            f"{show(value, '')} ({show_p(p)}) in layer {layer}"
             for layer, (value, p) in found.items()
         )
         evidence = (

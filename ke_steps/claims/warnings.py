@@ -107,8 +107,8 @@ def warnings_of(
     for claim in claims[claims["decided_by_step"].notna()].to_dict("records"):
         recipe = f" ({claim['recipe']})" if claim["recipe"] else ""
         sentence = (
-            f"Without step {int(claim['decided_by_step']):,} the verdict on"
-            f" “{claim['statement']}”{recipe} would not be {claim['verdict']}."
+            f"“{claim['statement']}”{recipe} is {claim['verdict']} by one stage: without step"
+            f" {int(claim['decided_by_step']):,} it would not be."
         )
         rows.append({"model": claim["model"], "subject": "one stage decides", "warning": sentence})
     for model, lost in runs[runs["diverged_at_step"].notna()].groupby("model", sort=False):

@@ -31,6 +31,7 @@ from ke_steps.summary.quantities import (
     Measure,
     number,
     show,
+    show_p,
 )
 from ke_steps.summary.runs import left_out, lost_states
 
@@ -273,5 +274,5 @@ def _correlation_cells(row: dict[Any, Any]) -> dict[str, str]:
     return {
         "r": show(row["value"], ""),
         "interval": f"{low} to {high}",
-        "p": f"{row['p_value']:.2g}",
+        "p": show_p(row["p_value"]).removeprefix("p = ").removeprefix("p "),
     }

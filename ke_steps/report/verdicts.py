@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ke_steps.claims.findings import PAPER
-from ke_steps.summary.quantities import number, show
+from ke_steps.summary.quantities import number, show, show_p
 
 
 class Mark(NamedTuple):
@@ -44,7 +44,7 @@ def _marks(claim: dict[Any, Any]) -> list[Mark]:
     if claim["is_primary"] is not None:
         marks.append(Mark("primary" if claim["is_primary"] else "secondary"))
     if claim["adjusted_p_value"] is not None:
-        marks.append(Mark(f"adjusted p = {claim['adjusted_p_value']:.2g}"))
+        marks.append(Mark(f"adjusted {show_p(claim['adjusted_p_value'])}"))
     if claim["chosen_after_looking"]:
         marks.append(Mark("chosen after looking", is_caution=True))
     if claim["decided_by_step"] is not None:

@@ -229,3 +229,8 @@ def show(value: float, unit: str) -> str:
     if math.isnan(value):
         return "undefined"
     return f"{number(value, unit)} {'%' if unit == 'fraction' else unit}".strip()
+
+
+def show_p(p_value: float) -> str:
+    """Write a p-value for a reader: no more than two digits, and none as 0."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"

@@ -41,7 +41,7 @@ def course(falls_of_layers, num_stages=5, undefined=()):
 def test_a_fall_is_one_of_interest(fall, expected):
     finding = finding_of(course([fall] * NUM_LAYERS), entropy_falls)
     assert finding.verdict == expected
-    assert finding.estimate.value == pytest.approx(NUM_LAYERS * fall, abs=0.03)
+    assert finding.estimate.value == pytest.approx(-NUM_LAYERS * fall, abs=0.03)
     assert "0.040 nats, the smallest fall of interest" in finding.rule
     assert "not other pretraining runs" in finding.rule
 

@@ -61,7 +61,7 @@ def test_passages_that_differ_more_than_stages_do_not_hide_a_course():
         "knowledge_after_falls",
     )
     assert found.verdict == "supported"
-    assert found.estimate.value == pytest.approx(0.15, abs=0.02)
+    assert found.estimate.value == pytest.approx(-0.15, abs=0.02)
     assert found.estimate.high - found.estimate.low < 0.1
 
 

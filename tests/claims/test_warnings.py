@@ -69,7 +69,7 @@ def test_few_seeds(seeds, words):
 def test_one_stage_that_decides():
     found = stages([-5.0, -5.02, -5.0, -5.01, -5.9], noise=0.01)
     sentence = warned(found, claims=judged(found))["one stage decides"]
-    assert "Without step 500 the verdict on" in sentence
+    assert "is supported by one stage: without step 500 it would not be" in sentence
 
 
 def test_divergence():
