@@ -13,7 +13,8 @@ Writes, for the conditions paraphrase, once, and all (see ``formulas.decay`` for
 - the retained table (``learning_schemas.RETAINED``): the mean curve R(t). Its passages are not the
   same at each t, so that the laws are not fitted to it but within probes.
 
-Means are over a passage's probes, then over passages. Every value has a basic bootstrap interval
+Effectivity is a mean over a passage's probes, then over passages; what is left is a share of the
+gains of all probes. Every value has a basic bootstrap interval
 over passages; null where nothing defines it (no gain, too few times), or, for an interval, where
 that happens in some resample.
 
@@ -42,7 +43,7 @@ from ke_steps.formulas.bootstrap import (
     bootstrap_weights,
     sampling_interval,
 )
-from ke_steps.formulas.decay import measure, weighted_curves
+from ke_steps.formulas.decay import measure, shares_left
 from ke_steps.formulas.decay_fits import fit_exponential, fit_power_law
 from ke_steps.job.command_line import main
 from ke_steps.settings.learning import FitDecay
@@ -88,24 +89,22 @@ def condition_rows(
     gains: pd.DataFrame, retained: pd.DataFrame, settings: FitDecay
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the rows of one condition for both tables, from the frames of ``decay.measure``."""
-    effectivity = gains.groupby("passage_id")[["effectivity"]].mean()
-    curves = retained.groupby(["passage_id", "steps_since"])["retained"].mean().unstack()
-    at_end = retained[retained["train_step"] == retained["train_step"].max()]
-    left = at_end.groupby("passage_id")[["retained"]].mean()
-
+    effectivity = gains.groupby("passage_id")["effectivity"].mean()
     num_passages = len(effectivity)
     drawn = bootstrap_weights(num_passages, settings.num_bootstrap, settings.seed)
     # the estimate rides along as row 0, so that it and its replicates go through the same code
     weights = np.vstack([np.full(num_passages, 1 / num_passages), drawn])
 
-    means = weighted_curves(curves.to_numpy(), weights)
+    curves = shares_left(retained, effectivity.index, "steps_since", weights)
+    at_end = retained[retained["train_step"] == retained["train_step"].max()]
+    left = shares_left(at_end, effectivity.index, "train_step", weights)
     faded = retained[retained["retained"].notna() & (retained["steps_since"] > 0)]
     points = faded.assign(passage=effectivity.index.get_indexer(pd.Index(faded["passage_id"])))
     power_law, power_law_r_squared = fit_power_law(points, weights)
     exponential, exponential_r_squared = fit_exponential(points, weights)
     quantities = {
-        "effectivity": weighted_curves(effectivity.to_numpy(), weights)[:, 0],
-        "retainability": weighted_curves(left.to_numpy(), weights)[:, 0],
+        "effectivity": (weights @ effectivity.fillna(0.0)) / (weights @ effectivity.notna()),
+        "retainability": left.iloc[:, 0].to_numpy(),
         "power_law_decay": power_law,
         "power_law_r_squared": power_law_r_squared,
         "exponential_decay_per_step": exponential,
@@ -119,7 +118,7 @@ def condition_rows(
         ],
         [
             {"steps_since": step} | _interval(column, "retained", settings)
-            for step, column in zip(curves.columns, means.T, strict=True)
+            for step, column in zip(curves.columns, curves.to_numpy().T, strict=True)
         ],
     )
 

@@ -1,7 +1,8 @@
 """How much of a gain is kept: effectivity and retainability, as Chang et al. (2024) define them.
 
 Chang et al., "How Do Large Language Models Acquire Factual Knowledge During Pretraining?", arXiv
-2406.11813, section 3, definitions 1 to 3. ℓ is a probe's log probability per target token.
+2406.11813, section 3, definitions 1 to 3. ℓ is a probe's log probability per target token. Over
+several probes what is left is told as a share of their gains together: theirs is the mean of R.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ NOTHING = pd.DataFrame(
         "steps_since",
         "effectivity",
         "retained",
+        "gain",
     ]
 )
 
@@ -48,8 +50,9 @@ def measure(scores: pd.DataFrame, schedule: pd.DataFrame) -> tuple[pd.DataFrame,
     Returns:
         The gains, one row per probe and injection of its passage: passage_id, condition,
         ``effectivity``; and what is retained of them, one row per probe and step from its last
-        peak on: passage_id, condition, train_step, ``steps_since``, ``retained``. Outliers and
-        what is retained of no gain are NaN. No rows if the run came to no injection.
+        peak on: passage_id, condition, train_step, ``steps_since``, ``retained``, and the ``gain``
+        in nats that it is a share of. Outliers and what is retained of no gain are NaN. No rows if
+        the run came to no injection.
 
     Raises:
         UserError: a passage is not in the schedule, or not probed just before an injection.
@@ -66,7 +69,7 @@ def measure(scores: pd.DataFrame, schedule: pd.DataFrame) -> tuple[pd.DataFrame,
         injected = _injections(schedule, names["passage_id"], steps)
         if not len(injected):
             continue
-        effectivity, peaks, shares = follow(probes.to_numpy(), steps, injected)
+        effectivity, peaks, shares, gain = follow(probes.to_numpy(), steps, injected)
         gains.append(pd.DataFrame({"effectivity": effectivity.ravel()}).assign(**names))
         since = steps - peaks[:, None]
         after = since >= 0
@@ -76,6 +79,7 @@ def measure(scores: pd.DataFrame, schedule: pd.DataFrame) -> tuple[pd.DataFrame,
             "train_step": np.broadcast_to(steps, since.shape)[after],
             "steps_since": since[after],
             "retained": shares[after],
+            "gain": np.broadcast_to(gain[:, None], since.shape)[after],
         }
         retained.append(pd.DataFrame(columns).assign(**names))
     if not gains:
@@ -90,7 +94,7 @@ def measure(scores: pd.DataFrame, schedule: pd.DataFrame) -> tuple[pd.DataFrame,
 
 def follow(
     values: Array, steps: NDArray[np.int64], injected: Sequence[int] | NDArray[np.int64]
-) -> tuple[Array, NDArray[np.int64], Array]:
+) -> tuple[Array, NDArray[np.int64], Array, Array]:
     """Follow the probes of one passage through a run.
 
     The peak after injection i, in the batch of step s, is the highest ℓ probed after s…s + 49
@@ -106,6 +110,7 @@ def follow(
         The step of the last peak (probes,).
         Retainability (probes, S): (ℓ - ℓ₀) / (ℓ at the last peak - ℓ₀), with ℓ₀ just before the
         first injection; NaN where that peak is no gain.
+        That gain (probes,).
     """
     before = values[:, np.searchsorted(steps, np.asarray(injected) - 1)]
     ends = np.append(injected[1:], steps[-1] + 1)
@@ -118,7 +123,7 @@ def follow(
     retained = np.divide(
         values - before[:, :1], gain, out=np.full(values.shape, np.nan), where=gain > 0
     )
-    return heights - before, steps[peaks[:, -1]], retained
+    return heights - before, steps[peaks[:, -1]], retained, gain[:, 0]
 
 
 def _injections(schedule: pd.DataFrame, passage: int, steps: NDArray[Any]) -> NDArray[Any]:
@@ -144,14 +149,26 @@ def _without_outliers(frame: pd.DataFrame, column: str, keys: list[str]) -> pd.D
     return frame.assign(**{column: frame[column].where(is_inside)})
 
 
-def weighted_curves(values: Array, weights: Array) -> Array:
-    """Return the mean curves (B, T) of passages under each row of weights.
+def shares_left(
+    retained: pd.DataFrame, passages: pd.Index, along: str, weights: Array
+) -> pd.DataFrame:
+    """Return the share of all gains that is left (B, T), under each row of weights.
+
+    Σ (ℓ - ℓ₀) / Σ (ℓ at the peak - ℓ₀) over the probes that have an R: the mean of R with the gains
+    as weights. A mean of R alone would be ruled by probes that gained next to nothing.
 
     Args:
-        values: (passages, T); NaN where a passage has no value.
+        retained: the second frame of ``measure``, of one condition.
+        passages: the columns of the weights.
+        along: the column of ``retained`` whose T values are told apart.
         weights: (B, passages).
     """
-    present = ~np.isnan(values)
-    totals = weights @ present
-    sums = weights @ np.where(present, values, 0.0)
-    return np.divide(sums, totals, out=np.full(sums.shape, np.nan), where=totals > 0)
+    is_known = retained["retained"].notna()
+    sums = retained.assign(
+        left=(retained["retained"] * retained["gain"]).where(is_known, 0.0),
+        gain=retained["gain"].where(is_known, 0.0),
+    ).pivot_table(index="passage_id", columns=along, values=["left", "gain"], aggfunc="sum")
+    sums = sums.reindex(passages).fillna(0.0)
+    left, gains = (weights @ sums[name].to_numpy() for name in ("left", "gain"))
+    shares = np.divide(left, gains, out=np.full(left.shape, np.nan), where=gains > 0)
+    return pd.DataFrame(shares, columns=sums["left"].columns)

@@ -6,7 +6,8 @@ between passages for decay. Hence a and k are common to all, and C and c are a p
 effects): what counts is how a probe differs from itself at other times.
 
 ``points`` are the rows of ``decay.measure`` to be fitted: ``probe_id``, ``passage`` (its column of
-the weights), ``steps_since`` > 0, ``retained``. Each counts once, times the weight of its passage.
+the weights), ``steps_since`` > 0, ``retained``, ``gain``. Squares are of R times the gain, that is
+of nats, as ℓ is equally sure for all probes: what is left of next to no gain is all noise.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ between the two closest of a probe's points; beyond, the points do not resolve t
 def fit_power_law(points: pd.DataFrame, weights: Array) -> tuple[Array, Array]:
     """Fit R(t) = C - a ln t under weights (B, passages); return a (B,) and R² (B,).
 
-    Least squares: minus the slope of a probe's deviations of R from its own mean on those of ln t.
-    NaN where no probe has two points.
+    Least squares: minus the slope of a probe's deviations of R from its own mean on those of ln t,
+    both times its gain. NaN where no probe has two points.
     """
+    gain = points["gain"].to_numpy()
     x, y = (
-        _within(points, values) for values in (np.log(points["steps_since"]), points["retained"])
+        gain * _within(points, values)
+        for values in (np.log(points["steps_since"]), points["retained"])
     )
     sums = _by_passage(points, np.stack([x * x, x * y, y * y], axis=1), weights)
     xx, xy, yy = (weights @ sums).T
@@ -53,8 +56,9 @@ def fit_exponential(points: pd.DataFrame, weights: Array) -> tuple[Array, Array]
     gaps = points.sort_values(["probe_id", "steps_since"]).groupby("probe_id")["steps_since"].diff()
     if not since.any():
         return undefined, undefined
-    curves = points.assign(since=since).pivot(
-        index=["passage", "probe_id"], columns="since", values="retained"
+    left = points["retained"] * points["gain"]
+    curves = points.assign(since=since, left=left).pivot(
+        index=["passage", "probe_id"], columns="since", values="left"
     )
     squares = _Squares(curves, weights)
     grid = _rates(gaps.min(), since.max())
@@ -67,7 +71,7 @@ def fit_exponential(points: pd.DataFrame, weights: Array) -> tuple[Array, Array]
         args=(np.arange(len(weights)),),
     )
     rates = np.where(is_inside & found.success, found.x, np.nan)
-    y = _within(points, points["retained"])
+    y = _within(points, left)
     variances = (weights @ _by_passage(points, (y * y)[:, None], weights))[:, 0]
     return rates, 1 - _divide(np.where(np.isnan(rates), np.nan, found.f_x), variances)
 
@@ -76,7 +80,7 @@ class _Squares:
     """The weighted sum of squares that c exp(-k t) leaves, each probe's c ≥ 0 being the best."""
 
     def __init__(self, curves: pd.DataFrame, weights: Array) -> None:
-        """Take R of probes, by passage and steps since a probe's first point; NaN for none."""
+        """Take what is left, in nats, by passage, probe and steps since its first point."""
         self._times = curves.columns.to_numpy(dtype=np.float64)
         self._present = curves.notna().to_numpy(dtype=np.float64)
         self._values = curves.fillna(0.0).to_numpy()

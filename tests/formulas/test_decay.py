@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ke_steps.formulas.decay import follow, measure, weighted_curves
+from ke_steps.formulas.decay import follow, measure, shares_left
 from ke_steps.job.errors import UserError
 from tests.invented.decay import NUM_STEPS, STEPS, build_schedule, build_scores, fading
 from tests.invented.tables import probe_scores
@@ -19,7 +19,7 @@ def test_following_equals_plain_loops():
     values = generator.normal(size=(5, len(steps)))
     values[0] = -steps
     times = [20, 40, 60]
-    effectivity, peaks, retained = follow(values, steps, times)
+    effectivity, peaks, retained, gains = follow(values, steps, times)
     for probe in range(5):
         at = dict(zip(STEPS, values[probe], strict=True))
         for number, start in enumerate(times):
@@ -29,25 +29,34 @@ def test_following_equals_plain_loops():
             assert effectivity[probe, number] == at[peak] - at[start - 1]
         assert peaks[probe] == peak
         gain = at[peak] - at[times[0] - 1]
+        assert gains[probe] == gain
         expected = [(at[step] - at[times[0] - 1]) / gain for step in STEPS]
         np.testing.assert_allclose(retained[probe], expected if gain > 0 else math.nan)
     assert np.isnan(retained).any()
     assert np.isfinite(retained).any()
 
 
-def test_curves_are_means_over_the_passages_that_have_a_value():
+def test_what_is_left_is_a_share_of_all_gains():
     generator = np.random.default_rng(1)
-    values = generator.normal(size=(7, 5))
-    values[generator.random((7, 5)) < 0.4] = np.nan
-    values[:, 4] = np.nan
+    rows = [
+        (passage, probe, t, generator.normal() if generator.random() > 0.4 and t < 4 else np.nan)
+        for passage in range(7)
+        for probe in range(2)
+        for t in range(5)
+    ]
+    columns = ["passage_id", "probe_id", "steps_since", "retained"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame["gain"] = 0.1 + (3 * frame["passage_id"] + 5 * frame["probe_id"]) % 7
     weights = np.vstack([np.full(7, 1 / 7), generator.multinomial(7, np.full(7, 1 / 7), 3) / 7])
-    curves = weighted_curves(values, weights)
+    curves = shares_left(frame, pd.Index(range(7)), "steps_since", weights)
+    assert list(curves.columns) == [0, 1, 2, 3, 4]
     for row, weight in enumerate(weights):
         for t in range(4):
-            present = np.isfinite(values[:, t])
-            expected = np.average(values[present, t], weights=weight[present])
-            assert curves[row, t] == pytest.approx(expected)
-    assert np.isnan(curves[:, 4]).all()
+            here = frame[(frame["steps_since"] == t) & frame["retained"].notna()]
+            of_passages = weight[here["passage_id"]]
+            left = (of_passages * here["gain"] * here["retained"]).sum()
+            assert curves.loc[row, t] == pytest.approx(left / (of_passages * here["gain"]).sum())
+    assert curves[4].isna().all()
 
 
 def test_foreign_schedules_are_refused():

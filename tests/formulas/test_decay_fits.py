@@ -36,7 +36,8 @@ def simulate(law, generator, *, trend, noise):
             values = law(level, t) + noise * generator.normal(size=len(t))
             number = passage * NUM_PROBES + probe
             rows += [(number, passage, *point) for point in zip(t, values, strict=True)]
-    return pd.DataFrame(rows, columns=["probe_id", "passage", "steps_since", "retained"])
+    points = pd.DataFrame(rows, columns=["probe_id", "passage", "steps_since", "retained"])
+    return points.assign(gain=1.0)
 
 
 def scattered(law, generator, *, missing=0.3):
@@ -49,7 +50,8 @@ def scattered(law, generator, *, missing=0.3):
                 if generator.random() > missing:
                     value = law(level, t) + 0.05 * generator.normal()
                     rows.append((2 * passage + probe, passage, t, value))
-    return pd.DataFrame(rows, columns=["probe_id", "passage", "steps_since", "retained"])
+    points = pd.DataFrame(rows, columns=["probe_id", "passage", "steps_since", "retained"])
+    return points.assign(gain=points["probe_id"].map(lambda probe: 0.5 + 0.2 * probe))
 
 
 def resampled(num_passages, num_bootstrap, seed):
@@ -72,7 +74,7 @@ def test_the_power_law_is_a_regression_with_an_intercept_for_each_probe():
     intercepts = pd.get_dummies(points["probe_id"]).to_numpy(dtype=float)
     design = np.column_stack([np.log(points["steps_since"]), intercepts])
     for row, weight in enumerate(weights):
-        root = np.sqrt(weight[points["passage"]])
+        root = np.sqrt(weight[points["passage"]]) * points["gain"].to_numpy()
         y = root * points["retained"].to_numpy()
         found, *_ = np.linalg.lstsq(root[:, None] * design, y)
         assert slopes[row] == pytest.approx(-found[0])
@@ -93,7 +95,7 @@ def test_the_exponential_is_a_regression_with_a_level_for_each_probe(rate):
     probes = points["probe_id"].astype("category").cat.codes.to_numpy()
     t, y = points["steps_since"].to_numpy(), points["retained"].to_numpy()
     for row, weight in enumerate(weights):
-        w = weight[points["passage"]]
+        w = weight[points["passage"]] * points["gain"].to_numpy() ** 2
 
         def residuals(parameters, w=w):
             return np.sqrt(w) * (parameters[1:][probes] * np.exp(-parameters[0] * t) - y)
@@ -157,6 +159,7 @@ def test_a_probe_that_falls_below_where_it_began_has_not_risen_exponentially():
         {
             "probe_id": [0] * 4 + [1] * 4,
             "passage": 0,
+            "gain": 1.0,
             "steps_since": [3, 6, 9, 12] * 2,
             "retained": [-0.1, -0.2, -0.4, -0.8, 0.8, 0.4, 0.2, 0.1],
         }
@@ -170,6 +173,7 @@ def test_a_probe_that_falls_below_where_it_began_has_not_risen_exponentially():
 def test_single_points_tell_nothing(fit):
     rows = [(0, 0, 5, 0.8), (1, 0, 9, 0.5), (2, 1, 7, 0.4)]
     points = pd.DataFrame(rows, columns=["probe_id", "passage", "steps_since", "retained"])
+    points["gain"] = 1.0
     for these in (points, points[:0]):
         constants, r_squared = fit(these, resampled(3, 2, seed=0))
         assert np.isnan([constants, r_squared]).all()
@@ -178,6 +182,7 @@ def test_single_points_tell_nothing(fit):
 def test_a_resample_without_two_points_of_a_probe_is_undefined():
     rows = [(0, 0, 2, 0.8), (0, 0, 4, 0.5), (0, 0, 8, 0.3), (2, 1, 7, 0.4)]
     points = pd.DataFrame(rows, columns=["probe_id", "passage", "steps_since", "retained"])
+    points["gain"] = 1.0
     for fit in (fit_power_law, fit_exponential):
         constants, _ = fit(points, np.array([[0.5, 0.5], [0.0, 1.0]]))
         assert constants[0] > 0
@@ -189,7 +194,28 @@ def test_a_resample_without_two_points_of_a_probe_is_undefined():
 )
 def test_rates_beyond_what_the_probings_resolve_are_undefined(values):
     points = pd.DataFrame(
-        {"probe_id": 0, "passage": 0, "steps_since": [3, 6, 9, 12], "retained": values}
+        {
+            "probe_id": 0,
+            "passage": 0,
+            "gain": 1.0,
+            "steps_since": [3, 6, 9, 12],
+            "retained": values,
+        }
     )
     rates, r_squared = fit_exponential(points, np.ones((1, 1)))
     assert np.isnan([*rates, *r_squared]).all()
+
+
+@pytest.mark.parametrize(("name", "bound"), [("power", 0.01), ("exponential", 0.002)])
+def test_what_gained_next_to_nothing_does_not_rule(name, bound):
+    """Noise is of ℓ: of a gain of 0.01 nats it leaves an R of any size."""
+    fit, law, true = LAWS[name]
+    generator = np.random.default_rng(8)
+    points = simulate(law, generator, trend=0.0, noise=0.0)
+    gain = points["probe_id"].map(lambda probe: 0.01 if probe % 3 == 0 else 1.0)
+    noise = 0.05 * generator.normal(size=len(points))
+    noisy = points.assign(gain=gain, retained=points["retained"] + noise / gain)
+    assert noisy["retained"].abs().max() > 10
+    weights = resampled(NUM_PASSAGES, 2, seed=9)
+    assert fit(noisy, weights)[0][0] == pytest.approx(true, abs=bound)
+    assert fit(noisy.assign(gain=1.0), weights)[0][0] != pytest.approx(true, abs=bound)
