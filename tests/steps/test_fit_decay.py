@@ -152,7 +152,7 @@ def test_intervals_hold_the_spread_over_passages(tmp_path):
     ]
     share = np.average([math.exp(-100 / life) for life in lives], weights=gains)
     assert both["retained"].item() == pytest.approx(share)
-    assert both["low"].item() < mean < both["high"].item()
+    assert both["low"].item() < share < both["high"].item()
 
 
 def test_imports_no_torch():
