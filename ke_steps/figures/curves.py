@@ -108,8 +108,12 @@ def after_injections(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def retention_over_time(tables: Tables) -> Figure:
-    """The share of the gain that is left by steps since the last injection's peak."""
+    """The share of the gain that is left by steps since the last injection's peak.
+
+    Times at which so few passages were followed that there is no interval are left out.
+    """
     retained, conditions = _originals(tables.retained)
+    retained = retained.dropna(subset=["low", "high"])
     retained = retained[retained["steps_since"] > 0].rename(columns={"retained": "value"})
     runs = first_recipes(retained, tables.recipes)
     figure, axes = style.panels(len(runs), len(conditions), sharey="row")
@@ -124,6 +128,7 @@ def retention_over_time(tables: Tables) -> Figure:
             axis.set_title(style.title(condition, model, recipe, runs))
             axis.set_xlabel(f"steps of {recipe} since the peak")
         row[0].set_ylabel("share of the gain that is left")
+        style.reach_values(row)
         style.percent(row[0].yaxis)
     style.shared_legend(figure, STEP_LEGEND, steps=tables.steps())
     return figure
@@ -138,12 +143,13 @@ def _originals(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def means_along(rows: pd.DataFrame, x: str, confidence: float, *, is_sampled: bool) -> pd.DataFrame:
     """Return step, x, value, low, high and seeds of curves: means as those of the estimates.
 
-    The spread between seeds is pooled over the stages at each x.
+    Ascending in x, also where not all seeds have all of them. The spread between seeds is pooled
+    over the stages at each x.
     """
     values = rows.groupby([x, "step"], sort=False)["value"].agg(list).rename("seeds").reset_index()
     sampled = pd.Series(is_sampled, index=rows.index)
     means = seed_means(rows, [x], ["step"], confidence, sampled)
-    return pd.concat([values, means], axis=1)
+    return pd.concat([values, means], axis=1).sort_values(x, kind="stable", ignore_index=True)
 
 
 def _draw_by_stage(axis: Axes, points: pd.DataFrame, x: str, colours: dict[int, Any]) -> None:

@@ -212,6 +212,22 @@ def log_axis(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
+def reach_values(axes: Iterable[Axes]) -> None:
+    """Let the y axis that panels share reach as far as their lines; bars may go beyond."""
+    panels = list(axes)
+    lines = [
+        np.asarray(line.get_ydata(), dtype=np.float64)
+        for axis in panels
+        for line in axis.get_lines()
+        if line.get_linestyle() != "None"  # the caps of bars are lines as well
+    ]
+    values = np.concatenate([[np.nan], *lines])
+    if not np.isnan(values).all():
+        low, high = np.nanmin(values), np.nanmax(values)
+        margin = 0.1 * (high - low) or 0.1
+        panels[0].set_ylim(low - margin, high + margin)
+
+
 def title(name: str, model: str, recipe: str, runs: Sequence[tuple[str, str]]) -> str:
     """Return the title of a panel, with model and recipe where the figure shows several."""
     return name if len(runs) == 1 else f"{name} · {model}, {recipe}"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ke_steps.figures import style
-from ke_steps.figures.curves import after_injections, retention_over_time
+from ke_steps.figures.curves import after_injections, means_along, retention_over_time
 from ke_steps.figures.panels import Tables
 from tests.invented.figures import MAIN, Drawn, check_line, means, plotted, title
 
@@ -78,3 +78,14 @@ def test_a_condition_that_gained_nothing_says_so(tables: Tables) -> None:
     style.settle(figure)
     written = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert "nothing is defined here" in written
+
+
+def test_curves_ascend_though_seeds_have_other_times() -> None:
+    rows = pd.DataFrame(
+        [(8, 0, 1, 0.9), (8, 0, 5, 0.5), (8, 1, 1, 0.7), (8, 1, 3, 0.6)],
+        columns=["step", "seed", "steps_since", "value"],
+    ).assign(low=0.0, high=1.0)
+    found = means_along(rows, "steps_since", 0.95, is_sampled=True)
+    assert list(found["steps_since"]) == [1, 3, 5]
+    assert list(found["value"]) == pytest.approx([0.8, 0.6, 0.5])
+    assert list(found["seeds"]) == [[0.9, 0.7], [0.6], [0.5]]
