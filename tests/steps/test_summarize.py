@@ -12,6 +12,9 @@ from ke_steps import summarize
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.places import Identity
 from ke_steps.artefacts.summary_schemas import (
+    CLAIMS,
+    DOWNSTREAM,
+    ESTIMATES,
     MEMORY_TABLE,
     NOVELTY_QUANTILES,
     RANKINGS,
@@ -209,3 +212,15 @@ def test_tables_are_asked_for_by_their_names(tmp_path: Path, names: set[str]) ->
     with pytest.raises(UserError, match=r"--output-tables disagree about: claims2?$"):
         summarize.run(**nothing, output_tables=paths, settings=SETTINGS)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_verdict_rests_on_the_interval_that_tables_show(tables: dict[str, Path]) -> None:
+    """A claim about one mean has its estimate; one about a gain, that of the table of gains."""
+    claims = read_frame(tables["claims"], CLAIMS).set_index("claim")
+    estimates = of(read_frame(tables["estimates"], ESTIMATES), "acquisition", "once/all")
+    ends = ["value", "low", "high"]
+    assert list(claims.loc["once_knowledge_is_lost", ends]) == list(estimates[ends].iloc[0])
+    gains = read_frame(tables["downstream"], DOWNSTREAM).set_index("step").loc[2000]
+    changes = ["change", "change_low", "change_high"]
+    gained = claims.loc["resuscitation_raises_accuracy_after", ends]
+    assert list(gained) == pytest.approx(list(gains[changes]))
