@@ -117,7 +117,8 @@ def test_the_best_resuscitation_gains_most_over_the_original_at_the_tempered_sta
     nothing = {name: schema.empty_table().to_pandas() for name, schema in INPUTS.items()}
     settings = drawing_job(study, FIGURES)
     tables = Tables(
-        **(nothing | {"summary": summary, "diverged_curves": nothing["curves"]}),
+        **(nothing | {"summary": summary, "estimates": summary}),
+        diverged_curves=nothing["curves"], confidence=settings.confidence,
         corpus=CORPUS, variants=settings.variants, recipes=settings.recipes,
     )  # fmt: skip
     assert best_resuscitation(tables, "m", "r") == "boost_p50_q2"

@@ -136,6 +136,6 @@ def test_the_shipped_study_is_the_papers() -> None:
     study = read_study_file(config, need_files=False).model_dump(mode="json")
     assert {name: published_recipe(study, name) for name in study["recipes"]} == {
         **{name: name for name in RECIPES},
-        "c4": None,
+        **dict.fromkeys(("c4", "tail")),
     }
     assert published_values(study, "olmo-1b", "epochs3", 738020)

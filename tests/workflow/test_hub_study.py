@@ -19,7 +19,7 @@ from tests.workflow import warm
 REPO, TEXTS, TOKEN_FILE = "allenai/tiny-hf", "datasets/o/texts", "/olmo/part-000-00000.npy"
 BRANCHES = {10: "step10-tokens1B", 20: "step20-tokens1B", 30: "step30-tokens2B"}
 WORLD = {"seed": 0, "num_people": 20, "num_continual_entities": 20, "num_questions": 20}
-NUM_SEQUENCES, LENGTH_TOKENS = 16, 64
+NUM_SEQUENCES, LENGTH_TOKENS = 16, 128
 
 
 def build_branches(directory):

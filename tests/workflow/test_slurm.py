@@ -193,7 +193,7 @@ def test_a_learning_run_has_its_two_gpus_and_two_processes(finished):
 def test_small_steps_are_one_job_of_bounded_size(finished):
     (tables,) = finished.find("rule_tables")
     assert (tables["NumCPUs"], tables["MinMemoryNode"]) == ("2", "800M")
-    assert tables["TimeLimit"] == "00:50:00"  # ten steps, two at a time
+    assert tables["TimeLimit"] == "01:00:00"  # twelve steps, two at a time
     assert len(finished.find("rule_knowledge")) == 1
     assert len(finished.find("rule_memories")) == 4
 
