@@ -19,14 +19,15 @@ from tests.workflow import warm
 REPO, TEXTS, TOKEN_FILE = "allenai/tiny-hf", "datasets/o/texts", "/olmo/part-000-00000.npy"
 BRANCHES = {10: "step10-tokens1B", 20: "step20-tokens1B", 30: "step30-tokens2B"}
 WORLD = {"seed": 0, "num_people": 20, "num_continual_entities": 20, "num_questions": 20}
-NUM_SEQUENCES, LENGTH_TOKENS = 16, 128
+NUM_SEQUENCES, LENGTH_TOKENS = 16, 192
 
 
 def build_branches(directory):
     """Return {branch: files}; the weights of steps 20 and 30 are the same."""
     branches = {}
     for step, branch in BRANCHES.items():
-        build_model(seed=min(step, 20)).save_pretrained(directory / branch)
+        model = build_model(seed=min(step, 20), max_position_embeddings=LENGTH_TOKENS)
+        model.save_pretrained(directory / branch)
         build_tokenizer(directory / branch)
         branches[branch] = read_files(directory / branch) | {"README.md": branch.encode()}
     return branches
