@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from ke_steps.formulas.bootstrap import sampling_interval
 from ke_steps.job.errors import UserError
@@ -48,7 +49,7 @@ class Estimate(NamedTuple):
         side = self.value - self.low if self.value >= null else self.high - self.value
         if math.isnan(side) or side <= 0:
             return math.nan if math.isnan(side) else float(self.value == null)
-        quantile = float(stats.t.ppf((1 + confidence) / 2, self.freedom))
+        quantile = student_quantile((1 + confidence) / 2, self.freedom)
         return 2 * float(stats.t.sf(quantile * abs(self.value - null) / side, self.freedom))
 
 
@@ -71,9 +72,15 @@ def spread_within_states(values: pd.DataFrame) -> SeedSpread:
     Args:
         values: (states, seeds), NaN where a state has no run of a seed.
     """
-    deviations = values.sub(values.mean(axis=1), axis=0).to_numpy(float)
-    freedom = int((values.notna().sum(axis=1) - 1).clip(lower=0).sum())
-    return SeedSpread(float(np.nansum(deviations**2)) / freedom, freedom) if freedom else NO_SEEDS
+    known = values.notna().to_numpy()
+    counts = known.sum(axis=1)
+    freedom = int(np.maximum(counts - 1, 0).sum())
+    if not freedom:
+        return NO_SEEDS
+    filled = np.where(known, values.to_numpy(float), 0.0)
+    means = filled.sum(axis=1) / np.maximum(counts, 1)
+    squares = np.where(known, (filled - means[:, None]) ** 2, 0.0)
+    return SeedSpread(float(squares.sum()) / freedom, freedom)
 
 
 def spread_beside_seeds(values: pd.DataFrame) -> SeedSpread:
@@ -119,17 +126,28 @@ def combined(
     is_unknown = low == high and not spread.freedom
     if is_unknown or math.isnan(value) or math.isnan(low) or math.isnan(high):
         return Estimate(value, math.nan, math.nan)
-    normal = float(stats.norm.ppf((1 + confidence) / 2))
     quantile = (1 + confidence) / 2
+    normal = student_quantile(quantile, math.inf)
     (below, below_freedom), (above, above_freedom) = (
         _error(side / normal, spread) for side in (value - low, high - value)
     )
     return Estimate(
         value,
-        value - float(stats.t.ppf(quantile, below_freedom)) * below,
-        value + float(stats.t.ppf(quantile, above_freedom)) * above,
+        value - student_quantile(quantile, below_freedom) * below,
+        value + student_quantile(quantile, above_freedom) * above,
         min(below_freedom, above_freedom),
     )
+
+
+@cache
+def student_quantile(probability: float, freedom: float) -> float:
+    """Return a quantile of Student's t; of the normal distribution where ``freedom`` is infinite.
+
+    As ``scipy.stats`` has them, without its checks, which take most of the time of a summary.
+    """
+    if math.isinf(freedom):
+        return float(special.ndtri(probability))
+    return float(special.stdtrit(freedom, probability))
 
 
 def _error(sampled: float, spread: SeedSpread) -> tuple[float, float]:

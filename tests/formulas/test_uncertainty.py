@@ -21,6 +21,7 @@ from ke_steps.formulas.uncertainty import (
     mean,
     spread_beside_seeds,
     spread_within_states,
+    student_quantile,
 )
 from ke_steps.job.errors import UserError
 
@@ -142,3 +143,10 @@ def test_holm_is_holm():
     p_values = np.array([0.01, np.nan, 0.04, 0.03, 0.005])
     assert holm(p_values) == pytest.approx([0.03, np.nan, 0.06, 0.06, 0.02], nan_ok=True)
     assert holm(np.array([0.9, 0.8])) == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("freedom", [1, 2.5, 7, 300.25, math.inf])
+def test_quantiles_are_those_of_student_and_of_the_normal_distribution(freedom):
+    for probability in (0.5, 0.9, 0.975, 0.9995):
+        expected = stats.t.ppf(probability, freedom)
+        assert student_quantile(probability, freedom) == pytest.approx(expected, rel=1e-9)
