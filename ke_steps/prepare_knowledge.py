@@ -1,6 +1,8 @@
 """Collect the new knowledge to be learnt: passages in all their wordings, and the probes on them.
 
-Reads the world, or two FICTIONAL KNOWLEDGE files. Writes two tables, a row per text and per probe:
+Reads the world, or two files in the form of FICTIONAL KNOWLEDGE: a study's own, or those of a
+public repository, which are fetched into the cache that all studies share (``hub.github``). Writes
+two tables, a row per text and per probe:
 
 - PASSAGES: passage_id (paraphrase passages first), condition (paraphrase, once), text_index
   (0 the original, 1… its paraphrases), text. Once passages keep their paraphrases, which no
@@ -25,7 +27,12 @@ from ke_steps.job import provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file
-from ke_steps.settings.texts import FictionalKnowledge, PrepareKnowledge
+from ke_steps.settings.texts import (
+    FictionalKnowledge,
+    PrepareKnowledge,
+    PublishedKnowledge,
+    WorldKnowledge,
+)
 from ke_steps.texts.passages import Passage, read_passages
 from ke_steps.texts.world_knowledge import knowledge_passages
 
@@ -36,20 +43,29 @@ def passages_by_condition(settings: PrepareKnowledge) -> list[tuple[str, Passage
     """Return (condition, passage) of every passage, in the order of their passage_id."""
     num_paraphrase, num_once = settings.num_paraphrase_passages, settings.num_once_passages
     conditions = ["paraphrase"] * num_paraphrase + ["once"] * num_once
-    if isinstance(settings.source, FictionalKnowledge):
-        paraphrase_path = Path(settings.source.paraphrase_path)
-        once_path = Path(settings.source.once_path)
+    if not isinstance(settings.source, WorldKnowledge):
+        paraphrase_path, once_path = find_files(settings.source)
         passages = [
             *read_passages(paraphrase_path, num_paraphrase, "knowledge.num_paraphrase_passages"),
             *read_passages(once_path, num_once, "knowledge.num_once_passages"),
         ]
-        for path in (paraphrase_path, once_path):
-            provenance.note(f"sha256 of {path}", hash_file(path))
+        if isinstance(settings.source, FictionalKnowledge):  # of others the settings say it
+            for path in (paraphrase_path, once_path):
+                provenance.note(f"sha256 of {path}", hash_file(path))
     elif settings.world is None:
         raise UserError("world: missing, but knowledge.source.kind is 'world'")
     else:
         passages = knowledge_passages(settings.world, len(conditions))
     return list(zip(conditions, passages, strict=True))
+
+
+def find_files(source: FictionalKnowledge | PublishedKnowledge) -> tuple[Path, Path]:
+    """Return the file of paraphrase passages and that of passages seen once."""
+    if isinstance(source, FictionalKnowledge):
+        return Path(source.paraphrase_path), Path(source.once_path)
+    from ke_steps.texts.published_knowledge import find_file
+
+    return find_file(source, source.paraphrase), find_file(source, source.once)
 
 
 def text_rows(passages: list[tuple[str, Passage]]) -> list[Row]:

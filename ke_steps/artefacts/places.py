@@ -25,6 +25,7 @@ PREPARATION = "{model}/{corpus}"
 PRETRAINED = f"pretrain_nursery/{CHECKPOINT}/manifest.json"
 FETCHED = f"fetch_checkpoint/{CHECKPOINT}/manifest.json"
 SEQUENCES = f"prepare_corpus/{PREPARATION}/sequences.parquet"
+PASSAGES = "prepare_knowledge/passages.parquet"
 """Results that others than the rules look for."""
 
 WILDCARD = r"\{(\w+)\}"

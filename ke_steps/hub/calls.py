@@ -1,10 +1,11 @@
-"""Calls to the Hugging Face hub: repeated while that can help, and refused in one line."""
+"""Calls to the Hugging Face hub and the like: repeated while that can help, refused in one line."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
@@ -44,15 +45,34 @@ _STATUS_REMEDIES = {
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Server:
+    """Who is called: its address, and what to do about each status that it may answer."""
+
+    url: str
+    remedies: Mapping[int, str]
+
+
+def hub_server() -> Server:
+    """Return the Hugging Face hub, or the mirror that HF_ENDPOINT names."""
+    return Server(constants.ENDPOINT, _STATUS_REMEDIES)
+
+
 def call_hub(repo: str, call: Callable[[], T]) -> T:
+    """Return what a call of the hub's client returns, as ``call_server`` does."""
+    return call_server(hub_server(), repo, call)
+
+
+def call_server(server: Server, what: str, call: Callable[[], T]) -> T:
     """Return what a call of the hub's client returns; repeat it while the failure may pass.
 
     Args:
-        repo: what the error is about.
+        server: whom it calls.
+        what: what the error is about.
         call: of huggingface_hub, safe to repeat.
 
     Raises:
-        UserError: the hub refuses, or still fails after the last attempt.
+        UserError: the server refuses, or still fails after the last attempt.
     """
     waits = iter(WAITS_SECONDS)
     while True:
@@ -62,7 +82,7 @@ def call_hub(repo: str, call: Callable[[], T]) -> T:
             error = _cause(raised)
             planned_seconds = next(waits, None)
             if planned_seconds is None or not _may_pass(error):
-                raise UserError(f"{repo}: {_explain(error)}") from raised
+                raise UserError(f"{what}: {_explain(error, server)}") from raised
             time.sleep(_wait_seconds(error, planned_seconds))
 
 
@@ -93,19 +113,19 @@ def _wait_seconds(error: BaseException, planned_seconds: float) -> float:
     return planned_seconds
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, server: Server) -> str:
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
-        remedy = _STATUS_REMEDIES.get(status, "try again later; what has arrived is kept")
+        remedy = server.remedies.get(status, "try again later; what has arrived is kept")
         return f"{error.response.request.url.host} answers {status}: {remedy}"
     if isinstance(error, OfflineModeIsEnabled):
         return "not in the cache, and HF_HUB_OFFLINE forbids a download"
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, FileMetadataError | json.JSONDecodeError):
-        return f"{constants.ENDPOINT} does not answer like a hub ({reason})"
+        return f"{server.url} does not answer like a hub ({reason})"
     if isinstance(error, httpx.TransportError) or _is_truncation(error):
         return (
-            f"no lasting connection to {constants.ENDPOINT} ({reason}); what has arrived is kept,"
+            f"no lasting connection to {server.url} ({reason}); what has arrived is kept,"
             " so try again; HF_HUB_OFFLINE=1 uses the cache alone"
         )
     return reason

@@ -1,15 +1,12 @@
 """Checkpoints on the Hugging Face hub: downloaded whole and checked, into the client's own cache.
 
 The cache (``HF_HOME``) is shared by all studies and laid out by ``huggingface_hub``: contents under
-``blobs/``, named by the hub's hash, and links to them under ``snapshots/<commit>/``. The client
-itself throws half a file away when it is killed; so the contents are fetched here, by the client's
-``http_get`` into ``blobs/<hash>.partial``, and what is there already is not fetched again.
+``blobs/``, named by the hub's hash, and links to them under ``snapshots/<commit>/``. Contents are
+fetched by ``hub.downloads``, and what is there already is not fetched again.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,14 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock
 from huggingface_hub import HfApi, constants, hf_hub_url, is_offline_mode
-from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import GitRefs, RepoFile
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # is documented
-from huggingface_hub.utils.sha import git_hash
 
-from ke_steps.hub.calls import call_hub
+from ke_steps.hub.calls import call_hub, hub_server
+from ke_steps.hub.downloads import Blob, check_disk, ensure_blob, hash_as_git
 from ke_steps.hub.refs import PREFIXES, Ref, choose_ref
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file, replacing
@@ -57,37 +53,6 @@ class Snapshot:
     ref: Ref
 
 
-@dataclass(frozen=True)
-class Blob:
-    """A file of a commit and where the cache keeps its content."""
-
-    name: str
-    size_bytes: int
-    content_hash: str
-    is_lfs: bool
-    path: Path
-
-    @property
-    def partial(self) -> Path:
-        """Where the content gathers until it is whole."""
-        return self.path.with_name(f"{self.path.name}.partial")
-
-    @property
-    def missing_bytes(self) -> int:
-        """How much is still to be fetched."""
-        if self.path.is_file():
-            return 0
-        return self.size_bytes - (self.partial.stat().st_size if self.partial.is_file() else 0)
-
-    def is_content(self, path: Path) -> bool:
-        """Return whether a file is there with the size and the hash that the hub states."""
-        if not path.is_file() or path.stat().st_size != self.size_bytes:
-            return False
-        if self.is_lfs:
-            return hash_file(path) == self.content_hash
-        return git_hash(path.read_bytes()) == self.content_hash
-
-
 def fetch_snapshot(repo: str, revision: str, step: int, *, choose: Choose) -> Snapshot:
     """Return a checkpoint's files in the cache, after fetching those that are not there.
 
@@ -110,10 +75,11 @@ def fetch_snapshot(repo: str, revision: str, step: int, *, choose: Choose) -> Sn
     tree = call_hub(repo, lambda: list(api.list_repo_tree(repo, revision=commit)))
     files = [entry for entry in tree if isinstance(entry, RepoFile)]
     weights = choose((file.path for file in files), where=f"{repo}@{ref.name}")
-    blobs = choose_blobs(files, repo, {*weights, *DESCRIPTIONS})
-    check_disk(sum(blob.missing_bytes for blob in blobs), what=f"{repo}@{ref.name}")
+    blobs = choose_blobs(files, repo, commit, {*weights, *DESCRIPTIONS})
+    needed_bytes = sum(blob.missing_bytes for blob in blobs)
+    check_disk(Path(constants.HF_HUB_CACHE), needed_bytes, what=f"{repo}@{ref.name}")
     with ThreadPoolExecutor(NUM_DOWNLOADS) as pool:
-        list(pool.map(partial(ensure_blob, repo, commit), blobs))
+        list(pool.map(partial(ensure_blob, hub_server()), blobs))
     names = [blob.name for blob in blobs]
     directory = call_hub(
         repo, lambda: api.snapshot_download(repo, revision=commit, allow_patterns=names)
@@ -158,80 +124,30 @@ def find_snapshot(repo: str, revision: str, step: int) -> Snapshot:
     return Snapshot(directory, ref)
 
 
-def choose_blobs(files: Sequence[RepoFile], repo: str, names: Collection[str]) -> list[Blob]:
+def choose_blobs(
+    files: Sequence[RepoFile], repo: str, commit: str, names: Collection[str]
+) -> list[Blob]:
     """Return the files of these names, of those that there are."""
-    blobs = _repo_folder(repo) / "blobs"
-    return [
-        Blob(
-            name=file.path,
-            size_bytes=file.size,
-            content_hash=file.lfs.sha256 if file.lfs else file.blob_id,
-            is_lfs=file.lfs is not None,
-            path=blobs / (file.lfs.sha256 if file.lfs else file.blob_id),
-        )
-        for file in files
-        if file.path in names
-    ]
+    return [_blob(file, repo, commit) for file in files if file.path in names]
+
+
+def _blob(file: RepoFile, repo: str, commit: str) -> Blob:
+    content_hash = file.lfs.sha256 if file.lfs else file.blob_id
+    folder = _repo_folder(repo)
+    return Blob(
+        repo=repo,
+        commit=commit,
+        name=file.path,
+        url=hf_hub_url(repo, file.path, revision=commit),
+        headers=build_hf_headers(),
+        size_bytes=file.size,
+        content_hash=content_hash,
+        hash_of=hash_file if file.lfs else hash_as_git,
+        path=folder / "blobs" / content_hash,
+        # the client's own lock for this content, so that both never write it at once
+        lock=Path(constants.HF_HUB_CACHE, ".locks", folder.name, f"{content_hash}.lock"),
+    )
 
 
 def _repo_folder(repo: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
-
-
-def check_disk(needed_bytes: int, *, what: str) -> None:
-    """Refuse a download that the cache's disk has no room for."""
-    cache = Path(constants.HF_HUB_CACHE)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{cache}: {error.strerror}; set HF_HOME to a folder for it") from error
-    if needed_bytes and not os.access(cache, os.W_OK):
-        raise UserError(f"{cache}: cannot be written; set HF_HOME to a folder that can")
-    free_bytes = shutil.disk_usage(cache).free
-    if needed_bytes > free_bytes:
-        raise UserError(
-            f"{what}: needs {needed_bytes / 1e9:.2f} GB, but {cache} has {free_bytes / 1e9:.2f} GB"
-            " free: make room, or set HF_HOME to a larger disk"
-        )
-
-
-def ensure_blob(repo: str, commit: str, blob: Blob) -> None:
-    """Bring a file's content into the cache unless it is there, whole and with the right hash.
-
-    Content with a wrong hash is thrown away and fetched once more.
-    """
-    if blob.is_content(blob.path):
-        return  # before anything is written: a cache that is complete may be read-only
-    blob.path.parent.mkdir(parents=True, exist_ok=True)
-    # the client's own lock for this content, so that both never write it at once
-    locks = Path(constants.HF_HUB_CACHE) / ".locks" / _repo_folder(repo).name
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{blob.path.name}.lock"):
-        if blob.is_content(blob.path):
-            return
-        blob.path.unlink(missing_ok=True)
-        for _ in range(2):
-            call_hub(repo, lambda: _append_missing(repo, commit, blob))
-            if blob.is_content(blob.partial):
-                blob.partial.replace(blob.path)
-                return
-            blob.partial.unlink()
-    raise UserError(
-        f"{repo}: {blob.name} of commit {commit[:8]} arrived twice with another content than the"
-        f" hub states (hash {blob.content_hash[:8]}…): try again later, or over another connection"
-    )
-
-
-def _append_missing(repo: str, commit: str, blob: Blob) -> None:
-    if blob.missing_bytes < 0:
-        blob.partial.unlink()
-    with blob.partial.open("ab") as file:
-        http_get(
-            hf_hub_url(repo, blob.name, revision=commit),
-            file,
-            resume_size=file.tell(),
-            # a compressed body cannot be resumed
-            headers=build_hf_headers() | {"Accept-Encoding": "identity"},
-            expected_size=blob.size_bytes,
-            displayed_filename=blob.name,
-        )

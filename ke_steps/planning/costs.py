@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ke_steps.artefacts.places import FETCHED, SEQUENCES
+from ke_steps.artefacts.places import FETCHED, PASSAGES, SEQUENCES
 from ke_steps.planning.model_shapes import ModelShape
 from ke_steps.planning.model_sizes import ModelSize
 from ke_steps.planning.workloads import (
@@ -27,7 +27,7 @@ from ke_steps.settings.checkpoints import GgufSource, HubSource
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.measures import ExtractCoefficients
 from ke_steps.settings.study import Run, Study
-from ke_steps.settings.texts import HubDatasetText, TokenFileText
+from ke_steps.settings.texts import HubDatasetText, PublishedKnowledge, TokenFileText
 from ke_steps.study.places import (
     Checkpoint,
     Places,
@@ -37,7 +37,7 @@ from ke_steps.study.places import (
     preparations,
     schedules,
 )
-from ke_steps.study.presets import expand
+from ke_steps.study.presets import expand, expand_knowledge
 
 TEXT_BYTES_PER_TOKEN = 5
 """Of English: 4.9 in FICTIONAL KNOWLEDGE by OLMo's tokenizer. Compressed text takes less."""
@@ -108,7 +108,7 @@ def jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
         yield _fetch(study, checkpoint, sizes[checkpoint.model])
     for preparation in preparations(study):
         yield _preparation(study, preparation)
-    yield PlannedJob("prepare_knowledge")
+    yield _knowledge(study)
     for _ in models_of(there.runs):
         yield PlannedJob("encode_probes")
     for _ in schedules(study):
@@ -159,6 +159,15 @@ def _preparation(study: Study, preparation: Preparation) -> PlannedJob:
         download_bytes=drawn * length * bytes_per_token,
         disk_bytes=corpus.num_sequences * length * TOKEN_ID_BYTES,
     )
+
+
+def _knowledge(study: Study) -> PlannedJob:
+    source = expand_knowledge(study.knowledge.source)
+    is_done = Path(study.results_dir, PASSAGES).is_file()
+    if is_done or not isinstance(source, PublishedKnowledge) or source.folder is not None:
+        return PlannedJob("prepare_knowledge")
+    num_bytes = source.paraphrase.num_bytes + source.once.num_bytes
+    return PlannedJob("prepare_knowledge", download_bytes=num_bytes)
 
 
 def _measuring_jobs(study: Study, there: Places, sizes: Sizes) -> Iterator[PlannedJob]:

@@ -25,10 +25,12 @@ MAX_STEP_DEVIATION = 0.005
 
 TASKS = {"sciq", "winogrande", "piqa", "openbook_qa", "hellaswag", "arc_easy"}
 KNOWLEDGE = {
-    "kind": "fictional_knowledge",
+    "source": {"kind": "preset", "name": "fictional_knowledge"},
     "num_paraphrase_passages": 70,
     "num_once_passages": 60,
 }
+"""Whether the preset's files are fetched or in a folder is no matter."""
+
 CORPUS = {
     "source": {"kind": "preset", "name": "pubmed_abstracts"},
     "num_sequences": 204800,
@@ -143,7 +145,8 @@ def _is_published_model(model: dict[str, Any]) -> bool:
 def _comparable(study: dict[str, Any]) -> set[Measure]:
     knowledge, retention = study["knowledge"], study["evaluate_retention"]
     measures: set[Measure] = set()
-    if {**knowledge, "kind": knowledge["source"]["kind"]}.items() >= KNOWLEDGE.items():
+    source = {key: value for key, value in knowledge["source"].items() if key != "folder"}
+    if {**knowledge, "source": source} == KNOWLEDGE:
         measures.add(ACQUISITION)
         if is_reference_scale(study):
             measures.add(KNOWLEDGE_AFTER)

@@ -161,17 +161,49 @@ class WorldKnowledge(Strict):
 
 
 class FictionalKnowledge(Strict):
-    """The FICTIONAL KNOWLEDGE files of Chang et al. 2024 (JSON lists of passages)."""
+    """Files in the form of FICTIONAL KNOWLEDGE, Chang et al. 2024 (JSON lists of passages)."""
 
     kind: Literal["fictional_knowledge"]
     paraphrase_path: InputPath
     once_path: InputPath
 
 
+class PresetKnowledge(Strict):
+    """The passages that the paper used, by name (see ``study.presets``)."""
+
+    kind: Literal["preset"]
+    name: Literal["fictional_knowledge"]
+    folder: InputPath | None = Field(
+        None, description="that has the files, where there is no internet; fetched when absent"
+    )
+
+
+class PublishedFile(Strict):
+    """A file of a repository, and what it must hold."""
+
+    name: InputPath
+    sha256: Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]
+    num_bytes: Count
+
+
+class PublishedKnowledge(Strict):
+    """Files in the form of FICTIONAL KNOWLEDGE from a public GitHub repository, or a copy."""
+
+    kind: Literal["published"]
+    repo: HubRepo
+    commit: Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{40}$")]
+    repo_folder: InputPath
+    paraphrase: PublishedFile
+    once: PublishedFile
+    folder: InputPath | None = None
+
+
 class Knowledge(Strict):
     """New knowledge: passages seen as paraphrases at every injection, and passages seen once."""
 
-    source: Annotated[WorldKnowledge | FictionalKnowledge, Field(discriminator="kind")]
+    source: Annotated[
+        WorldKnowledge | FictionalKnowledge | PresetKnowledge, Field(discriminator="kind")
+    ]
     num_paraphrase_passages: Natural
     num_once_passages: Natural
 
@@ -184,7 +216,13 @@ class Knowledge(Strict):
         return self
 
 
-class PrepareKnowledge(Knowledge):
-    """The passages and probes, with the world when they come from there."""
+KnowledgeSource = WorldKnowledge | FictionalKnowledge | PublishedKnowledge
 
+
+class PrepareKnowledge(Strict):
+    """The knowledge as its job receives it: presets spelled out, the world where it is of there."""
+
+    source: Annotated[KnowledgeSource, Field(discriminator="kind")]
+    num_paraphrase_passages: Natural
+    num_once_passages: Natural
     world: World | None = None

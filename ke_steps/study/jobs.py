@@ -14,7 +14,7 @@ from ke_steps.settings.study import Study
 from ke_steps.settings.telling import FigureName
 from ke_steps.settings.texts import WorldKnowledge, WorldText
 from ke_steps.study.places import folders
-from ke_steps.study.presets import expand
+from ke_steps.study.presets import expand, expand_knowledge
 
 NOT_FOR_JOBS = {"kind", "models", "steps", "variants", "other_corpora", "num_shards"}
 """Keys that say which jobs there are; what a job computes does not depend on them."""
@@ -78,6 +78,12 @@ def _corpus(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return world | begin | {"source": source.model_dump(mode="json")}
 
 
+def _knowledge(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    source = expand_knowledge(study.knowledge.source)
+    world = _world(study, needed=isinstance(source, WorldKnowledge))
+    return world | {"source": source.model_dump(mode="json")}
+
+
 def _learning(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return _threads(study, wildcards) | _begin_of_text(study, wildcards)
 
@@ -130,9 +136,7 @@ EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
     "pretrain_nursery": lambda study, w: {"steps": study.models[w["model"]].steps},
     "prepare_corpus": _corpus,
     "encode_probes": _begin_of_text,
-    "prepare_knowledge": lambda study, w: _world(
-        study, needed=isinstance(study.knowledge.source, WorldKnowledge)
-    ),
+    "prepare_knowledge": _knowledge,
     "inject_knowledge": lambda study, w: _learning(study, w) | {"seed": int(w["seed"])},
     "extract_coefficients": _extraction,
     "extract_shard": lambda study, w: _shards(study, w) | {"shard": int(w["shard"])},

@@ -12,7 +12,14 @@ from ke_steps.checkpoints.weight_files import choose_weights
 from ke_steps.job.errors import UserError
 from ke_steps.settings.checkpoints import CheckpointSource, DirectorySource, GgufSource
 from ke_steps.settings.study import Study
-from ke_steps.settings.texts import Corpus, FictionalKnowledge, LocalText, TokenFileText
+from ke_steps.settings.texts import (
+    Corpus,
+    FictionalKnowledge,
+    LocalText,
+    PublishedKnowledge,
+    TokenFileText,
+)
+from ke_steps.study.presets import expand_knowledge
 
 
 def missing_files(study: Study) -> Iterator[tuple[str, str]]:
@@ -21,10 +28,9 @@ def missing_files(study: Study) -> Iterator[tuple[str, str]]:
         for key, path in _files_of(corpus):
             if not Path(path).is_file():
                 yield f"corpora.{name}.source.{key}", f"no such file: {path}"
-    if isinstance(source := study.knowledge.source, FictionalKnowledge):
-        for key in ("paraphrase_path", "once_path"):
-            if not Path(getattr(source, key)).is_file():
-                yield f"knowledge.source.{key}", f"no such file: {getattr(source, key)}"
+    for key, path in knowledge_paths(study):
+        if not Path(path).is_file():
+            yield f"knowledge.source.{key}", f"no such file: {path}"
     yield from unusable_models(study)
 
 
@@ -34,6 +40,17 @@ def _files_of(corpus: Corpus) -> Iterator[tuple[str, str]]:
             yield f"paths[{index}]", path
     elif isinstance(corpus.source, TokenFileText) and "://" not in corpus.source.location:
         yield "location", corpus.source.location
+
+
+def knowledge_paths(study: Study) -> list[tuple[str, str]]:
+    """Return (key of the source, path) of the local files that new knowledge is read from."""
+    source = expand_knowledge(study.knowledge.source)
+    if isinstance(source, FictionalKnowledge):
+        return [(key, getattr(source, key)) for key in ("paraphrase_path", "once_path")]
+    if isinstance(source, PublishedKnowledge) and source.folder is not None:
+        files = (source.paraphrase, source.once)
+        return [("folder", str(Path(source.folder, file.name))) for file in files]
+    return []
 
 
 def unusable_models(study: Study) -> Iterator[tuple[str, str]]:

@@ -1,15 +1,21 @@
-"""The paper's corpora by name (FACTS of the paper: sections 1 and 2)."""
+"""The paper's corpora and passages by name (FACTS of the paper: sections 1 and 2)."""
 
 from __future__ import annotations
 
 from typing import assert_never
 
 from ke_steps.settings.texts import (
+    FictionalKnowledge,
     HubDatasetText,
+    KnowledgeSource,
+    PresetKnowledge,
     PresetName,
     PresetText,
+    PublishedFile,
+    PublishedKnowledge,
     TextSource,
     TokenFileText,
+    WorldKnowledge,
 )
 
 DOLMA_FIRST_BATCH = TokenFileText(
@@ -45,6 +51,24 @@ C4 = HubDatasetText(
     id_field="url",
 )
 
+FICTIONAL_KNOWLEDGE = PublishedKnowledge(
+    kind="published",
+    repo="kaistAI/Knowledge-Entropy",
+    commit="85315146a9431548c696ed4b6ebfd630f121aa87",
+    repo_folder="fictional_knowledge",
+    paraphrase=PublishedFile(
+        name="fictional_knowledge_paraphrased_paraphrase70.json",
+        sha256="f3e86b06403204f4a2ad1ee3f7596925e53cd662db51cb14d3b6f31386041861",
+        num_bytes=1415374,
+    ),
+    once=PublishedFile(
+        name="fictional_knowledge_paraphrased_once60.json",
+        sha256="ce002dacf47a4c8dd199fe8d140e59def3950352f09538e45eede4483ae36b38",
+        num_bytes=1223322,
+    ),
+)
+"""Chang et al. 2024 (arXiv 2406.11813) as the paper's repository has it (Apache-2.0)."""
+
 
 def expand(source: TextSource | PresetText) -> TextSource:
     """Return the source that a preset stands for, and any other source as it is."""
@@ -60,3 +84,12 @@ def _preset(name: PresetName) -> TextSource:
         case "c4":
             return C4
     assert_never(name)
+
+
+def expand_knowledge(
+    source: WorldKnowledge | FictionalKnowledge | PresetKnowledge,
+) -> KnowledgeSource:
+    """Return the files that a preset stands for, and any other source as it is."""
+    if isinstance(source, PresetKnowledge):
+        return FICTIONAL_KNOWLEDGE.model_copy(update={"folder": source.folder})
+    return source

@@ -22,7 +22,7 @@ STUDY = {
     "evaluate_knowledge": {"score": "per_token"},
     "evaluate_retention": {"tasks": ["sciq", "piqa"], "num_items_per_task": None},
     "knowledge": {
-        "source": {"kind": "fictional_knowledge"},
+        "source": {"kind": "preset", "name": "fictional_knowledge", "folder": None},
         "num_paraphrase_passages": 70,
         "num_once_passages": 60,
     },

@@ -259,6 +259,20 @@ def test_what_is_fetched_is_not_downloaded_again(tmp_path):
     assert (after.download_bytes, after.disk_bytes) == (weights, 2 * weights)
 
 
+def test_the_papers_passages_are_downloaded_once(tmp_path):
+    preset = {"kind": "preset", "name": "fictional_knowledge"}
+    study = read_study(SMOKE | {"knowledge": SMOKE["knowledge"] | {"source": preset}})
+    study = study.model_copy(update={"results_dir": str(tmp_path)})
+    assert costs_of(study, {"tiny": UNKNOWN})["prepare_knowledge"].download_bytes == 2_638_696
+    local = study.knowledge.source.model_copy(update={"folder": "copy"})
+    copied = study.knowledge.model_copy(update={"source": local})
+    offline = study.model_copy(update={"knowledge": copied})
+    assert costs_of(offline, {"tiny": UNKNOWN})["prepare_knowledge"].download_bytes == 0
+    (tmp_path / "prepare_knowledge").mkdir()
+    (tmp_path / "prepare_knowledge/passages.parquet").touch()
+    assert costs_of(study, {"tiny": UNKNOWN})["prepare_knowledge"].download_bytes == 0
+
+
 def test_corpora_from_outside_are_downloaded_for_each_model(tmp_path):
     source = {"kind": "hub", "repo": "EleutherAI/pythia-70m", "revision": "step{step}"}
     study = study_of(source, tmp_path)

