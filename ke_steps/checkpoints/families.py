@@ -60,6 +60,7 @@ _FAMILIES = {
     "Olmo2ForCausalLM": Family("olmo2", normalises_queries=True),
     "Olmo3ForCausalLM": Family("olmo3", normalises_queries=True),
     "LlamaForCausalLM": Family("llama"),
+    "SmolLM3ForCausalLM": Family("smollm3"),
     "MistralForCausalLM": Family("mistral"),
     "Qwen2ForCausalLM": Family("qwen2"),
     "Qwen3ForCausalLM": Family("qwen3", normalises_queries=True),

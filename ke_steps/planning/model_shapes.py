@@ -13,10 +13,10 @@ from typing import Any
 
 UNGATED = frozenset({"gpt_neox", "gpt2"})
 GATED = frozenset(
-    {"olmo", "olmo2", "olmo3", "olmoe", "llama", "mistral", "mixtral", "phi3"}
+    {"olmo", "olmo2", "olmo3", "olmoe", "llama", "smollm3", "mistral", "mixtral", "phi3"}
     | {"qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gemma3_text"}
 )
-TIED_BY_DEFAULT = frozenset({"gpt2", "gemma", "gemma2", "gemma3", "gemma3_text"})
+TIED_BY_DEFAULT = frozenset({"gpt2", "smollm3", "gemma", "gemma2", "gemma3", "gemma3_text"})
 """Whose input and output embeddings are one matrix when the config does not say."""
 
 

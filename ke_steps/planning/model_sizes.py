@@ -36,6 +36,23 @@ _OLMO_7B = _OLMO_1B | {
     "num_attention_heads": 32,
     "tie_word_embeddings": False,
 }
+_OLMO2_1B = _OLMO_1B | {
+    "model_type": "olmo2",
+    "vocab_size": 100352,
+    "tie_word_embeddings": False,
+}
+_OLMO2_7B = _OLMO_7B | {"model_type": "olmo2", "vocab_size": 100352}
+_SMOLLM3_3B = {
+    "model_type": "smollm3",
+    "num_hidden_layers": 36,
+    "hidden_size": 2048,
+    "intermediate_size": 11008,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "vocab_size": 128256,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+}
 
 
 def _pythia(num_layers: int, hidden_size: int, num_heads: int, vocab_size: int) -> dict[str, Any]:
@@ -51,6 +68,10 @@ def _pythia(num_layers: int, hidden_size: int, num_heads: int, vocab_size: int) 
     }
 
 
+_POLYPYTHIA = {
+    "14m": _pythia(6, 128, 4, 50304),
+    "31m": _pythia(6, 256, 8, 50304),
+}
 _PYTHIA = {
     "70m": _pythia(6, 512, 8, 50304),
     "160m": _pythia(12, 768, 12, 50304),
@@ -62,15 +83,26 @@ _PYTHIA = {
     "12b": _pythia(36, 5120, 40, 50688),
 }
 
-KNOWN_CONFIGS: dict[str, dict[str, Any]] = {
-    "allenai/OLMo-1B-hf": _OLMO_1B,
-    "allenai/OLMo-7B-hf": _OLMO_7B,
-    "allenai/OLMo-7B": _OLMO_7B,
-} | {
-    f"EleutherAI/pythia-{size}{suffix}": config
-    for size, config in _PYTHIA.items()
-    for suffix in ("", "-deduped")
-}
+KNOWN_CONFIGS: dict[str, dict[str, Any]] = (
+    {
+        "allenai/OLMo-1B-hf": _OLMO_1B,
+        "allenai/OLMo-7B-hf": _OLMO_7B,
+        "allenai/OLMo-7B": _OLMO_7B,
+        "allenai/OLMo-2-0425-1B": _OLMO2_1B,
+        "allenai/OLMo-2-1124-7B": _OLMO2_7B,
+        "HuggingFaceTB/SmolLM3-3B-checkpoints": _SMOLLM3_3B,
+    }
+    | {
+        f"EleutherAI/pythia-{size}{suffix}": config
+        for size, config in _PYTHIA.items()
+        for suffix in ("", "-deduped")
+    }
+    | {
+        f"EleutherAI/pythia-{size}{suffix}": config
+        for size, config in _POLYPYTHIA.items()
+        for suffix in ("", *(f"-seed{seed}" for seed in range(1, 10)))
+    }
+)
 """What config.json of some hub repositories says, as far as it matters to a model's size.
 
 So that a study of them can be planned before anything is downloaded. From the repositories

@@ -44,6 +44,7 @@ FAMILIES = {
     "olmo2": _GROUPED,
     "olmo3": _GROUPED,
     "llama": {},
+    "smollm3": _GROUPED,
     "mistral": _GROUPED,
     "qwen2": _GROUPED,
     "qwen3": _GROUPED | {"head_dim": 8},

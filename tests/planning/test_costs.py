@@ -39,6 +39,7 @@ FAMILIES = {
     "olmo": {},
     "olmo2": GROUPED,
     "llama": GROUPED | {"tie_word_embeddings": True},
+    "smollm3": GROUPED,
     "mistral": GROUPED | {"head_dim": 16},
     "qwen3": GROUPED | {"head_dim": 16},
     "gemma2": GROUPED | {"head_dim": 16},
@@ -121,6 +122,29 @@ def test_a_mixture_computes_with_the_chosen_experts_only():
 def test_known_models_have_the_published_size(repo, published):
     shape = shape_of_config(KNOWN_CONFIGS[repo])
     assert shape.num_parameters == pytest.approx(published, rel=1e-3)
+
+
+PYTHIA_MASKS_BYTES = 6 * 2048**2
+"""A mask of bytes in each of the six layers, beside fp16 parameters in ``pytorch_model.bin``."""
+
+
+@pytest.mark.parametrize(
+    ("repo", "masks_bytes", "published_bytes"),
+    [
+        ("EleutherAI/pythia-14m", PYTHIA_MASKS_BYTES, 53.3e6),
+        ("EleutherAI/pythia-14m-seed9", PYTHIA_MASKS_BYTES, 53.3e6),
+        ("EleutherAI/pythia-31m", PYTHIA_MASKS_BYTES, 86.2e6),
+        ("allenai/OLMo-2-0425-1B", 0, 4.98e9 + 956e6),
+        ("allenai/OLMo-2-1124-7B", 0, (4.95 + 4.99 + 4.92 + 4.86 + 4.86 + 4.61) * 1e9),
+        ("HuggingFaceTB/SmolLM3-3B-checkpoints", 0, 4.97e9 + 1.18e9),
+    ],
+)
+def test_known_models_fill_the_published_files(repo, masks_bytes, published_bytes):
+    """File sizes as the repositories' pages have them, to three digits."""
+    config = KNOWN_CONFIGS[repo]
+    per_parameter = {"float16": 2, "bfloat16": 2, "float32": 4}[config["torch_dtype"]]
+    found = shape_of_config(config).num_parameters * per_parameter + masks_bytes
+    assert found == pytest.approx(published_bytes, rel=5e-3)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.invented.models import (
     random_sequences,
 )
 
-ALLOWED = ["olmo", "llama", "mistral", "qwen2", "phi3", "gpt_neox", "gpt2", "mixtral"]
+ALLOWED = ["olmo", "llama", "smollm3", "mistral", "qwen2", "phi3", "gpt_neox", "gpt2", "mixtral"]
 REFUSED = ["olmo2", "olmo3", "qwen3", "gemma2", "gemma3_text", "olmoe"]
 CPU = torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""Every study of config/ is valid, the paper's DAGs build, and config/README.md is right."""
+"""Every study of config/ is valid, DAGs of hub models build, and config/README.md is right."""
 
 import re
 import resource
@@ -6,8 +6,9 @@ import resource
 import pytest
 import yaml
 
+from ke_steps.hub.refs import Ref, choose_ref
 from ke_steps.planning.costs import costs_by_rule, jobs
-from ke_steps.planning.model_sizes import UNKNOWN
+from ke_steps.planning.model_sizes import UNKNOWN, find_size
 from ke_steps.settings.learning import ORIGINAL, Training
 from ke_steps.settings.study import Study
 from ke_steps.study.reading import read_study
@@ -31,8 +32,59 @@ def test_a_study_is_valid_and_has_results_of_its_own(name):
     assert read(name).results_dir not in others
 
 
-@pytest.mark.parametrize("name", ["olmo_1b", "olmo_7b", "pythia_1.4b"])
-def test_the_dag_of_the_papers_studies_builds(name, tmp_path):
+PYTHIA = ["step0", *(f"step{2**n}" for n in range(10))]
+PYTHIA += [f"step{1000 * n}" for n in range(1, 144)]
+OLMO2_1B = [(0, 0), (300, 1), (10000, 21), (20000, 42), (40000, 84), (100000, 210), (140000, 294)]
+OLMO2_1B += [(480000, 1007), (800000, 1678), (950000, 1993), (1907359, 4001)]
+OLMO2_7B = [(150, 1), (1000, 5), (10000, 42), (101000, 424), (200000, 839), (400000, 1678)]
+OLMO2_7B += [(600000, 2517), (928000, 3893), (928646, 3896)]
+SMOLLM3 = [f"stage1-step-{step}" for step in range(40_000, 3_440_001, 40_000)]
+SMOLLM3 += [f"stage2-step-{step}" for step in range(3_480_000, 4_200_001, 40_000)]
+SMOLLM3 += [f"stage3-step-{step}" for step in range(4_240_000, 4_720_001, 40_000)]
+BRANCHES = {
+    "allenai/OLMo-2-0425-1B": [f"stage1-step{n}-tokens{b}B" for n, b in OLMO2_1B]
+    + [f"stage2-ingredient{n}-step23852-tokens51B" for n in (1, 2, 3)],
+    "allenai/OLMo-2-1124-7B": [f"stage1-step{n}-tokens{b}B" for n, b in OLMO2_7B]
+    + ["step2000-tokens9B", "stage2-ingredient1-step11931-tokens50B"],
+    "HuggingFaceTB/SmolLM3-3B-checkpoints": [*SMOLLM3, "lc-4k-to-32k-step-4000", "it-SFT"],
+}
+"""Of the repositories of ``SUITES`` that are not Pythia's, as far as documented: docs/hub.md."""
+
+SUITES = ["polypythias", "pythia", "olmo2", "smollm3"]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_branches_of_a_public_suite_are_those_documented(name):
+    for model in read(name).models.values():
+        source = model.source
+        names = BRANCHES.get(source.repo, PYTHIA if "/pythia-" in source.repo else [])
+        refs = [Ref(branch, "0" * 40) for branch in ("main", *names)]
+        for step in model.steps:
+            found = choose_ref(refs, source.revision, step, where=source.repo).name
+            assert re.fullmatch(rf"(stage\d-)?step-?{step}(-tokens\d+B)?", found)
+
+
+def test_the_documented_numbers_of_branches():
+    """154 of each Pythia; 86, 19 and 13 of SmolLM3's stages."""
+    assert len(PYTHIA) == 154
+    assert [sum(f"stage{n}" in branch for branch in SMOLLM3) for n in (1, 2, 3)] == [86, 19, 13]
+
+
+def test_the_seeds_of_polypythias_differ_in_nothing_else():
+    models = read("polypythias").models
+    sizes = {size: {n: m for n, m in models.items() if size in n} for size in ("14m", "31m")}
+    for size, seeds in sizes.items():
+        repos = [model.source.repo for model in seeds.values()]
+        suffixes = ["", *(f"-seed{seed}" for seed in range(1, 10))]
+        assert repos == [f"EleutherAI/pythia-{size}{suffix}" for suffix in suffixes]
+        assert [repo.partition("/")[2] for repo in repos] == list(seeds)
+        assert len({tuple(model.steps) for model in seeds.values()}) == 1
+    learning = read("polypythias").recipes["baseline"].models
+    assert learning == list(sizes["14m"])
+
+
+@pytest.mark.parametrize("name", ["olmo_1b", "olmo_7b", "pythia_1.4b", *SUITES])
+def test_the_dag_of_a_study_of_hub_models_builds(name, tmp_path):
     project = Project(tmp_path)
     project.study = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -40,6 +92,7 @@ def test_the_dag_of_the_papers_studies_builds(name, tmp_path):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime - before.ru_utime < 10  # of the CPU: the clock is others' business, too
     study = read(name)
+    assert all(find_size(study, model) for model in study.models)
     costs = costs_by_rule(jobs(study, dict.fromkeys(study.models, UNKNOWN)))
     assert pending == {rule: cost.num_jobs for rule, cost in costs.items()}
 
