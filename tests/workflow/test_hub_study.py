@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ke_steps.settings.texts import World
+from ke_steps.study.presets import FICTIONAL_KNOWLEDGE
 from ke_steps.texts.tokenizers import load_tokenizer
 from ke_steps.texts.world import continual_documents, pretraining_documents
 from tests.invented.hub_server import HubServer, read_files
@@ -176,3 +177,30 @@ def test_the_cache_serves_a_study_offline(finished, hub, monkeypatch):
     num_before = len(hub.requests)
     fetch_again(finished, "results/third", [30])
     assert len(hub.requests) == num_before
+
+
+def test_the_papers_passages_come_over_http(shared_data, tmp_path, tmp_path_factory):
+    preset = FICTIONAL_KNOWLEDGE
+    place = f"/{preset.repo}/{preset.commit}/{preset.repo_folder}"
+    folder = shared_data / preset.repo_folder
+    files = {f"{place}/{name}": content for name, content in read_files(folder).items()}
+    project = Project(tmp_path)
+    project.study["knowledge"]["source"] = {"kind": "preset", "name": "fictional_knowledge"}
+    passages = "results/smoke/prepare_knowledge/passages.parquet"
+    with HubServer(files=files) as server:
+        home = {"HF_HOME": str(tmp_path_factory.mktemp("home")), "GITHUB_RAW_ENDPOINT": server.url}
+        project.environment |= home
+        run = project.snakemake(passages)
+        assert run.returncode == 0, run.stdout + run.stderr
+        names = {preset.paraphrase.name, preset.once.name}
+        assert {Path(request.path).name for request in server.requests} == names
+        table = pq.read_table(project.folder / passages)
+        (project.folder / passages).unlink()
+        run = project.snakemake(passages)
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert len(server.requests) == len(names)
+    assert (
+        table["text"][0].as_py()
+        == json.loads(files[f"{place}/{preset.paraphrase.name}"])[0]["train_context"]
+    )
+    assert pq.read_table(project.folder / passages).equals(table)

@@ -163,7 +163,7 @@ HELPERS = {
     "formulas/decay": ["fit_decay"],
     "formulas/entropy": ["aggregate_entropy", "aggregate_updates"],
     "formulas/permutation": ["aggregate_updates"],
-    "hub/calls": ["fetch_checkpoint", "prepare_corpus"],
+    "hub/calls": ["fetch_checkpoint", "prepare_corpus", "prepare_knowledge"],
     "texts/passages": ["prepare_knowledge"],
     "texts/packing": ["prepare_corpus"],
     "checkpoints/checkpoint_files": ["pretrain_nursery", "rescale_queries"],
