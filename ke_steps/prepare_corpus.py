@@ -24,6 +24,7 @@ depend on either.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import assert_never
 
@@ -108,6 +109,14 @@ def refuse_too_long(sequence_length_tokens: int, model_directory: Path) -> None:
             f"corpora.<name>.sequence_length_tokens: {sequence_length_tokens} exceeds the"
             f" {positions} positions of {model_directory / 'config.json'}; lower it"
         )
+
+
+def count_sequences(tokenizer: Path, settings: PrepareCorpus) -> int:
+    """Return how many sequences the text has, up to ``settings.num_sequences``."""
+    loaded = load_tokenizer(tokenizer.parent, settings.begin_of_text)
+    documents = read_documents(settings, loaded, TextlessRows())
+    packed = pack(documents, settings.sequence_length_tokens)
+    return sum(1 for _ in islice(packed, settings.num_sequences))
 
 
 def run(

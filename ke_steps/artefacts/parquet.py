@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,17 @@ def write_batches(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Sche
 
 def _stamp() -> dict[bytes, bytes]:
     return {b"ke_steps": canonical_json(provenance.current()).encode()}
+
+
+def provenance_of(schema: pa.Schema) -> dict[str, Any]:
+    """Return the provenance that a table was written with; empty for one from elsewhere."""
+    found: dict[str, Any] = json.loads((schema.metadata or {}).get(b"ke_steps", b"{}"))
+    return found
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Return the provenance of a table of this project's."""
+    return provenance_of(pq.read_schema(path))
 
 
 def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:

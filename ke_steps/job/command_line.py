@@ -94,7 +94,7 @@ def _is_output(name: str) -> bool:
 def _run(
     run: Callable[..., None], step: str, keywords: dict[str, Any], record: Path | None
 ) -> None:
-    inputs = _flatten({k: v for k, v in keywords.items() if k != "settings" and not _is_output(k)})
+    inputs = inputs_of(keywords)
     outputs = _flatten({k: v for k, v in keywords.items() if _is_output(k)})
     for name, path in inputs.items():
         if not path.is_file():
@@ -132,6 +132,11 @@ def _whole_or_none(outputs: Collection[Path], record: Path | None) -> Iterator[N
         for path in new:
             path.unlink(missing_ok=True)
         raise
+
+
+def inputs_of(keywords: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the files that a step reads, by the names that its provenance has for them."""
+    return _flatten({k: v for k, v in keywords.items() if k != "settings" and not _is_output(k)})
 
 
 def _flatten(keywords: dict[str, Any]) -> dict[str, Path]:

@@ -34,7 +34,7 @@ from ke_steps.models import ranks
 from ke_steps.models.feed_forward import Coefficients, FeedForward, feed_forward
 from ke_steps.models.loading import load_model, prepare_torch
 from ke_steps.settings.measures import ExtractCoefficientsJob
-from ke_steps.texts.tokenizers import load_tokenizer
+from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -55,12 +55,34 @@ def measure(
     model = load_model(
         checkpoint, intervention=intervention, dtype=DTYPES[settings.precision], device=device
     )
+    return measure_loaded(model, load_tokenizer(checkpoint.parent), sequences, settings, shard)
+
+
+def measure_loaded(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    sequences: Path,
+    settings: ExtractCoefficientsJob,
+    shard: Shard = WHOLE,
+) -> Measures:
+    """Measure a model that is in memory, in evaluation mode and on its device, as ``measure``.
+
+    Args:
+        model: whose parameters are of ``settings.precision``.
+        tokenizer: which made the sequences.
+        sequences: of the corpus.
+        settings: of the extraction.
+        shard: of the corpus.
+
+    Raises:
+        UserError: the inputs do not fit each other, or a measure is not finite.
+    """
     input_ids = read_sequences(sequences, vocab_size=model.config.vocab_size)
     check_sequences(
         input_ids, sequences, settings.num_sequences, model.config.max_position_embeddings
     )
     input_ids = input_ids[: settings.num_sequences]
-    num_tokens = count_tokens(input_ids, load_tokenizer(checkpoint.parent))
+    num_tokens = count_tokens(input_ids, tokenizer)
 
     def first(count: int) -> Instances:
         return gather_instances(

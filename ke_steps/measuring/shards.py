@@ -6,7 +6,6 @@ shards put together give the same bits as one job would.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from ke_steps.artefacts.measure_schemas import (
     SHARD_TERMS,
     SHARD_TOKEN_ENTROPIES,
 )
-from ke_steps.artefacts.parquet import read_table, write_table
+from ke_steps.artefacts.parquet import provenance_of, read_table, write_table
 from ke_steps.job.errors import UserError
 from ke_steps.measuring.measures import Array, Measures
 
@@ -96,7 +95,7 @@ def read_shard(coefficients: Path, token_entropies: Path) -> ShardTables:
 
 
 def _provenance(path: Path, table: pa.Table) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((table.schema.metadata or {}).get(b"ke_steps", b"{}"))
+    found = provenance_of(table.schema)
     if found.get("step") != "extract_shard":
         raise UserError(f"{path}: not written by extract_shard; delete it and run again")
     return found

@@ -36,12 +36,17 @@ def silence_transformers() -> None:
     transformers.logging.disable_progress_bar()
 
 
-def prepare_torch(num_threads: int, seed: int | None = None) -> torch.device:
-    """Make torch deterministic, seed it, meet the job's other ranks; note and return the device."""
-    silence_transformers()
+def compute_deterministically() -> None:
+    """Have torch give the same bits each time."""
     # cuBLAS reads this once, when the first GPU operation creates its handle
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+
+
+def prepare_torch(num_threads: int, seed: int | None = None) -> torch.device:
+    """Make torch deterministic, seed it, meet the job's other ranks; note and return the device."""
+    silence_transformers()
+    compute_deterministically()
     torch.set_num_threads(num_threads)
     if seed is not None:
         transformers.set_seed(seed)
