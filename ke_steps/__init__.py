@@ -1,1 +1,17 @@
-"""Steps of the knowledge-entropy workflow: one module per Snakemake rule."""
+"""Knowledge entropy: the public door's names, and the steps of the workflow, a module per rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ke_steps.public.call import measure as measure
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for, as the steps need none of them."""
+    if name == "measure":
+        from ke_steps.public.call import measure
+
+        return measure
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
