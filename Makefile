@@ -12,6 +12,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Names may hold blanks, quotes and dollars: what was typed goes to the shell as one word.
 quoted = '$(subst ','\'',$(1))'
 STUDY_FILE  := $(call quoted,$(value STUDY))
+MODEL_NAME  := $(call quoted,$(value MODEL))
+TEXT_FILE   := $(call quoted,$(value TEXT))
 PROFILE_DIR := $(call quoted,workflow/profiles/$(value PROFILE))
 
 EXECUTOR  := $(shell grep -s '^executor:' $(PROFILE_DIR)/config.yaml)
@@ -23,7 +25,7 @@ DRY_RUN   := $(LOGGERS) $(SNAKEMAKE) --dry-run --logger jobs
 PYTEST    := pytest -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help report why plan test test-fast kills lint format schema smollm2 clean named
+.PHONY: help measure report why plan test test-fast kills lint format schema smollm2 clean named given
 
 help: ## this list
 	@echo 'Knowledge entropy: how broadly a language model uses its memory, and what that does to learning.'
@@ -31,6 +33,14 @@ help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
 	@echo
 	@printf '  STUDY=%s  CORES=%s  PROFILE=%s\n' $(STUDY_FILE) '$(CORES)' $(call quoted,$(value PROFILE))
+
+measure: given $(READY) ## knowledge entropy of a model (MODEL=folder, owner/name or x.gguf, TEXT=book.txt)
+	@python -m ke_steps.measure $(MODEL_NAME) --text $(TEXT_FILE) $(OPTIONS)
+
+given:
+	@test -n $(MODEL_NAME) && test -n $(TEXT_FILE) || \
+	  { printf 'usage: make measure MODEL=<folder, owner/name or x.gguf> TEXT=<file>' >&2; \
+	    printf " [OPTIONS='--json --num-sequences 16']\n" >&2; exit 1; }
 
 report: named $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu) and write its report
 	@$(LOGGERS) python -m ke_steps.running.run_study $(STUDY_FILE) -- $(SNAKEMAKE) --logger study

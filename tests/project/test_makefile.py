@@ -75,7 +75,18 @@ def script(path, body):
 
 def test_help_lists_every_command():
     listed = make("help").stdout
-    commands = ("report", "why", "plan", "smollm2", "test", "test-fast", "kills", "lint", "clean")
+    commands = (
+        "measure",
+        "report",
+        "why",
+        "plan",
+        "smollm2",
+        "test",
+        "test-fast",
+        "kills",
+        "lint",
+        "clean",
+    )
     for command in commands:
         assert f"make {command} " in listed
 
@@ -168,6 +179,15 @@ def test_a_link_to_another_disk_is_filled_again_and_again(project, tmp_path):
     assert list(disk.iterdir()) == []
 
 
+def test_the_package_is_imported_from_any_folder(project, tmp_path):
+    (project / "ke_steps").mkdir()
+    (project / "ke_steps/__init__.py").touch()
+    assert set_up(project).returncode == 0
+    run = [project / ".venv/bin/python", "-c", "import ke_steps; print(ke_steps.__file__)"]
+    found = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert Path(found.stdout.strip()) == project / "ke_steps/__init__.py"
+
+
 def test_a_link_to_nowhere_is_refused(project, tmp_path):
     (project / ".venv").symlink_to(tmp_path / "unmounted")
     made = set_up(project)
@@ -248,3 +268,22 @@ def test_a_study_may_be_named_as_people_name_files(project, name):
         assert words[words.index("--configfile") + 1] == study
         assert words[-1] == f"{project}:{project}/workflow/logger:/before"
         assert f"STUDY={study}" in make("help", *given, cwd=project, **environment).stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("MODEL=x",), ("TEXT=x",), ("MODEL=", "TEXT=")])
+def test_measure_says_what_it_needs_before_set_up(project, arguments):
+    made = make("measure", *arguments, cwd=project, MODEL="", TEXT="")
+    assert made.returncode != 0
+    assert made.stderr.startswith("usage: make measure MODEL=<folder, owner/name or x.gguf> TEXT=")
+    assert not (project / ".venv").exists()
+
+
+def test_measure_takes_names_as_people_give_them(project):
+    bin_folder = project / ".venv" / "bin"
+    bin_folder.mkdir(parents=True)
+    (project / ".venv" / "ready").touch()
+    script(bin_folder / "python", 'printf "%s\\n" "$@"')
+    made = make("measure", "MODEL=it's $HOME", "TEXT=a b.txt", "OPTIONS=--json --csv", cwd=project)
+    assert made.returncode == 0, made.stderr
+    expected = ["-m", "ke_steps.measure", "it's $HOME", "--text", "a b.txt", "--json", "--csv"]
+    assert made.stdout.splitlines() == expected

@@ -1,11 +1,18 @@
 """One lock, read by everything that installs."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib import metadata
 
+import pytest
 import yaml
 
+from tests.invented.measured import build_folder, write_text
 from tests.invented.project import ROOT
 
 LOCK = dict(
@@ -47,3 +54,44 @@ def test_the_running_environment_is_the_lock():
         if metadata.version(name).split("+")[0] != pinned
     }
     assert not different
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel that ``pip install .`` would, without a network; return it unpacked."""
+    folder = tmp_path_factory.mktemp("wheel")
+    names = ("pyproject.toml", "README.md", "requirements.txt", "ke_steps")
+    subprocess.run(["cp", "-RL", *(ROOT / name for name in names), folder], check=True)
+    build = "from setuptools.build_meta import build_wheel; print(build_wheel('.'))"
+    said = subprocess.run(
+        [sys.executable, "-c", build], cwd=folder, capture_output=True, text=True, check=True
+    )
+    target = folder / "installed"
+    with zipfile.ZipFile(folder / said.stdout.splitlines()[-1]) as file:
+        file.extractall(target)
+    shutil.rmtree(folder / "ke_steps")
+    return target
+
+
+def test_the_wheel_has_every_module(wheel):
+    tree = {path.relative_to(ROOT) for path in (ROOT / "ke_steps").rglob("*.py")}
+    assert {path.relative_to(wheel) for path in wheel.rglob("*.py")} == tree
+
+
+def test_the_wheel_measures(wheel, tmp_path):
+    """In a folder that has nothing of the project."""
+    folder = build_folder(tmp_path / "model")
+    code = (
+        "import sys, ke_steps; from ke_steps import measure;"
+        " print(ke_steps.__file__, measure(*sys.argv[1:], num_sequences=16).num_sequences)"
+    )
+    run = [sys.executable, "-c", code, folder, write_text(tmp_path / "text.txt")]
+    done = subprocess.run(
+        run,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(wheel)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(wheel / "ke_steps/__init__.py"), "16"]

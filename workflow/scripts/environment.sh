@@ -89,6 +89,12 @@ empty_place() {
   find "$place" -mindepth 1 -maxdepth 1 ! -name "$MARK" -exec rm -rf {} +
 }
 
+# The package is imported from where it lies, from any folder: no build, no network.
+link_package() {
+  site=$("$place/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  pwd -P >"$site/ke_steps.pth"
+}
+
 create() {
   find_place "$1"
   python=${2:-}
@@ -100,6 +106,7 @@ create() {
   empty_place
   "$python" -m venv "$place"
   "$place/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+  link_package
   touch "$place/ready"
 }
 
