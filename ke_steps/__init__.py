@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ke_steps.public.call import measure as measure
+    from ke_steps.public.callback import KnowledgeEntropyCallback as KnowledgeEntropyCallback
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from ke_steps.public.call import measure
 
         return measure
+    if name == "KnowledgeEntropyCallback":
+        from ke_steps.public.callback import KnowledgeEntropyCallback
+
+        return KnowledgeEntropyCallback
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
