@@ -110,13 +110,14 @@ def run(
         chosen = beginnings(
             read_sequences(packed, vocab_size=model.config.vocab_size),
             read_frame(table, DOCUMENTS),
-            num_documents=settings.num_documents,
+            num_documents=settings.most_documents,
             max_tokens=max_tokens,
         )
-        if len(chosen) < settings.num_documents:
+        needed = settings.num_documents or 1
+        if len(chosen) < needed:
             raise UserError(
                 f"{table}: {len(chosen)} documents of at least 2 tokens begin in its corpus,"
-                f" fewer than evaluate_novelty.num_documents {settings.num_documents}"
+                f" fewer than evaluate_novelty.num_documents {needed}"
             )
         rows += novelty_rows(model, corpus, chosen, settings.batch_size_sequences)
     write_table(output, rows, NOVELTY)

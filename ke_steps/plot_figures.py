@@ -1,10 +1,10 @@
 r"""Draw the figures of a study, each as SVG, PDF and PNG.
 
-Reads the summary, its estimates, runs, correlations, curves, distributions, rankings, novelty and
-retained curves that ``summarize`` wrote. Points and error bars are the estimates; the seeds beside
-them, thin dots, are the summary's. Runs that diverged are in no mean; a figure that has no others
-says so. Each output is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says which figure it
-holds. Equal tables give equal bytes.
+Reads the summary, its estimates, runs, correlations, curves, distributions, rankings,
+novelty and retained curves that ``summarize`` wrote. Points and error bars are the estimates; the
+seeds beside them, thin dots, are the summary's. Runs that diverged are in no mean; a figure that
+has no others says so. Each output is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says
+which figure it holds. Equal tables give equal bytes.
 
     python -m ke_steps.plot_figures --summary … --estimates … --runs … \
         --correlations … --curves … --distributions … --rankings … --novelty … --retained … \

@@ -36,6 +36,7 @@ from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file
 from ke_steps.settings.texts import (
+    MOST_SEQUENCES,
     HubDatasetText,
     LocalText,
     PrepareCorpus,
@@ -44,7 +45,13 @@ from ke_steps.settings.texts import (
     WorldText,
 )
 from ke_steps.texts.documents import Document, TextDocument, tokenise
-from ke_steps.texts.packing import DocumentTable, pack, select, sequence_batches
+from ke_steps.texts.packing import (
+    DocumentTable,
+    content_sha256,
+    pack,
+    select,
+    sequence_batches,
+)
 from ke_steps.texts.rows import TextlessRows
 from ke_steps.texts.text_files import read_text_documents
 from ke_steps.texts.token_files import read_token_documents
@@ -58,12 +65,13 @@ def read_documents(
     """Return the source's documents, tokenised; rows without text are counted."""
     source = settings.source
     if isinstance(source, TokenFileText):
-        num_sequences = settings.skip_sequences + settings.num_sequences
+        num_sequences = settings.skip_sequences + (settings.num_sequences or MOST_SEQUENCES)
         return read_token_documents(
             source,
             eos_token_id=tokenizer.eos_token_id,
             vocab_size=tokenizer.vocab_size,
             num_tokens=num_sequences * settings.sequence_length_tokens,
+            may_be_shorter=settings.num_sequences is None,
         )
     return tokenise(_read_texts(source, settings.world, textless), tokenizer)
 
@@ -127,14 +135,17 @@ def run(
     length = settings.sequence_length_tokens
     refuse_too_long(length, tokenizer.parent)
     skip, num = settings.skip_sequences, settings.num_sequences
-    table, textless = DocumentTable(skip * length, num * length), TextlessRows()
+    table, textless = DocumentTable(skip * length), TextlessRows()
     packed = pack(table.watch(read_documents(settings, loaded, textless)), length)
     batches = sequence_batches(select(packed, skip, num), length)
     write_batches(output_sequences, batches, sequences_schema(length))
     textless.tell()
-    provenance.note("num_documents", str(table.num_documents))
-    provenance.note("content_sha256", table.content_sha256())
-    write_table(output_documents, table.columns(), DOCUMENTS)
+    most = (num or MOST_SEQUENCES) * length
+    documents = table.written(min(most, table.num_tokens // length * length))
+    provenance.note("num_documents", str(len(documents)))
+    provenance.note("content_sha256", content_sha256(documents))
+    columns = dict(zip(documents.column_names, documents.columns, strict=True))
+    write_table(output_documents, columns, DOCUMENTS)
 
 
 if __name__ == "__main__":

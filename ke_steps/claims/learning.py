@@ -143,7 +143,8 @@ def mid_stage_ends_best(measured: Measured) -> Iterator[Finding]:
     """End performance is best for a mid-stage checkpoint (FACTS section 4)."""
     for end in (KNOWLEDGE_AFTER, ACCURACY_AFTER):
         for recipe in measured.recipes():
-            yield _mid_stage(measured, end, recipe)
+            if recipe_is_measured(measured, end, recipe):
+                yield _mid_stage(measured, end, recipe)
 
 
 def _mid_stage(measured: Measured, end: Measure, recipe: str) -> Finding:

@@ -23,6 +23,7 @@ from ke_steps.claims.findings import (
     Part,
     decide,
 )
+from ke_steps.claims.learning import recipe_is_measured
 from ke_steps.claims.measured import Measured, State
 from ke_steps.formulas.uncertainty import UNKNOWN, Estimate
 from ke_steps.settings.learning import ORIGINAL
@@ -104,6 +105,8 @@ def _variant_changes(
             steps = measured.steps_of(variant, recipe)
             if not steps:  # the recipe is limited to other variants
                 continue
+            if recipe and not recipe_is_measured(measured, aim.measures[0], recipe):
+                continue
             judged = _judge(measured, aim, State(steps[-1], variant), State(steps[-1]), recipe)
         yield Finding(
             claim,
@@ -166,6 +169,8 @@ def _change(
     recipe: str | None,
     difference: Estimate,
 ) -> str:
+    if recipe and not recipe_is_measured(measured, measure, recipe):
+        return f"{measure.label} was not measured."
     values = [measured.estimate(measure, state, recipe).value for state in states]
     (step, variant), (_, other) = states
     was = "as it was" if other == ORIGINAL else f"as {other}"
@@ -199,6 +204,11 @@ def _rule(measured: Measured, aim: Aim, reference: str, variant: str) -> str:
 def resuscitation_beats_temperature(measured: Measured) -> Iterator[Finding]:
     """Waking memories does more than broadening attention (FACTS section 5)."""
     for recipe in measured.recipes():
+        aims = [
+            aim
+            for aim in (MORE_ACQUISITION, LESS_FORGETTING)
+            if recipe_is_measured(measured, aim.measures[0], recipe)
+        ]
         woken, tempered = (
             {name: set(measured.steps_of(name, recipe)) for name in measured.variants(*kinds)}
             for kinds in (("resuscitate",), TEMPERATURES)
@@ -210,8 +220,7 @@ def resuscitation_beats_temperature(measured: Measured) -> Iterator[Finding]:
                 [name for name, steps in names.items() if last in steps]
                 for names in (woken, tempered)
             ]
-            yield _contest(measured, MORE_ACQUISITION, rivals, last, recipe)
-            yield _contest(measured, LESS_FORGETTING, rivals, last, recipe)
+            yield from (_contest(measured, aim, rivals, last, recipe) for aim in aims)
 
 
 def _contest(

@@ -7,32 +7,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ke_steps.figures import style
-from ke_steps.figures.panels import COMPARED, LEARNING, Outcome, Tables, head
+from ke_steps.figures.panels import BEFORE, COMPARED, LEARNING, Outcome, Tables, head
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.summary.quantities import (
-    ACCURACY_AFTER,
-    ACCURACY_BEFORE,
-    KNOWLEDGE_AFTER,
-    KNOWLEDGE_BEFORE,
-)
 
 SLOT_INCHES = 0.17
-SHORT_TITLES = ("H", "A", "F", "K after", "P after")
-BEFORE = {KNOWLEDGE_AFTER: KNOWLEDGE_BEFORE, ACCURACY_AFTER: ACCURACY_BEFORE}
-"""What an end performance is to be compared with."""
+SHORT_TITLES = dict(zip(COMPARED, ("H", "A", "F", "K after", "P after"), strict=True))
 
 
 def variants(tables: Tables) -> Figure:
     """H, A, F and the end performances K and P by variant, at the stages that have variants."""
     runs = tables.main_runs(tables.variants)
+    compared = tables.measured(COMPARED)
     places = {model: heights(tables, model) for model, _ in runs}
     num_slots = max((sum(map(len, steps.values())) for steps in places.values()), default=0)
     row_inches = max(1.8, 0.9 + SLOT_INCHES * num_slots)
-    figure, axes = style.panels(len(runs), len(COMPARED), row_inches=row_inches, sharey="row")
+    figure, axes = style.panels(len(runs), len(compared), row_inches=row_inches, sharey="row")
     for row, (model, recipe) in zip(axes, runs, strict=True):
-        for axis, outcome, title in zip(row, COMPARED, SHORT_TITLES, strict=True):
+        for axis, outcome in zip(row, compared, strict=True):
             _draw_outcome(axis, outcome, tables, (model, recipe), places[model])
-            axis.set_title(title)
+            axis.set_title(SHORT_TITLES[outcome])
         centres = [float(np.mean(list(steps.values()))) for steps in places[model].values()]
         row[0].set_yticks(centres, list(places[model]))
         row[0].set_ylim(num_slots - 0.5, -0.5)
@@ -96,11 +89,12 @@ def _draw_outcome(
 def learning_by_recipe(tables: Tables) -> Figure:
     """A, F and the end performances K and P by stage, a line per recipe."""
     models = [model for model in tables.models() if len(tables.recipes_of(model)) > 1]
-    figure, blocks = style.blocks(len(models), len(LEARNING), 2, row_inches=2.5)
+    learning = tables.measured(LEARNING)
+    figure, blocks = style.blocks(len(models), len(learning), 2, row_inches=2.5)
     looks = style.line_looks(tables.recipes)
     for block, model in zip(blocks, models, strict=True):
         recipes = tables.recipes_of(model)
-        for axis, outcome in zip(block, LEARNING, strict=True):
+        for axis, outcome in zip(block, learning, strict=True):
             if (before := BEFORE.get(outcome.measure)) is not None:
                 stages = tables.points(before, model, recipes[0])
                 dashed = {"linestyle": "--", "marker": "", "label": "before learning"}
@@ -120,11 +114,12 @@ def learning_by_recipe(tables: Tables) -> Figure:
 def learning_by_model(tables: Tables) -> Figure:
     """A, F and the end performances K and P over the course of pretraining, a line per model."""
     runs = tables.main_runs()
-    figure, (block,) = style.blocks(1, len(LEARNING), 2, row_inches=2.5)
+    learning = tables.measured(LEARNING)
+    figure, (block,) = style.blocks(1, len(learning), 2, row_inches=2.5)
     looks = style.line_looks(model for model, _ in runs)
     last_steps = tables.summary.groupby("model")["step"].max()
     same_recipe = len({recipe for _, recipe in runs}) == 1
-    for axis, outcome in zip(block, LEARNING, strict=True):
+    for axis, outcome in zip(block, learning, strict=True):
         for model, recipe in runs:
             stages = tables.points(outcome.measure, model, recipe)
             course = stages.assign(x=stages["step"] / max(1, last_steps[model]))

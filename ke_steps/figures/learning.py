@@ -12,22 +12,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ke_steps.figures import style
-from ke_steps.figures.panels import Tables
+from ke_steps.figures.panels import BEFORE, LEARNING, Outcome, Tables
 from ke_steps.summary.points import group_names
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
-    ACCURACY_BEFORE,
     ACQUISITION,
     ALL_TASKS,
     ENTROPY,
     FORGETTING,
     KNOWLEDGE_AFTER,
-    KNOWLEDGE_BEFORE,
     Measure,
 )
 
 CONDITIONS = ("all", "paraphrase", "once")
 COLOURS = dict(zip(CONDITIONS, (style.INK, *style.QUALITATIVE[:2]), strict=True))
+OUTCOMES = LEARNING[:2]
+"""A and F."""
+PERFORMANCES = (
+    Outcome("probe performance K", "K (nats)", KNOWLEDGE_AFTER),
+    Outcome("accuracy P", "P", ACCURACY_AFTER),
+)
 TASK_COLOURS = [style.QUALITATIVE[index] for index in (4, 2, 8, 6, 5, 9, 7)]
 """As many as there are tasks."""
 
@@ -35,46 +39,54 @@ TASK_COLOURS = [style.QUALITATIVE[index] for index in (4, 2, 8, 6, 5, 9, 7)]
 def acquisition_and_forgetting(tables: Tables) -> Figure:
     """A by condition and F by task, by stage."""
     runs = tables.main_runs()
-    figure, axes = style.panels(len(runs), 2)
-    groups = group_names(tables.summary, FORGETTING.quantity)
-    tasks = [task for task in groups if task != ALL_TASKS]
-    for (gained, lost), (model, recipe) in zip(axes, runs, strict=True):
-        for condition in CONDITIONS:
-            stages = tables.points(ACQUISITION.of(f"{condition}/all"), model, recipe)
-            style.draw_line(gained, stages, COLOURS[condition], label=condition)
-        for task, colour in zip(tasks if len(tasks) > 1 else [], TASK_COLOURS, strict=False):
-            stages = tables.points(FORGETTING.of(task), model, recipe)
-            style.draw_line(lost, stages, colour, label=task, linewidth=1, markersize=3)
-        stages = tables.points(FORGETTING, model, recipe)
-        style.draw_line(lost, stages, COLOURS["all"], label="mean over tasks")
-        for axis, name in ((gained, "acquisition A"), (lost, "forgetting F")):
+    outcomes = tables.measured(OUTCOMES)
+    figure, axes = style.panels(len(runs), len(outcomes))
+    for row, (model, recipe) in zip(axes, runs, strict=True):
+        for axis, outcome in zip(row, outcomes, strict=True):
+            _DRAWN[outcome.measure](axis, tables, model, recipe)
+            stages = tables.points(outcome.measure, model, recipe)
             axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1)
-            axis.set_title(style.title(name, model, recipe, runs))
-            axis.set_ylabel("A" if axis is gained else "F")
-            style.percent(axis.yaxis)
+            outcome.dress(axis)
+            axis.set_title(style.title(outcome.title, model, recipe, runs))
             style.label_steps(axis, list(stages["step"]))
             style.legend_below(axis, 3)
     return figure
 
 
+def _draw_acquisition(axis: Axes, tables: Tables, model: str, recipe: str) -> None:
+    for condition in CONDITIONS:
+        stages = tables.points(ACQUISITION.of(f"{condition}/all"), model, recipe)
+        style.draw_line(axis, stages, COLOURS[condition], label=condition)
+
+
+def _draw_forgetting(axis: Axes, tables: Tables, model: str, recipe: str) -> None:
+    groups = group_names(tables.summary, FORGETTING.quantity)
+    tasks = [task for task in groups if task != ALL_TASKS]
+    for task, colour in zip(tasks if len(tasks) > 1 else [], TASK_COLOURS, strict=False):
+        stages = tables.points(FORGETTING.of(task), model, recipe)
+        style.draw_line(axis, stages, colour, label=task, linewidth=1, markersize=3)
+    stages = tables.points(FORGETTING, model, recipe)
+    style.draw_line(axis, stages, COLOURS["all"], label="mean over tasks")
+
+
+_DRAWN = {ACQUISITION: _draw_acquisition, FORGETTING: _draw_forgetting}
+"""How a panel of each is filled."""
+
+
 def performance_by_stage(tables: Tables) -> Figure:
     """K and P before and after learning, by stage."""
     runs = tables.main_runs()
-    figure, axes = style.panels(len(runs), 2)
-    performances = (
-        ("probe performance K", KNOWLEDGE_BEFORE, KNOWLEDGE_AFTER),
-        ("accuracy P", ACCURACY_BEFORE, ACCURACY_AFTER),
-    )
+    performances = tables.measured(PERFORMANCES)
+    figure, axes = style.panels(len(runs), len(performances))
     for row, (model, recipe) in zip(axes, runs, strict=True):
-        for axis, (name, *moments) in zip(row, performances, strict=True):
+        for axis, performance in zip(row, performances, strict=True):
+            moments = (BEFORE[performance.measure], performance.measure)
             before, after = (tables.points(measure, model, recipe) for measure in moments)
             style.draw_line(axis, before, style.BEFORE, linestyle="--", label="before learning")
             style.draw_line(axis, after, style.AFTER, label="after learning")
-            axis.set_title(style.title(name, model, recipe, runs))
+            performance.dress(axis)
+            axis.set_title(style.title(performance.title, model, recipe, runs))
             style.label_steps(axis, list(after["step"]))
-        row[0].set_ylabel("K (nats)")
-        row[1].set_ylabel("P")
-        style.percent(row[1].yaxis)
     style.shared_legend(figure, None, loc="outside lower center", max_columns=2)
     return figure
 
@@ -82,11 +94,12 @@ def performance_by_stage(tables: Tables) -> Figure:
 def entropy_and_learning(tables: Tables) -> Figure:
     """H against A and F: a point per stage, with Pearson's r where there are enough."""
     runs = tables.main_runs()
-    figure, axes = style.panels(len(runs), 2, row_inches=3.1)
+    outcomes = tables.measured(OUTCOMES)
+    figure, axes = style.panels(len(runs), len(outcomes), row_inches=3.1)
     colours = style.stage_colours(tables.steps())
     for row, (model, recipe) in zip(axes, runs, strict=True):
         entropy = tables.points(ENTROPY, model)
-        for axis, outcome in zip(row, (ACQUISITION, FORGETTING), strict=True):
+        for axis, outcome in zip(row, (each.measure for each in outcomes), strict=True):
             learned = tables.points(outcome, model, recipe)
             both = entropy.merge(learned, on="step", suffixes=("_x", "_y"))
             correlation = _pearson(tables.correlations, model, recipe, outcome)

@@ -74,7 +74,7 @@ def _has_recipes(study: Study) -> bool:
 
 
 def _has_retention(study: Study) -> bool:
-    return study.fit_decay is not None and any(
+    return any(
         study.recipes[run.recipe].probe_interval_steps
         for model in study.models
         for run in _runs(study, model, [ORIGINAL])

@@ -14,11 +14,13 @@ from ke_steps.settings.learning import ORIGINAL, Variant
 from ke_steps.summary.points import points, rows_of, stages_of
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
+    ACCURACY_BEFORE,
     ACQUISITION,
     BEFORE_LEARNING,
     ENTROPY,
     FORGETTING,
     KNOWLEDGE_AFTER,
+    KNOWLEDGE_BEFORE,
     Measure,
 )
 
@@ -47,6 +49,12 @@ class Tables(NamedTuple):
     def steps(self) -> list[int]:
         """Return every step of every model, ascending: one colour each in all figures."""
         return sorted(int(step) for step in self.summary["step"].unique())
+
+    def measured(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Return those of the outcomes that the study has."""
+        names = self.summary[["quantity", "group"]].drop_duplicates()
+        known = set(names.itertuples(index=False, name=None))
+        return [outcome for outcome in outcomes if outcome.measure in known]
 
     def recipes_of(self, model: str, variants: Collection[str] = (ORIGINAL,)) -> list[str]:
         """Return the recipes run on any of these variants of a model, the main one first."""
@@ -111,6 +119,9 @@ LEARNING = (
 )
 COMPARED = (Outcome("knowledge entropy H", "H (nats)", ENTROPY), *LEARNING)
 """What figures of interventions compare; those of recipes and models, learning alone."""
+
+BEFORE = {KNOWLEDGE_AFTER: KNOWLEDGE_BEFORE, ACCURACY_AFTER: ACCURACY_BEFORE}
+"""What an end performance is to be compared with."""
 
 
 def head(panel: Axes, words: str) -> None:

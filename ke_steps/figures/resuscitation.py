@@ -40,13 +40,13 @@ def _sweep_figure(tables: Tables, swept: SweptName, label: str, *, scale: float)
         for model, recipe in tables.main_runs(sweep.values)
         if len(_swept_stages(_by_strength(tables, ACQUISITION, model, recipe, sweep.values)))
     ]
-    figure, blocks = _blocks(len(found))
+    figure, blocks = _blocks(tables, len(found))
     colours = style.stage_colours(tables.steps())
     for block, (model, recipe, sweep) in zip(blocks, found, strict=True):
         strengths = sorted(set(sweep.values.values()))
         none = strengths[0] - _mean_gap(strengths)
         names = [f"{scale * strength:.3g}" for strength in strengths]
-        for axis, outcome in zip(block, COMPARED, strict=False):
+        for axis, outcome in zip(block, tables.measured(COMPARED), strict=False):
             changed = _swept_stages(
                 _by_strength(tables, outcome.measure, model, recipe, sweep.values)
             )
@@ -74,7 +74,7 @@ def attention_temperature(tables: Tables) -> Figure:
         for sweep in temperatures(tables.variants)
         for model, recipe in tables.main_runs(sweep.values)
     ]
-    figure, blocks = _blocks(len(found))
+    figure, blocks = _blocks(tables, len(found))
     colours = style.stage_colours(tables.steps())
     for block, (model, recipe, sweep) in zip(blocks, found, strict=True):
         strengths = sorted({1.0, *sweep.values.values()})
@@ -83,7 +83,7 @@ def attention_temperature(tables: Tables) -> Figure:
         if (best := best_resuscitation(tables, model, recipe)) is not None:
             ticks[strengths[-1] + _mean_gap(strengths)] = "FFN"
             marks[best] = DIAMOND
-        for axis, outcome in zip(block, COMPARED, strict=False):
+        for axis, outcome in zip(block, tables.measured(COMPARED), strict=False):
             changed = _by_strength(tables, outcome.measure, model, recipe, sweep.values)
             original = _originals_of(changed, tables, outcome.measure, model, recipe).assign(x=1.0)
             _draw_stages(axis, pd.concat([original, changed]), colours)
@@ -103,11 +103,11 @@ def attention_temperature(tables: Tables) -> Figure:
 def resuscitation_by_stage(tables: Tables) -> Figure:
     """The same over the stages of pretraining: the original, and what was woken at most stages."""
     found = tables.main_runs(resuscitations(tables.variants))
-    figure, blocks = _blocks(len(found))
+    figure, blocks = _blocks(tables, len(found))
     looks = style.line_looks(tables.variants)
     for block, (model, recipe) in zip(blocks, found, strict=True):
         names = widest_resuscitations(tables, model, recipe)
-        for axis, outcome in zip(block, COMPARED, strict=False):
+        for axis, outcome in zip(block, tables.measured(COMPARED), strict=False):
             original = tables.points(outcome.measure, model, recipe)
             style.draw_line(axis, original, style.INK, label=ORIGINAL)
             for name in names:
@@ -152,8 +152,9 @@ def best_resuscitation(tables: Tables, model: str, recipe: str) -> str | None:
     return max(gains, key=lambda variant: gains[variant]) if gains else None
 
 
-def _blocks(num_blocks: int) -> tuple[Figure, list[list[Axes]]]:
-    return style.blocks(num_blocks, len(COMPARED) + 1, NUM_COLUMNS, row_inches=ROW_INCHES)
+def _blocks(tables: Tables, num_blocks: int) -> tuple[Figure, list[list[Axes]]]:
+    num_panels = len(tables.measured(COMPARED)) + 1
+    return style.blocks(num_blocks, num_panels, NUM_COLUMNS, row_inches=ROW_INCHES)
 
 
 def _head(block: list[Axes], tables: Tables, model: str, shared: str = "") -> None:

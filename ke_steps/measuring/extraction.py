@@ -34,6 +34,7 @@ from ke_steps.models import ranks
 from ke_steps.models.feed_forward import Coefficients, FeedForward, feed_forward
 from ke_steps.models.loading import load_model, prepare_torch
 from ke_steps.settings.measures import ExtractCoefficientsJob
+from ke_steps.settings.texts import MOST_SEQUENCES
 from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -78,10 +79,9 @@ def measure_loaded(
         UserError: the inputs do not fit each other, or a measure is not finite.
     """
     input_ids = read_sequences(sequences, vocab_size=model.config.vocab_size)
-    check_sequences(
-        input_ids, sequences, settings.num_sequences, model.config.max_position_embeddings
-    )
-    input_ids = input_ids[: settings.num_sequences]
+    num_sequences = settings.num_sequences or whole_groups(len(input_ids), settings)
+    check_sequences(input_ids, sequences, num_sequences, model.config.max_position_embeddings)
+    input_ids = input_ids[:num_sequences]
     num_tokens = count_tokens(input_ids, tokenizer)
 
     def first(count: int) -> Instances:
@@ -92,7 +92,7 @@ def measure_loaded(
             num_groups=settings.num_groups,
         )
 
-    measures = measure_in_one_pass(model, first(settings.num_sequences), settings, shard)
+    measures = measure_in_one_pass(model, first(num_sequences), settings, shard)
     if settings.num_attribution_sequences:
         measures.coefficients["attribution"] = measure_attributions(
             model,
@@ -102,6 +102,28 @@ def measure_loaded(
             shard=shard,
         )
     return measures
+
+
+def whole_groups(available: int, settings: ExtractCoefficientsJob) -> int:
+    """Return how many of a corpus's sequences are measured where the study names no number.
+
+    Raises:
+        UserError: they are too few for the groups, or for what was asked of some of them.
+    """
+    number = min(available, MOST_SEQUENCES) // settings.num_groups * settings.num_groups
+    needed = max(
+        settings.num_groups,
+        settings.num_attribution_sequences,
+        settings.num_attention_sequences,
+        settings.num_next_token_sequences,
+    )
+    if number < needed:
+        raise UserError(
+            f"corpora.{settings.corpus}: {available} sequences are too few, as extract_coefficients"
+            f" asks for {needed}: give more text, or lower num_groups there or the corpus's"
+            " sequence_length_tokens"
+        )
+    return number
 
 
 def check_sequences(

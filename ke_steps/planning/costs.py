@@ -108,14 +108,15 @@ def jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
         yield _fetch(study, checkpoint, sizes[checkpoint.model])
     for preparation in preparations(study):
         yield _preparation(study, preparation)
-    yield _knowledge(study)
+    if there.runs:
+        yield _knowledge(study)
     for _ in models_of(there.runs):
         yield PlannedJob("encode_probes")
     for _ in schedules(study):
         yield PlannedJob("schedule_injections")
     yield from _measuring_jobs(study, there, sizes)
     for run in there.runs:
-        yield from _run_jobs(study, run, sizes[run.model].shape, decays=run in there.decaying_runs)
+        yield from _run_jobs(study, there, run, sizes[run.model].shape)
     for rule in ("summarize", "plot_figures", "write_report"):
         yield PlannedJob(rule)
 
@@ -153,16 +154,16 @@ def _preparation(study: Study, preparation: Preparation) -> PlannedJob:
         case _:
             bytes_per_token = 0
     done = Path(study.results_dir, SEQUENCES.format(**preparation._asdict()))
-    drawn = 0 if done.is_file() else corpus.skip_sequences + corpus.num_sequences
+    drawn = 0 if done.is_file() else corpus.skip_sequences + corpus.most_sequences
     return PlannedJob(
         "prepare_corpus",
         download_bytes=drawn * length * bytes_per_token,
-        disk_bytes=corpus.num_sequences * length * TOKEN_ID_BYTES,
+        disk_bytes=corpus.most_sequences * length * TOKEN_ID_BYTES,
     )
 
 
 def _knowledge(study: Study) -> PlannedJob:
-    source = expand_knowledge(study.knowledge.source)
+    source = study.knowledge and expand_knowledge(study.knowledge.source)
     is_done = Path(study.results_dir, PASSAGES).is_file()
     if is_done or not isinstance(source, PublishedKnowledge) or source.folder is not None:
         return PlannedJob("prepare_knowledge")
@@ -177,7 +178,7 @@ def _measuring_jobs(study: Study, there: Places, sizes: Sizes) -> Iterator[Plann
     for checkpoint in there.described_checkpoints:
         flops = description_flops(study, sizes[checkpoint.model].shape)
         yield PlannedJob("describe_memories", flops={SCORING: flops})
-    for state in there.states:
+    for state in there.assessed_states:
         flops = retention_flops(study, sizes[state.model].shape)
         yield PlannedJob("evaluate_retention", flops={SCORING: flops})
     for checkpoint in there.novelty_checkpoints:
@@ -217,7 +218,7 @@ def _coefficients_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
     return shape.num_layers * shape.num_memories * (columns + groups)
 
 
-def _run_jobs(study: Study, run: Run, shape: ModelShape, *, decays: bool) -> Iterator[PlannedJob]:
+def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Iterator[PlannedJob]:
     recipe = study.recipes[run.recipe]
     length = study.corpora[recipe.corpus].sequence_length_tokens
     tokens = recipe.num_steps * recipe.batch_size_sequences * length
@@ -232,10 +233,9 @@ def _run_jobs(study: Study, run: Run, shape: ModelShape, *, decays: bool) -> Ite
         disk_bytes=FP32_BYTES * shape.num_parameters + update_map,
     )
     yield PlannedJob("evaluate_knowledge")
-    if decays:
+    if run in there.decaying_runs:
         yield PlannedJob("fit_decay")
     yield PlannedJob("aggregate_updates")
-    yield PlannedJob(
-        "evaluate_retention_after_learning",
-        flops={SCORING: retention_flops(study, shape)},
-    )
+    if run in there.assessed_runs:
+        flops = retention_flops(study, shape)
+        yield PlannedJob("evaluate_retention_after_learning", flops={SCORING: flops})

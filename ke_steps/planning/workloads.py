@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ke_steps.planning.model_shapes import ModelShape
 from ke_steps.settings.learning import Recipe
 from ke_steps.settings.study import Study
+from ke_steps.settings.texts import MOST_SEQUENCES
 from ke_steps.training.injection import moments_of_step
 
 NUM_PROBES_PER_PASSAGE = 15
@@ -55,7 +56,8 @@ def extraction_flops(study: Study, corpus: str, shape: ModelShape) -> float:
     """
     extract = study.extract_coefficients
     length = study.corpora[corpus].sequence_length_tokens
-    tokens = extract.num_sequences * length
+    most = min(study.corpora[corpus].most_sequences, MOST_SEQUENCES)
+    tokens = (extract.num_sequences or most) * length
     flops = shape.body_flops(tokens, length)
     flops += shape.scores_flops(extract.num_attention_sequences * length, length)
     flops += shape.head_flops(extract.num_next_token_sequences * length)
@@ -78,16 +80,18 @@ def novelty_flops(study: Study, shape: ModelShape) -> float:
         raise ValueError("a study that evaluates novelty has the section")
     length = novelty.max_document_tokens
     available = (
-        study.corpora[corpus].num_sequences * study.corpora[corpus].sequence_length_tokens
+        study.corpora[corpus].most_sequences * study.corpora[corpus].sequence_length_tokens
         for corpus in novelty.corpora
     )
-    tokens = sum(min(novelty.num_documents * length, tokens) for tokens in available)
+    tokens = sum(min(novelty.most_documents * length, tokens) for tokens in available)
     return shape.forward_flops(tokens, length)
 
 
 def probing_flops(study: Study, recipe: Recipe, shape: ModelShape) -> float:
     """Return what the probes of a learning run take, but for the few logits of their targets."""
     knowledge = study.knowledge
+    if knowledge is None:
+        raise ValueError("a study that learns has knowledge")
     passages = knowledge.num_paraphrase_passages + knowledge.num_once_passages
     tokens = len(moments_of_step(recipe)) * passages * NUM_PROBES_PER_PASSAGE * PROBE_TOKENS
     return shape.body_flops(tokens, PROBE_TOKENS)
@@ -96,9 +100,11 @@ def probing_flops(study: Study, recipe: Recipe, shape: ModelShape) -> float:
 def retention_flops(study: Study, shape: ModelShape) -> float:
     """Return what the tasks and the held-out text take."""
     retention = study.evaluate_retention
+    if retention is None:
+        raise ValueError("a study that evaluates retention has the section")
     held_out = study.corpora[retention.held_out_corpus]
     length = held_out.sequence_length_tokens
-    flops = shape.forward_flops(held_out.num_sequences * length, length)
+    flops = shape.forward_flops(held_out.most_sequences * length, length)
     for task in retention.tasks:
         size = _task_size(study, task)
         share = min(1.0, (retention.num_items_per_task or size.num_items) / size.num_items)

@@ -150,7 +150,7 @@ def _comparable(study: dict[str, Any]) -> set[Measure]:
         measures.add(ACQUISITION)
         if is_reference_scale(study):
             measures.add(KNOWLEDGE_AFTER)
-    if set(retention["tasks"]) == TASKS and retention["num_items_per_task"] is None:
+    if retention and set(retention["tasks"]) == TASKS and retention["num_items_per_task"] is None:
         measures |= {FORGETTING, ACCURACY_AFTER}
     return measures
 

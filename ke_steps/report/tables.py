@@ -41,14 +41,11 @@ MAX_ROWS = 200
 DIVERGED = "diverged"
 """Instead of a number where every run diverged."""
 
+OF_TEXT = "In brackets its interval, of sampling text, by bootstrap."
 ERROR_BAR = (
     "In brackets the interval of the mean over seeds. It holds both errors: of sampling (text,"
     " passages or items; by bootstrap), and between seeds where there are several. The CSV says of"
     " what each interval is."
-)
-MAIN_NOTE = (
-    "H and K in nats; A, F, P and exact match (of new knowledge, after learning) in percent; bits"
-    f" per token of held-out text. {ERROR_BAR}"
 )
 VARIANT_NOTE = (
     "As above. A compares each variant with itself before learning, A* with the original: its K"
@@ -89,6 +86,19 @@ COMPARED_COLUMNS = (
     *MAIN_COLUMNS[3:],
 )
 """Of the variants, which differ before learning."""
+
+
+UNITS = {
+    "in nats": {ENTROPY: "H", KNOWLEDGE_AFTER: "K"},
+    "in percent": {
+        ACQUISITION: "A",
+        FORGETTING: "F",
+        ACCURACY_BEFORE: "P",
+        EXACT_MATCH_AFTER: "exact match (of new knowledge, after learning)",
+    },
+    "of held-out text": {BITS_BEFORE: "bits per token"},
+}
+"""What the note of the main table says of the columns that it has."""
 
 
 class Results(NamedTuple):
@@ -146,8 +156,24 @@ def short_table(heading: Heading, rows: Sequence[dict[str, str]], full: pd.DataF
 def stage_table(results: Results) -> Table:
     """Return the main table: what each original checkpoint knew, learned and forgot."""
     places = runs_and_states(results.summary[results.summary["variant"] == ORIGINAL])
-    heading = Heading("main", "Every stage", MAIN_NOTE)
+    heading = Heading("main", "Every stage", _main_note(results.summary))
     return measured_table(heading, results, MAIN_COLUMNS, places)
+
+
+def _main_note(summary: pd.DataFrame) -> str:
+    known = set(summary["quantity"].unique())
+    told = {
+        unit: [name for measure, name in names.items() if measure.quantity in known]
+        for unit, names in UNITS.items()
+    }
+    units = [f"{_and(names)} {unit}" for unit, names in told.items() if names]
+    bar = ERROR_BAR if summary["recipe"].notna().any() or BITS_BEFORE.quantity in known else OF_TEXT
+    return f"{'; '.join(units)}. {bar}"
+
+
+def _and(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def variant_table(results: Results) -> Table | None:
@@ -243,8 +269,10 @@ def bracketed(unit: str, low: float, high: float) -> str:
     return "" if math.isnan(low) else f"\n[{number(low, unit)}, {number(high, unit)}]"
 
 
-def correlation_table(correlations: pd.DataFrame) -> Table:
-    """Return the correlations of the entropies with each outcome over the stages."""
+def correlation_table(correlations: pd.DataFrame) -> Table | None:
+    """Return the correlations of the entropies with each outcome over the stages, if any."""
+    if correlations.empty:
+        return None
     rows = [
         {
             "model": row["model"],

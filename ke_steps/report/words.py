@@ -59,13 +59,17 @@ def _verdicts(findings: pd.DataFrame) -> str:
 def _scope(summary: pd.DataFrame) -> str:
     checkpoints = summary[["model", "step"]].drop_duplicates()
     variants = summary.loc[summary["variant"] != ORIGINAL, "variant"].nunique()
-    return (
-        f"Measured: {_count(summary['model'].nunique(), 'model')}"
-        f" ({', '.join(summary['model'].unique())}),"
-        f" {_count(len(checkpoints), 'checkpoint')}, {_count(variants, 'intervention')},"
-        f" {_count(summary['recipe'].nunique(), 'learning recipe')},"
-        f" {_count(summary['seed'].nunique(), 'seed')}."
+    models = (
+        f"{_count(summary['model'].nunique(), 'model')} ({', '.join(summary['model'].unique())})"
     )
+    others = {
+        "checkpoint": len(checkpoints),
+        "intervention": variants,
+        "learning recipe": summary["recipe"].nunique(),
+        "seed": summary["seed"].nunique(),
+    }
+    counts = [_count(number, noun) for noun, number in others.items() if number]
+    return f"Measured: {', '.join([models, *counts])}."
 
 
 def _entropy(estimates: pd.DataFrame, model: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, model_validator
 
@@ -79,7 +79,9 @@ class Model(Strict):
     """A family of checkpoints of one pretraining run."""
 
     source: CheckpointSource
-    steps: Annotated[list[Natural], Field(min_length=1)]
+    steps: Annotated[list[Natural], Field(min_length=1)] = Field(
+        [0], description="of pretraining, ascending; absent for a model that is one checkpoint"
+    )
     end_of_text: EndOfText = None
     begin_of_text: BeginOfText = Field(
         "tokenizer",
@@ -97,6 +99,8 @@ class Model(Strict):
     def _steps_ascend(self) -> Model:
         if sorted(set(self.steps)) != self.steps:
             raise ValueError(f"steps must ascend without repeats, got {self.steps}")
+        if "steps" not in self.model_fields_set and self.names_steps:
+            raise ValueError("steps: missing; the source needs them")
         for key in ("path", "revision"):
             place = getattr(self.source, key, None)
             if len(self.steps) > 1 and place is not None and not step_formats(place):
@@ -104,6 +108,16 @@ class Model(Strict):
                     f"source.{key} {place!r} needs '{{step}}' to tell {len(self.steps)} steps apart"
                 )
         return self
+
+    @property
+    def names_steps(self) -> bool:
+        """Whether its source tells steps of pretraining apart, so that they say what they are."""
+        match self.source:
+            case NurserySource():
+                return True
+            case HubSource(revision=place) | DirectorySource(path=place) | GgufSource(path=place):
+                return bool(step_formats(place))
+        assert_never(self.source)
 
 
 class FetchCheckpoint(Strict):
@@ -117,8 +131,10 @@ class FetchCheckpoint(Strict):
 class TrainTokenizer(Strict):
     """The nursery's byte-level BPE."""
 
-    vocab_size_tokens: Annotated[int, Field(strict=True, ge=300, le=65536)]
-    num_documents: Count = Field(description="documents of the pretraining domain to learn from")
+    vocab_size_tokens: Annotated[int, Field(strict=True, ge=300, le=65536)] = 1024
+    num_documents: Count = Field(
+        4000, description="documents of the pretraining domain to learn from"
+    )
 
 
 class TrainWorldTokenizer(TrainTokenizer):
@@ -130,19 +146,19 @@ class TrainWorldTokenizer(TrainTokenizer):
 class Nursery(Strict):
     """Pretraining of a small OLMo from scratch."""
 
-    corpus: Name
-    hidden_size: Count
-    intermediate_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    num_steps: Count
-    batch_size_sequences: Count
-    learning_rate: Positive
-    warmup_fraction: Fraction
-    min_learning_rate_ratio: Fraction
-    weight_decay: NonNegative
-    seed: Seed
-    num_threads: Count = Field(description="CPU threads; they change rounding, hence a setting")
+    corpus: Name = Field("", description="the first of corpora when absent")
+    hidden_size: Count = 96
+    intermediate_size: Count = 384
+    num_hidden_layers: Count = 4
+    num_attention_heads: Count = 4
+    num_steps: Count = 400
+    batch_size_sequences: Count = 32
+    learning_rate: Positive = 3e-3
+    warmup_fraction: Fraction = 0.05
+    min_learning_rate_ratio: Fraction = 0.1
+    weight_decay: NonNegative = 0.1
+    seed: Seed = 0
+    num_threads: Count = Field(2, description="CPU threads; they change rounding, hence a setting")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Nursery:

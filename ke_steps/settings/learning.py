@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,7 @@ ORIGINAL = "original"
 """The variant that every checkpoint has: its weights as they are."""
 
 Task = Literal["world_recall", "sciq", "winogrande", "piqa", "openbook_qa", "hellaswag", "arc_easy"]
+PAPER_TASKS: tuple[Task, ...] = get_args(Task)[1:]
 
 
 class Resuscitate(Strict):
@@ -113,7 +114,7 @@ class Training(Strict):
     probe_interval_steps: Count | None = Field(
         None, description="probes are also taken every so many steps after the last injection"
     )
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
@@ -170,9 +171,9 @@ class InjectKnowledge(Training):
 class FitDecay(Strict):
     """How probes fade after the last injection, for recipes with ``probe_interval_steps``."""
 
-    num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
-    confidence: OpenFraction
-    seed: Natural
+    num_bootstrap: Annotated[int, Field(strict=True, ge=100)] = 1000
+    confidence: OpenFraction = 0.95
+    seed: Natural = 0
 
 
 Score = Literal["per_token", "reference_padded"]
@@ -182,21 +183,23 @@ class EvaluateKnowledge(Strict):
     """Probe performance K and acquisition A of one run."""
 
     score: Score = Field("per_token", description="which log probability K is the mean of")
-    num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
-    confidence: OpenFraction
-    seed: Natural
+    num_bootstrap: Annotated[int, Field(strict=True, ge=100)] = 1000
+    confidence: OpenFraction = 0.95
+    seed: Natural = 0
 
 
 class EvaluateRetention(Strict):
     """Old knowledge: accuracy over tasks and bits per token on held-out text."""
 
-    tasks: Annotated[list[Task], Field(min_length=1)]
+    tasks: Annotated[list[Task], Field(min_length=1)] = Field(
+        list(PAPER_TASKS), description="the paper's six when absent"
+    )
     num_items_per_task: Count | None = Field(None, description="first items of a task; all if null")
-    held_out_corpus: Name
-    batch_size_sequences: Count
-    num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
-    confidence: OpenFraction
-    seed: Natural
+    held_out_corpus: Name = Field("", description="the first of corpora when absent")
+    batch_size_sequences: Count = 64
+    num_bootstrap: Annotated[int, Field(strict=True, ge=100)] = 1000
+    confidence: OpenFraction = 0.95
+    seed: Natural = 0
 
     @model_validator(mode="after")
     def _tasks_differ(self) -> EvaluateRetention:

@@ -6,22 +6,28 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ke_steps.settings.texts import MOST_SEQUENCES
 from ke_steps.settings.types import Count, Name, Natural, NonNegative, OpenFraction, Strict
 
 
 class ExtractCoefficients(Strict):
     """How memory coefficients are measured."""
 
-    corpus: Name
+    corpus: Name = Field("", description="the first of corpora when absent")
     other_corpora: list[Name] = Field(
         default_factory=list, description="measured as well, on the original checkpoints"
     )
-    num_sequences: Count
-    batch_size_sequences: Count
-    precision: Literal["fp32", "bf16"]
+    num_sequences: Count | None = Field(
+        None,
+        description=f"null: what the corpus has, up to {MOST_SEQUENCES}, in groups of equal size",
+    )
+    batch_size_sequences: Count = 8
+    precision: Literal["fp32", "bf16"] = "fp32"
     padding: Literal["exclude", "reference"] = "exclude"
-    active_threshold: NonNegative = Field(description="|c| above this counts a memory as active")
-    num_groups: Annotated[int, Field(strict=True, ge=2)]
+    active_threshold: NonNegative = Field(
+        0.1, description="|c| above this counts a memory as active"
+    )
+    num_groups: Annotated[int, Field(strict=True, ge=2)] = 16
     relu_gate: bool = Field(
         default=False,
         strict=True,
@@ -38,10 +44,10 @@ class ExtractCoefficients(Strict):
     def _groups_fit(self) -> ExtractCoefficients:
         counts = ("attribution", "attention", "next_token")
         for key in ("num_sequences", *(f"num_{count}_sequences" for count in counts)):
-            number = getattr(self, key)
+            number = getattr(self, key) or 0
             if number % self.num_groups:
                 raise ValueError(f"num_groups {self.num_groups} must divide {key} {number}")
-            if number > self.num_sequences:
+            if self.num_sequences is not None and number > self.num_sequences:
                 raise ValueError(f"{key} {number} exceeds num_sequences {self.num_sequences}")
         return self
 
@@ -51,8 +57,12 @@ class ExtractCoefficients(Strict):
             raise ValueError(
                 f"num_shards {self.num_shards} must divide num_groups {self.num_groups}"
             )
+        if self.num_shards == 1:
+            return self
+        if self.num_sequences is None:
+            raise ValueError(f"num_shards {self.num_shards} needs num_sequences to be a number")
         of_shard = self.num_sequences // self.num_shards
-        if self.num_shards > 1 and of_shard % self.batch_size_sequences:
+        if of_shard % self.batch_size_sequences:
             raise ValueError(
                 f"batch_size_sequences {self.batch_size_sequences} must divide the {of_shard}"
                 f" sequences of a shard (num_sequences {self.num_sequences} / num_shards"
@@ -64,6 +74,7 @@ class ExtractCoefficients(Strict):
 class ExtractCoefficientsJob(ExtractCoefficients):
     """What the job of ``extract_coefficients`` receives: ``corpus`` is its own."""
 
+    corpus: Name
     num_threads: Count
 
 
@@ -82,19 +93,19 @@ class ExtractShardJob(ExtractCoefficientsJob):
 class AggregateEntropy(Strict):
     """From coefficients to entropies with intervals."""
 
-    num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
-    confidence: OpenFraction
+    num_bootstrap: Annotated[int, Field(strict=True, ge=100)] = 1000
+    confidence: OpenFraction = 0.95
     dormant_ratio: OpenFraction = Field(
-        description="a memory is dormant below this multiple of its layer's mean |c|"
+        0.1, description="a memory is dormant below this multiple of its layer's mean |c|"
     )
-    seed: Natural
+    seed: Natural = 0
 
 
 class DescribeMemories(Strict):
     """The most and the least active memories of a checkpoint, in tokens."""
 
-    num_memories: Count = Field(description="of each end, in each layer")
-    num_tokens: Count = Field(description="tokens that a memory vector promotes most")
+    num_memories: Count = Field(3, description="of each end, in each layer")
+    num_tokens: Count = Field(8, description="tokens that a memory vector promotes most")
 
 
 class DescribeMemoriesJob(DescribeMemories):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ke_steps.settings.checkpoints import Model, Nursery, TrainTokenizer
 from ke_steps.settings.cluster import Cluster
@@ -58,21 +59,32 @@ class Study(Strict):
     train_tokenizer: TrainTokenizer | None = None
     pretrain_nursery: Nursery | None = None
     corpora: Annotated[dict[Name, Corpus], Field(min_length=1)]
-    knowledge: Knowledge
-    extract_coefficients: ExtractCoefficients
-    aggregate_entropy: AggregateEntropy
-    describe_memories: DescribeMemories | None = None
-    evaluate_novelty: EvaluateNovelty | None = None
+    knowledge: Knowledge | None = Field(None, description="null: nothing new is learned")
+    extract_coefficients: ExtractCoefficients = ExtractCoefficients()
+    aggregate_entropy: AggregateEntropy = AggregateEntropy()
+    describe_memories: DescribeMemories | None = DescribeMemories()
+    evaluate_novelty: EvaluateNovelty | None = Field(None, description="null: not asked")
     variants: dict[Name, Variant] = Field(default_factory=dict)
-    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
-    evaluate_knowledge: EvaluateKnowledge
+    recipes: dict[Name, Recipe] = Field(default_factory=dict)
+    evaluate_knowledge: EvaluateKnowledge = EvaluateKnowledge()
     aggregate_updates: AggregateUpdates = AggregateUpdates()
-    fit_decay: FitDecay | None = None
-    evaluate_retention: EvaluateRetention
-    summarize: Summarize
+    fit_decay: FitDecay = FitDecay()
+    evaluate_retention: EvaluateRetention | None = Field(
+        None, description="null: what was known before is not asked"
+    )
+    summarize: Summarize = Summarize()
     plot_figures: PlotFigures = PlotFigures()
-    write_report: WriteReport
+    write_report: WriteReport = WriteReport()
     cluster: Cluster = Cluster()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_corpora(cls, study: Any) -> Any:
+        """Name the corpora of sections that name none."""
+        match study:
+            case {"corpora": {**corpora}} if corpora:
+                return {**study, **dict(_with_corpora(study, list(map(str, corpora))))}
+        return study
 
     def states(self) -> list[State]:
         """Return every checkpoint as it is, then under each variant whose scope includes it."""
@@ -105,3 +117,22 @@ class Study(Strict):
         """Return the corpora on which a state's coefficients are measured, the main one first."""
         extract = self.extract_coefficients
         return [extract.corpus, *(extract.other_corpora if state.variant == ORIGINAL else [])]
+
+
+CORPUS_KEYS = {
+    "extract_coefficients": "corpus",
+    "pretrain_nursery": "corpus",
+    "evaluate_retention": "held_out_corpus",
+}
+"""Sections with the key that names their corpus: the first one where it is absent."""
+
+
+def _with_corpora(
+    study: Mapping[str, Any], corpora: Sequence[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the sections that read corpora with their keys said; what is no section stays."""
+    told = {"extract_coefficients": {}, **study}
+    defaults = {section: {key: corpora[0]} for section, key in CORPUS_KEYS.items()}
+    for section, default in (*defaults.items(), ("evaluate_novelty", {"corpora": list(corpora)})):
+        if isinstance(told.get(section), dict):
+            yield section, default | told[section]

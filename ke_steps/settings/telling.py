@@ -38,8 +38,8 @@ FigureName = Literal[
 class Summarize(Strict):
     """Statistics over the whole study."""
 
-    confidence: OpenFraction
-    num_bootstrap: Annotated[int, Field(strict=True, ge=100)]
+    confidence: OpenFraction = 0.95
+    num_bootstrap: Annotated[int, Field(strict=True, ge=100)] = 2000
     min_points: Annotated[int, Field(strict=True, ge=3)] = Field(
         4, description="with fewer stages a claim about their course is not tested"
     )
@@ -55,7 +55,7 @@ class Summarize(Strict):
     turnover_fraction: OpenFraction = Field(
         0.1, description="size of the most and the least active set whose turnover is told"
     )
-    seed: Natural
+    seed: Natural = 0
 
 
 class SummarizeJob(Summarize):
@@ -92,7 +92,7 @@ class PlotFiguresJob(PlotFigures):
 class WriteReport(Strict):
     """The report's own words."""
 
-    title: Annotated[str, Field(strict=True, min_length=1)]
+    title: Annotated[str, Field(strict=True, min_length=1)] = "Knowledge entropy"
     description: Annotated[str, Field(strict=True)] = ""
 
 

@@ -43,15 +43,24 @@ TextPath = Annotated[InputPath, AfterValidator(_refuse_unknown_format)]
 PresetName = Literal["dolma_first_batch", "pubmed_abstracts", "c4"]
 
 
+MOST_SEQUENCES = 512
+"""What is taken of a text, and measured of a corpus, where the study names no number."""
+
+MOST_DOCUMENTS = 100
+"""What is scored of a corpus where the study names no number."""
+
+
 class World(Strict):
     """The synthetic world: who lives in it and how its facts are told."""
 
-    seed: Natural
+    seed: Natural = 0
     num_people: Count = Field(
-        description="people of the pretraining domain, each with 5 attributes"
+        160, description="people of the pretraining domain, each with 5 attributes"
     )
-    num_continual_entities: Count = Field(description="entities of the continual-learning domain")
-    num_questions: Count = Field(description="multiple-choice questions on pretrained facts")
+    num_continual_entities: Count = Field(
+        120, description="entities of the continual-learning domain"
+    )
+    num_questions: Count = Field(200, description="multiple-choice questions on pretrained facts")
 
     @model_validator(mode="after")
     def _questions_differ(self) -> World:
@@ -117,20 +126,30 @@ class PresetText(Strict):
 TextSource = WorldText | LocalText | HubDatasetText | TokenFileText
 
 
+NumSequences = Annotated[
+    Count | None, Field(description=f"null: as many as the text has, up to {MOST_SEQUENCES}")
+]
+
+
 class Corpus(Strict):
     """Documents packed into sequences of equal length."""
 
     source: Annotated[TextSource | PresetText, Field(discriminator="kind")]
-    num_sequences: Count
-    sequence_length_tokens: Annotated[int, Field(strict=True, ge=8)]
+    num_sequences: NumSequences = None
+    sequence_length_tokens: Annotated[int, Field(strict=True, ge=8)] = 1024
     skip_sequences: Natural = Field(0, description="sequences of the stream to pass over first")
+
+    @property
+    def most_sequences(self) -> int:
+        """How many there are at most: exactly so many where the study names a number."""
+        return self.num_sequences or MOST_SEQUENCES
 
 
 class PrepareCorpus(Strict):
     """One corpus as its job receives it: presets spelled out, the world where its text is from."""
 
     source: Annotated[TextSource, Field(discriminator="kind")]
-    num_sequences: Count
+    num_sequences: NumSequences = None
     sequence_length_tokens: Annotated[int, Field(strict=True, ge=8)]
     skip_sequences: Natural = 0
     begin_of_text: BeginOfText = "tokenizer"
@@ -140,12 +159,23 @@ class PrepareCorpus(Strict):
 class EvaluateNovelty(Strict):
     """How new each corpus is to a model's last checkpoint: perplexity by document."""
 
-    corpora: Annotated[list[Name], Field(min_length=1)]
-    num_documents: Count = Field(description="documents of each corpus, from its beginning")
-    max_document_tokens: Annotated[int, Field(strict=True, ge=2)] = Field(
-        description="a document is scored up to this many tokens"
+    corpora: Annotated[list[Name], Field(min_length=1)] = Field(
+        [], description="all corpora when absent"
     )
-    batch_size_sequences: Count
+    num_documents: Count | None = Field(
+        None,
+        description="documents of each corpus, from its beginning; null: as many as it has, up to"
+        f" {MOST_DOCUMENTS}",
+    )
+    max_document_tokens: Annotated[int, Field(strict=True, ge=2)] = Field(
+        1024, description="a document is scored up to this many tokens"
+    )
+    batch_size_sequences: Count = 8
+
+    @property
+    def most_documents(self) -> int:
+        """How many are scored of a corpus at most."""
+        return self.num_documents or MOST_DOCUMENTS
 
 
 class EvaluateNoveltyJob(EvaluateNovelty):
@@ -204,8 +234,8 @@ class Knowledge(Strict):
     source: Annotated[
         WorldKnowledge | FictionalKnowledge | PresetKnowledge, Field(discriminator="kind")
     ]
-    num_paraphrase_passages: Natural
-    num_once_passages: Natural
+    num_paraphrase_passages: Natural = 70
+    num_once_passages: Natural = 60
 
     @model_validator(mode="after")
     def _has_passages(self) -> Knowledge:

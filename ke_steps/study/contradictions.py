@@ -9,7 +9,7 @@ from ke_steps.figures.needs import missing
 from ke_steps.settings.checkpoints import NurserySource
 from ke_steps.settings.learning import ORIGINAL, Scope
 from ke_steps.settings.study import Study
-from ke_steps.settings.texts import WorldKnowledge, WorldText
+from ke_steps.settings.texts import Knowledge, WorldKnowledge, WorldText
 
 NUM_TEXTS = 10
 """Texts of a paraphrase passage: the original and nine paraphrases, in both kinds of knowledge."""
@@ -27,7 +27,7 @@ def contradictions(study: Study) -> Iterator[tuple[str, str]]:
     yield from _world_faults(study)
     yield from _variant_faults(study)
     yield from _recipe_faults(study)
-    yield from _injection_faults(study)
+    yield from _knowledge_faults(study)
     yield from _cluster_faults(study)
     for index, figure in enumerate(study.plot_figures.figures or []):
         if reason := missing(study, figure):
@@ -36,13 +36,15 @@ def contradictions(study: Study) -> Iterator[tuple[str, str]]:
 
 def _corpus_users(study: Study) -> Iterator[tuple[str, str, int]]:
     """Yield (key, corpus, sequences needed) of everything that reads a corpus."""
-    extract, retention = study.extract_coefficients, study.evaluate_retention
-    yield "extract_coefficients.corpus", extract.corpus, extract.num_sequences
+    extract = study.extract_coefficients
+    measured = extract.num_sequences or extract.num_groups
+    yield "extract_coefficients.corpus", extract.corpus, measured
     for corpus in extract.other_corpora:
-        yield "extract_coefficients.other_corpora", corpus, extract.num_sequences
+        yield "extract_coefficients.other_corpora", corpus, measured
     for corpus in study.evaluate_novelty.corpora if study.evaluate_novelty else []:
         yield "evaluate_novelty.corpora", corpus, 1
-    yield "evaluate_retention.held_out_corpus", retention.held_out_corpus, 1
+    if retention := study.evaluate_retention:
+        yield "evaluate_retention.held_out_corpus", retention.held_out_corpus, 1
     for name, recipe in study.recipes.items():
         needed = recipe.num_steps // recipe.num_epochs * recipe.batch_size_sequences
         yield f"recipes.{name}.corpus", recipe.corpus, needed
@@ -59,11 +61,12 @@ def _unknown_corpora(study: Study) -> Iterator[tuple[str, str]]:
 
 def _corpora_too_small(study: Study) -> Iterator[tuple[str, str]]:
     for key, corpus, needed in _corpus_users(study):
-        available = study.corpora[corpus].num_sequences
+        available = study.corpora[corpus].most_sequences
         if available < needed:
+            said = "" if study.corpora[corpus].num_sequences else "absent, hence at most "
             yield (
                 f"corpora.{corpus}.num_sequences",
-                f"{available} is too few: {key.rpartition('.')[0]} reads {needed}",
+                f"{said}{available} is too few: {key.rpartition('.')[0]} reads {needed}",
             )
 
 
@@ -108,9 +111,9 @@ def _world_faults(study: Study) -> Iterator[tuple[str, str]]:
         for name, corpus in study.corpora.items()
         if isinstance(corpus.source, WorldText)
     ]
-    if isinstance(study.knowledge.source, WorldKnowledge):
+    if study.knowledge and isinstance(study.knowledge.source, WorldKnowledge):
         users.append("knowledge.source")
-    if "world_recall" in study.evaluate_retention.tasks:
+    if study.evaluate_retention and "world_recall" in study.evaluate_retention.tasks:
         users.append("evaluate_retention.tasks")
     if study.train_tokenizer:
         users.append("train_tokenizer")
@@ -134,8 +137,6 @@ def _recipe_faults(study: Study) -> Iterator[tuple[str, str]]:
                 yield f"recipes.{name}.variants", f"no variant {variant!r}; known: {_listed(known)}"
         if not any(study.runs_recipe(name, state) for state in study.states()):
             yield f"recipes.{name}", "its models, steps and variants leave nothing to run it on"
-        if recipe.probe_interval_steps and study.fit_decay is None:
-            yield "fit_decay", f"missing, but recipes.{name} has probe_interval_steps"
 
 
 def _scope_faults(study: Study, key: str, scope: Scope) -> Iterator[tuple[str, str]]:
@@ -148,15 +149,24 @@ def _scope_faults(study: Study, key: str, scope: Scope) -> Iterator[tuple[str, s
             yield f"{key}.steps", f"no model has step {step}; steps are {known}"
 
 
-def _injection_faults(study: Study) -> Iterator[tuple[str, str]]:
-    paraphrase = study.knowledge.num_paraphrase_passages
+def _knowledge_faults(study: Study) -> Iterator[tuple[str, str]]:
+    if study.recipes and study.knowledge is None:
+        yield "knowledge", f"missing, but needed by recipes: {_listed(study.recipes)}"
+    if study.knowledge and not study.recipes:
+        yield "recipes", "missing: no recipe learns what knowledge has; leave out both or none"
+    if study.knowledge:
+        yield from _injection_faults(study, study.knowledge)
+
+
+def _injection_faults(study: Study, knowledge: Knowledge) -> Iterator[tuple[str, str]]:
+    paraphrase = knowledge.num_paraphrase_passages
     for name, recipe in study.recipes.items():
         if paraphrase and recipe.num_injections > NUM_TEXTS:
             yield (
                 f"recipes.{name}.num_injections",
                 f"{recipe.num_injections} exceeds the {NUM_TEXTS} texts of a paraphrase passage",
             )
-        once = math.ceil(study.knowledge.num_once_passages / recipe.num_injections)
+        once = math.ceil(knowledge.num_once_passages / recipe.num_injections)
         if paraphrase + once > recipe.batch_size_sequences:
             yield (
                 f"recipes.{name}.batch_size_sequences",

@@ -89,8 +89,15 @@ def _learning(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _retention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
-    asks_world = "world_recall" in study.evaluate_retention.tasks
+    retention = study.evaluate_retention
+    asks_world = retention is not None and "world_recall" in retention.tasks
     return _learning(study, wildcards) | _world(study, needed=asks_world)
+
+
+def _knowledge(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    knowledge = study.knowledge
+    is_invented = knowledge is not None and isinstance(knowledge.source, WorldKnowledge)
+    return _world(study, needed=is_invented)
 
 
 def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
@@ -121,7 +128,7 @@ ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
     "prepare_corpus": lambda study, w: study.corpora[w["corpus"]],
     "extract_shard": lambda study, w: study.extract_coefficients,
     "merge_shards": lambda study, w: study.extract_coefficients,
-    "prepare_knowledge": lambda study, w: study.knowledge,
+    "prepare_knowledge": _section("knowledge"),
     "schedule_injections": _schedule,
     "inject_knowledge": lambda study, w: study.recipes[w["recipe"]],
     "resuscitate": lambda study, w: study.variants[w["variant"]],

@@ -44,7 +44,7 @@ def _files_of(corpus: Corpus) -> Iterator[tuple[str, str]]:
 
 def knowledge_paths(study: Study) -> list[tuple[str, str]]:
     """Return (key of the source, path) of the local files that new knowledge is read from."""
-    source = expand_knowledge(study.knowledge.source)
+    source = study.knowledge and expand_knowledge(study.knowledge.source)
     if isinstance(source, FictionalKnowledge):
         return [(key, getattr(source, key)) for key in ("paraphrase_path", "once_path")]
     if isinstance(source, PublishedKnowledge) and source.folder is not None:
@@ -100,9 +100,9 @@ def _corpora_of(study: Study, name: str) -> list[str]:
         for recipe in study.recipes.values()
         if any(recipe.includes(name, step) for step in model.steps)
     ]
-    held_out = study.evaluate_retention.held_out_corpus
+    held_out = [study.evaluate_retention.held_out_corpus] if study.evaluate_retention else []
     novel = study.evaluate_novelty.corpora if study.evaluate_novelty else []
-    everything = [extract.corpus, *extract.other_corpora, held_out, *novel, *learnt]
+    everything = [extract.corpus, *extract.other_corpora, *held_out, *novel, *learnt]
     return [name for name in dict.fromkeys(everything) if name in study.corpora]
 
 

@@ -52,8 +52,10 @@ class Places(NamedTuple):
     described_checkpoints: list[Checkpoint]
     novelty_checkpoints: list[Checkpoint]
     states: list[State]
+    assessed_states: list[State]
     measurements: list[Measurement]
     runs: list[Run]
+    assessed_runs: list[Run]
     decaying_runs: list[Run]
 
 
@@ -76,12 +78,14 @@ def places(study: Study) -> Places:
         described_checkpoints=nursery + fetched if study.describe_memories else [],
         novelty_checkpoints=last if study.evaluate_novelty else [],
         states=states,
+        assessed_states=states if study.evaluate_retention else [],
         measurements=[
             Measurement(*state, corpus)
             for state in states
             for corpus in study.corpora_measured(state)
         ],
         runs=runs,
+        assessed_runs=runs if study.evaluate_retention else [],
         decaying_runs=[run for run in runs if study.recipes[run.recipe].probe_interval_steps],
     )
 
@@ -104,8 +108,8 @@ def preparations(study: Study) -> list[Preparation]:
     there = places(study)
     read = [Preparation(each.model, each.corpus) for each in there.measurements]
     read += [Preparation(run.model, study.recipes[run.recipe].corpus) for run in there.runs]
-    held_out = study.evaluate_retention.held_out_corpus
-    read += [Preparation(model, held_out) for model in study.models]
+    if retention := study.evaluate_retention:
+        read += [Preparation(model, retention.held_out_corpus) for model in study.models]
     if novelty := study.evaluate_novelty:
         last = there.novelty_checkpoints
         read += [Preparation(each.model, corpus) for each in last for corpus in novelty.corpora]

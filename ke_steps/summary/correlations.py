@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ke_steps.settings.telling import Summarize
-from ke_steps.summary.points import by_stage
+from ke_steps.summary.points import by_stage, rows_of
 from ke_steps.summary.quantities import ENTROPY, OUTCOMES, WHOLE_MODEL, Measure
 
 ENTROPIES = (
@@ -89,13 +89,17 @@ def _interval(
 def correlations(estimates: pd.DataFrame, settings: Summarize) -> list[dict[str, Any]]:
     """Return the rows of CORRELATIONS: entropies against each outcome, per model and recipe.
 
-    An entropy that was not measured on a model has no rows.
+    What was not measured on a model has no rows.
     """
     rows: list[dict[str, Any]] = []
     pairs = estimates[["model", "recipe"]].dropna().drop_duplicates()
     for model, recipe in pairs.itertuples(index=False, name=None):
         here = estimates[estimates["model"] == model]
-        outcomes = {measure: by_stage(here, model, measure, recipe) for measure in OUTCOMES}
+        outcomes = {
+            measure: by_stage(here, model, measure, recipe)
+            for measure in OUTCOMES
+            if len(rows_of(here, measure, recipe))
+        }
         for entropy in ENTROPIES:
             x = by_stage(here, model, entropy)
             if len(x) or entropy == ENTROPY:

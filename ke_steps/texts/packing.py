@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ke_steps.artefacts.text_schemas import DOCUMENTS, sequences_schema
 from ke_steps.job.errors import UserError
+from ke_steps.settings.texts import MOST_SEQUENCES
 from ke_steps.texts.documents import Document
 
 ROW_GROUP_TOKENS = 2**20
@@ -22,28 +24,24 @@ Sequence = NDArray[np.int32]
 
 
 class DocumentTable:
-    """The documents that have a token in the written sequences; some hundred bytes for each."""
+    """The documents that the written sequences are made of; some hundred bytes for each."""
 
-    def __init__(self, num_skipped_tokens: int, num_written_tokens: int) -> None:
-        self.num_documents = 0
-        self._position = -num_skipped_tokens
-        self._end = num_written_tokens
-        self._hash = hashlib.sha256()
+    def __init__(self, num_skipped_tokens: int) -> None:
+        self.num_tokens = -num_skipped_tokens
+        """Of the stream so far, after those that are skipped."""
         self._rows: list[tuple[str, str, int, int]] = []
         self._chunks: list[pa.RecordBatch] = []
 
     def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Pass the documents of the stream through, taking down those that are written."""
+        """Pass the documents of the stream through, taking down those that are not skipped."""
         for document in documents:
-            first, num_tokens = self._position, document.num_tokens
-            if num_tokens and first + num_tokens > 0 and first < self._end:
+            first, num_tokens = self.num_tokens, document.num_tokens
+            if num_tokens and first + num_tokens > 0:
                 self._add((document.document_id, document.content_sha256, first, num_tokens))
-            self._position += len(document.token_ids)
+            self.num_tokens += len(document.token_ids)
             yield document
 
     def _add(self, row: tuple[str, str, int, int]) -> None:
-        self.num_documents += 1
-        self._hash.update(f"{row[1]}\n".encode())
         self._rows.append(row)
         if len(self._rows) == DOCUMENTS_PER_CHUNK:
             self._flush()
@@ -56,16 +54,18 @@ class DocumentTable:
         self._chunks.append(pa.record_batch(arrays, schema=DOCUMENTS))
         self._rows.clear()
 
-    def content_sha256(self) -> str:
-        """Return the sha256 over the documents' content hashes, in order, one a line."""
-        return self._hash.hexdigest()
-
-    def columns(self) -> dict[str, pa.ChunkedArray]:
-        """Return the columns of ``text_schemas.DOCUMENTS``."""
+    def written(self, num_tokens: int) -> pa.Table:
+        """Return ``text_schemas.DOCUMENTS`` of those with one of the first tokens not skipped."""
         if self._rows:
             self._flush()
         table = pa.Table.from_batches(self._chunks, schema=DOCUMENTS)
-        return dict(zip(table.column_names, table.columns, strict=True))
+        return table.filter(pc.less(table["first_token"], num_tokens))
+
+
+def content_sha256(documents: pa.Table) -> str:
+    """Return the sha256 over the documents' content hashes, in order, one a line."""
+    hashes = documents["content_sha256"].to_pylist()
+    return hashlib.sha256("".join(f"{each}\n" for each in hashes).encode()).hexdigest()
 
 
 def pack(documents: Iterable[Document], sequence_length_tokens: int) -> Iterator[Sequence]:
@@ -82,21 +82,23 @@ def pack(documents: Iterable[Document], sequence_length_tokens: int) -> Iterator
             pending, num_pending = [stream[num_pending - num_left :]], num_left
 
 
-def select(sequences: Iterator[Sequence], skip: int, num: int) -> Iterator[Sequence]:
+def select(sequences: Iterator[Sequence], skip: int, num: int | None) -> Iterator[Sequence]:
     """Yield ``num`` sequences after the first ``skip``, with progress; draw no more than that.
+
+    None: as many as there are, up to ``MOST_SEQUENCES``, and at least one.
 
     Raises:
         UserError: the stream ends too early; by then what it had has been yielded.
     """
-    wanted, total = skip + num, 0
+    wanted, needed, total = skip + (num or MOST_SEQUENCES), skip + (num or 1), 0
     drawn = tqdm(itertools.islice(sequences, wanted), total=wanted, desc="pack", unit=" sequences")
     for total, sequence in enumerate(drawn, start=1):
         if total > skip:
             yield sequence
-    if total < wanted:
+    if total < needed:
         raise UserError(
             f"corpora.<name>.num_sequences: the text has {total} sequences, too few for"
-            f" skip_sequences {skip} + num_sequences {num}"
+            f" skip_sequences {skip} + num_sequences {num or 1}"
         )
 
 

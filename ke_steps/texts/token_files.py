@@ -30,9 +30,16 @@ TokenIds = NDArray[np.unsignedinteger[Any]]
 
 
 def read_token_documents(
-    source: TokenFileText, *, eos_token_id: int, vocab_size: int, num_tokens: int
+    source: TokenFileText,
+    *,
+    eos_token_id: int,
+    vocab_size: int,
+    num_tokens: int,
+    may_be_shorter: bool = False,
 ) -> Iterator[Document]:
     """Return the documents within the first ``num_tokens`` tokens; the last one may be cut there.
+
+    All of a file that is shorter, if it may be.
 
     Raises:
         UserError: at once when the file is missing, too short or of another form; while reading
@@ -40,6 +47,8 @@ def read_token_documents(
     """
     dtype = np.dtype(source.dtype).newbyteorder("<")
     file = open_ranges(source.location)
+    if may_be_shorter:
+        num_tokens = min(num_tokens, file.num_bytes // dtype.itemsize)
     _check_form(file, source, dtype.itemsize, num_tokens)
     blocks = _checked(_blocks(file, dtype, num_tokens), source.location, vocab_size)
     return _split(blocks, eos_token_id, source.location)

@@ -33,7 +33,6 @@ LEAN = {
     "variants": {},
     "recipes": {"baseline": RECIPE},
     "evaluate_novelty": None,
-    "fit_decay": None,
     "extract_coefficients": SMOKE["extract_coefficients"]
     | {"other_corpora": [], "num_attention_sequences": 0, "num_next_token_sequences": 0},
 }
@@ -52,6 +51,16 @@ ALWAYS = {
 }
 
 
+LEARNING = {
+    "acquisition_and_forgetting",
+    "performance_by_stage",
+    "probe_curves",
+    "knowledge_by_injection",
+    "entropy_and_learning",
+    "update_map",
+}
+
+
 def study(**changes: Any) -> Study:
     """A study with the least data, but for the changes; ``extract`` changes that section."""
     extract = LEAN["extract_coefficients"] | changes.pop("extract", {})
@@ -60,6 +69,11 @@ def study(**changes: Any) -> Study:
 
 def test_the_least_study_has_the_figures_that_every_study_has() -> None:
     assert set(available(study())) == ALWAYS
+
+
+def test_a_study_that_learns_nothing_has_figures_of_what_it_measures() -> None:
+    measuring = study(recipes={}, knowledge=None, evaluate_retention=None)
+    assert set(available(measuring)) == ALWAYS - LEARNING
 
 
 @pytest.mark.parametrize(
@@ -102,7 +116,7 @@ def test_the_least_study_has_the_figures_that_every_study_has() -> None:
         ({"recipes": {"baseline": RECIPE, "other": RECIPE}}, {"learning_by_recipe"}),
         ({"models": {"tiny": NURSERY, "other": OTHER}}, {"learning_by_model"}),
         (
-            {"recipes": {"baseline": LATER}, "fit_decay": SMOKE["fit_decay"]},
+            {"recipes": {"baseline": LATER}},
             {"retention_over_time"},
         ),
     ],
@@ -120,14 +134,7 @@ def test_what_a_study_adds_brings_its_figures(changes: dict[str, Any], figures: 
                 "variants": {"a": boost()},
                 "recipes": {"baseline": RECIPE | {"variants": ["a"]}},
             },
-            {
-                "acquisition_and_forgetting",
-                "performance_by_stage",
-                "probe_curves",
-                "knowledge_by_injection",
-                "entropy_and_learning",
-                "update_map",
-            },
+            LEARNING,
         ),
     ],
 )

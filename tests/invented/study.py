@@ -24,7 +24,7 @@ CORPUS = "pretraining"
 INPUTS = inspect.signature(summarize.run).parameters.keys() - {"output_tables", "settings"}
 
 
-def settings_of(variants: tuple[str, ...] = ("boost_p50_q2",)) -> SummarizeJob:
+def settings_of(variants: tuple[str, ...] = ("boost_p50_q2",), **changes: object) -> SummarizeJob:
     """Return what ``summarize`` receives: variants named ``temperature…`` temper attention."""
     kinds = {
         name: "temper_attention" if name.startswith("temperature") else "resuscitate"
@@ -40,6 +40,7 @@ def settings_of(variants: tuple[str, ...] = ("boost_p50_q2",)) -> SummarizeJob:
             "corpus": CORPUS,
             "score": "per_token",
             "variant_kinds": kinds,
+            **changes,
         }
     )
 
@@ -59,6 +60,7 @@ class SyntheticStudy:
         default_factory=lambda: {"boost_p50_q2": (1200, 2000)}
     )
     recipes: tuple[str, ...] = ("baseline",)
+    asks_retention: bool = True
     num_layers: int = 4
     other_corpora: tuple[str, ...] = ("c4",)
     measures: tuple[str, ...] = ("positive", "contribution", "relu_gate", "attribution")
@@ -92,7 +94,9 @@ class SyntheticStudy:
 
     def summarise(self, files: dict[str, list[Path]]) -> dict[str, Path]:
         tables = {name: self.root / "summarize" / f"{name}.parquet" for name in summarize.TABLES}
-        settings = settings_of(tuple(self.variants))
+        settings = settings_of(
+            tuple(self.variants),
+        )
         summarize.run(**files, output_tables=list(tables.values()), settings=settings)
         return tables
 
@@ -129,10 +133,11 @@ class SyntheticStudy:
         generator = np.random.default_rng(zlib.crc32(place.encode()))
         self._write_entropies(files, place, age)
         accuracy = 0.3 + 0.1 * age
-        path = f"evaluate_retention/{place}/retention.parquet"
-        rows, kept = invented.retention(accuracy, 3 - 0.3 * age, place)
-        self._add(files, "retention_before", path, rows, RETENTION)
-        self._add_replicates(files, path, kept)
+        if self.asks_retention:
+            path = f"evaluate_retention/{place}/retention.parquet"
+            rows, kept = invented.retention(accuracy, 3 - 0.3 * age, place)
+            self._add(files, "retention_before", path, rows, RETENTION)
+            self._add_replicates(files, path, kept)
         for recipe in self.recipes:
             for seed in self.seeds:
                 noise = generator.normal(scale=[0.05, 0.03, 0.01])
@@ -167,15 +172,17 @@ class SyntheticStudy:
         if run in self.diverged:  # far off, so that a mean over it would show
             ends, after = dict.fromkeys(ends, -30.0), 0.01
         knowledge, of_knowledge = invented.knowledge(-8.2, ends, run)
-        retention, of_retention = invented.retention(after, 1.4 + 0.05 * age, run)
         self._add_replicates(files, f"evaluate_knowledge/{run}/knowledge.parquet", of_knowledge)
-        self._add_replicates(files, f"evaluate_retention/{run}/retention.parquet", of_retention)
         tables = [
             ("knowledge", "evaluate_knowledge", knowledge),
             ("probe_scores", "inject_knowledge", invented.probe_scores(-8.2, ends)),
             ("training", "inject_knowledge", invented.training(self.diverged.get(run))),
-            ("retention", "evaluate_retention", retention),
         ]
+        if self.asks_retention:
+            retention, of_retention = invented.retention(after, 1.4 + 0.05 * age, run)
+            path = f"evaluate_retention/{run}/retention.parquet"
+            self._add_replicates(files, path, of_retention)
+            tables.append(("retention", "evaluate_retention", retention))
         if not self.is_plain:
             aged = age + float(noise[0])
             statistics = invented.update_statistics(aged, self.num_layers)

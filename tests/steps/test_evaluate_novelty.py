@@ -9,6 +9,7 @@ from ke_steps import evaluate_novelty
 from ke_steps.artefacts.parquet import read_frame, write_table
 from ke_steps.artefacts.text_schemas import DOCUMENTS, NOVELTY
 from ke_steps.job.errors import UserError
+from ke_steps.settings import texts
 from ke_steps.settings.texts import EvaluateNoveltyJob
 from tests.invented.models import (
     EOS_ID,
@@ -130,6 +131,14 @@ def test_same_input_same_bytes(checkpoint, tmp_path):
         evaluate(checkpoint, tmp_path, [corpus], corpora=["one"])
         contents.append((tmp_path / "novelty.parquet").read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_without_a_number_all_documents_are_scored_up_to_a_limit(checkpoint, tmp_path, monkeypatch):
+    corpus = build_corpus(tmp_path / "one", seed=1)
+    named = {"corpora": ["one"], "num_documents": None}
+    assert len(evaluate(checkpoint, tmp_path, [corpus], **named)) == 6
+    monkeypatch.setattr(texts, "MOST_DOCUMENTS", 2)
+    assert len(evaluate(checkpoint, tmp_path, [corpus], **named)) == 2
 
 
 def test_too_few_documents_are_refused(checkpoint, tmp_path):

@@ -1,6 +1,7 @@
 """Coefficients by the paper's equation: against a naive implementation, under every layout."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -51,6 +52,25 @@ def naive_coefficients(model, input_ids, *, with_relu=False):
 
 def by_layer(frame, column):
     return np.stack(frame[column].to_numpy()).reshape(NUM_LAYERS, NUM_MEMORIES, -1)
+
+
+def test_without_a_number_whole_groups_of_the_corpus_are_measured(tmp_path):
+    checkpoint = build_checkpoint(tmp_path / "olmo")
+    ids = random_sequences(11, 16)
+    some, every = (build_sequences(tmp_path / f"{n}.parquet", input_ids=ids[:n]) for n in (8, 11))
+    named = extract(tmp_path, checkpoint, some, num_sequences=8, num_groups=4)
+    taken = extract(tmp_path, checkpoint, every, num_sequences=None, num_groups=4)
+    pd.testing.assert_frame_equal(named, taken, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"), [({"num_groups": 16}, 16), ({"num_attention_sequences": 12}, 12)]
+)
+def test_a_corpus_too_small_for_what_was_asked_is_refused(tmp_path, changes, needed):
+    checkpoint = build_checkpoint(tmp_path / "olmo")
+    sequences = build_sequences(tmp_path / "ids.parquet", num_sequences=11)
+    with pytest.raises(UserError, match=f"11 sequences are too few, as .* asks for {needed}"):
+        extract(tmp_path, checkpoint, sequences, num_sequences=None, **changes)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,6 +7,7 @@ import yaml
 
 from ke_steps.job.errors import UserError
 from ke_steps.settings.study import Study
+from ke_steps.study.places import folders
 from ke_steps.study.reading import read_study
 from tests.invented.configs import REMOVE, changed
 from tests.invented.project import ROOT
@@ -63,7 +64,21 @@ WRONG = [
     ("world", REMOVE, ["world: missing", "corpora.pretraining.source"]),
     ("pretrain_nursery", REMOVE, ["pretrain_nursery: missing", "models.nursery"]),
     ("train_tokenizer", REMOVE, ["train_tokenizer: missing", "models.nursery"]),
-    ("knowledge", REMOVE, ["knowledge: missing; this key is required"]),
+    ("knowledge", REMOVE, ["knowledge: missing, but needed by recipes: baseline"]),
+    ("recipes", REMOVE, ["recipes: missing: no recipe learns what knowledge has"]),
+    ("models", REMOVE, ["models: missing; this key is required"]),
+    ("corpora", REMOVE, ["corpora: missing; this key is required"]),
+    ("corpora", {}, ["corpora: got {}", "at least 1"]),
+    (
+        "models/local",
+        {"source": {"kind": "directory", "path": "/data/step{step}"}},
+        ["models.local: steps: missing; the source needs them"],
+    ),
+    (
+        "corpora/continual/num_sequences",
+        None,
+        ["corpora.continual.num_sequences: absent, hence at most 512 is too few", "720"],
+    ),
     ("pretrain_nursery/hidden_size", 90, ["pretrain_nursery: hidden_size 90", "multiple"]),
     (
         "pretrain_nursery/corpus",
@@ -117,7 +132,6 @@ WRONG = [
     ("recipes/baseline/variants", ["q2"], ["recipes.baseline.variants: no variant 'q2'"]),
     ("recipes/baseline/models", ["olmo"], ["recipes.baseline.models: no model 'olmo'", "nursery"]),
     ("recipes/baseline/steps", [7], ["recipes.baseline.steps: no model has step 7"]),
-    ("fit_decay", REMOVE, ["fit_decay: missing", "recipes.baseline has probe_interval_steps"]),
     ("variants/step7", {"kind": "resuscitate", "quantile": 0.5, "boost": 1.0}, ["variants.step7"]),
     (
         "models/olmo",
@@ -240,6 +254,35 @@ def test_every_key_of_the_default_study_is_explained():
 def test_schema_is_in_step():
     schema = json.loads((ROOT / "config/schema.json").read_text())
     assert schema == Study.model_json_schema(), "run `make schema`"
+
+
+TWO_LINES = {
+    "models": {"mine": {"source": {"kind": "gguf", "path": "model.gguf"}}},
+    "corpora": {
+        "text": {"source": {"kind": "text", "paths": ["a.txt"]}},
+        "other": {"source": {"kind": "text", "paths": ["b.txt"]}},
+    },
+}
+
+
+def test_models_and_corpora_are_enough():
+    study = read_study(TWO_LINES, need_files=False)
+    assert study.extract_coefficients.corpus == "text"
+    assert [*study.states()] == [("mine", 0, "original")]
+    assert study.runs() == []
+    assert {name for name, found in folders(study).items() if found} == {
+        *("fetched_checkpoints", "described_checkpoints", "states", "measurements")
+    }
+
+
+def test_sections_that_name_no_corpus_read_the_first():
+    asked = {"extract_coefficients": {"num_groups": 4}, "evaluate_retention": {}}
+    study = read_study(TWO_LINES | asked | {"evaluate_novelty": {}}, need_files=False)
+    assert study.extract_coefficients.corpus == study.evaluate_retention.held_out_corpus == "text"
+    assert study.evaluate_novelty.corpora == ["text", "other"]
+    assert "world_recall" not in study.evaluate_retention.tasks
+    named = {"extract_coefficients": {"corpus": "other"}}
+    assert read_study(TWO_LINES | named, need_files=False).extract_coefficients.corpus == "other"
 
 
 def test_scopes_limit_variants_and_recipes():

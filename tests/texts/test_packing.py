@@ -4,10 +4,12 @@ import hashlib
 import itertools
 
 import numpy as np
+import pytest
 
+from ke_steps.job.errors import UserError
 from ke_steps.texts import packing
 from ke_steps.texts.documents import Document
-from ke_steps.texts.packing import DocumentTable, pack
+from ke_steps.texts.packing import DocumentTable, content_sha256, pack, select
 
 
 def test_pack_holds_no_more_than_a_document():
@@ -25,25 +27,38 @@ def test_pack_holds_no_more_than_a_document():
 
 
 def test_a_document_that_only_ends_before_the_corpus_is_not_in_it():
-    table = DocumentTable(num_skipped_tokens=4, num_written_tokens=6)
+    table = DocumentTable(num_skipped_tokens=4)
     lengths = [3, 2, 0, 1, 5]  # first tokens -4, 0, 3 (empty), 4, 6: the last is beyond the end
     documents = [
         Document(str(n), f"{n}", np.zeros(length + 1, dtype=np.int32), length)
         for n, length in enumerate(lengths)
     ]
     assert list(table.watch(documents)) == documents
-    columns = {name: column.to_pylist() for name, column in table.columns().items()}
-    assert columns["document_id"] == ["1", "3"]
-    assert columns["first_token"] == [0, 4]
-    assert table.num_documents == 2
-    assert table.content_sha256() == hashlib.sha256(b"1\n3\n").hexdigest()
+    written = table.written(6)
+    assert written["document_id"].to_pylist() == ["1", "3"]
+    assert written["first_token"].to_pylist() == [0, 4]
+    assert table.num_tokens == sum(lengths) + len(lengths) - 4
+    assert content_sha256(written) == hashlib.sha256(b"1\n3\n").hexdigest()
 
 
 def test_documents_of_a_long_stream_are_kept_in_chunks(monkeypatch):
     monkeypatch.setattr(packing, "DOCUMENTS_PER_CHUNK", 3)
-    table = DocumentTable(0, 10**6)
+    table = DocumentTable(0)
     documents = (Document(str(n), "", np.zeros(2, dtype=np.int32), 1) for n in range(10))
     assert len(list(table.watch(documents))) == 10
-    columns = table.columns()
-    assert columns["document_id"].num_chunks == 4
-    assert columns["first_token"].to_pylist() == list(range(0, 20, 2))
+    written = table.written(10**6)
+    assert written["document_id"].num_chunks == 4
+    assert written["first_token"].to_pylist() == list(range(0, 20, 2))
+
+
+def test_a_number_or_all_that_there_is_up_to_a_limit(monkeypatch):
+    monkeypatch.setattr(packing, "MOST_SEQUENCES", 5)
+    for length, skip, num, expected in [
+        (9, 2, None, [2, 3, 4, 5, 6]),
+        (4, 2, None, [2, 3]),
+        (9, 2, 6, [2, 3, 4, 5, 6, 7]),
+    ]:
+        assert list(select(iter(range(length)), skip, num)) == expected
+    for length, skip, num in [(2, 2, None), (7, 2, 6)]:
+        with pytest.raises(UserError, match=f"the text has {length} sequences, too few"):
+            list(select(iter(range(length)), skip, num))

@@ -41,11 +41,11 @@ def server():
         yield hub
 
 
-def read(location, num_tokens, dtype="uint16", vocab_size=VOCAB_SIZE):
+def read(location, num_tokens, dtype="uint16", vocab_size=VOCAB_SIZE, **more):
     source = TokenFileText(kind="token_file", location=str(location), dtype=dtype)
     return list(
         read_token_documents(
-            source, eos_token_id=EOS_ID, vocab_size=vocab_size, num_tokens=num_tokens
+            source, eos_token_id=EOS_ID, vocab_size=vocab_size, num_tokens=num_tokens, **more
         )
     )
 
@@ -230,6 +230,15 @@ def test_other_files_are_refused(tmp_path, content, message):
         read(path, 8)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_may_be_shorter_is_read_to_its_end(tmp_path):
+    path = write(tmp_path / "a.npy", [7, 7, EOS_ID, 8, 8])
+    whole = [each.token_ids.tolist() for each in read(path, 100, may_be_shorter=True)]
+    assert whole == [[7, 7, EOS_ID], [8, 8]]
+    begun = [each.token_ids.tolist() for each in read(path, 4, may_be_shorter=True)]
+    assert begun == [[7, 7, EOS_ID], [8]]
+    assert read(write(tmp_path / "empty.npy", []), 8, may_be_shorter=True) == []
 
 
 def test_a_file_without_ends_of_text_is_refused(tmp_path, monkeypatch):

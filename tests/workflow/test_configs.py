@@ -171,13 +171,6 @@ def test_the_tail_is_the_papers_baseline_gone_on_with(name):
     assert injection_steps(tail) == injection_steps(baseline)
 
 
-def test_the_readmes_study_of_ten_lines_is_valid():
-    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    assert len(example.splitlines()) == 10
-    study = read_study(yaml.safe_load(example), need_files=False)
-    assert len(study.runs()) == 3
-
-
 def test_the_readme_has_a_row_for_every_section():
     rows = re.findall(r"^\| (`.*?) \|.*\| (.*) \|$", README.partition("| section |")[2], re.M)
     needed = {name: need for cell, need in rows for name in re.findall(r"`(\w+)`", cell)}

@@ -202,3 +202,4 @@ def main_coefficients(variant):
 
 
 NOVEL_CORPORA = STUDY.evaluate_novelty.corpora if STUDY.evaluate_novelty else []
+HELD_OUT = sequences(STUDY.evaluate_retention.held_out_corpus) if STUDY.evaluate_retention else []

@@ -164,7 +164,7 @@ rule aggregate_updates:
 rule evaluate_retention:
     input:
         unpack(state),
-        sequences=sequences(STUDY.evaluate_retention.held_out_corpus),
+        sequences=HELD_OUT,
     output:
         retention=f"{RESULTS}/evaluate_retention/{STATE}/retention.parquet",
         answers=f"{RESULTS}/evaluate_retention/{STATE}/items.parquet",
@@ -194,7 +194,7 @@ rule evaluate_retention:
 use rule evaluate_retention as evaluate_retention_after_learning with:
     input:
         checkpoint=rules.inject_knowledge.output.model,
-        sequences=sequences(STUDY.evaluate_retention.held_out_corpus),
+        sequences=HELD_OUT,
     output:
         retention=f"{RESULTS}/evaluate_retention/{RUN}/retention.parquet",
         answers=f"{RESULTS}/evaluate_retention/{RUN}/items.parquet",

@@ -31,13 +31,15 @@ SUMMARIZED = {
     "coefficients": [in_each("states", main_coefficients("{variant}"))],
     "knowledge": [in_each("runs", rules.evaluate_knowledge.output.knowledge)],
     "probe_scores": [in_each("runs", rules.inject_knowledge.output.probe_scores)],
-    "retention_before": [in_each("states", rules.evaluate_retention.output.retention)],
-    "retention_after": [in_each("runs", rules.evaluate_retention_after_learning.output.retention)],
+    "retention_before": [in_each("assessed_states", rules.evaluate_retention.output.retention)],
+    "retention_after": [
+        in_each("assessed_runs", rules.evaluate_retention_after_learning.output.retention)
+    ],
     "replicates": [
         in_each("measurements", rules.aggregate_entropy.output.replicates),
         in_each("runs", rules.evaluate_knowledge.output.replicates),
-        in_each("states", rules.evaluate_retention.output.replicates),
-        in_each("runs", rules.evaluate_retention_after_learning.output.replicates),
+        in_each("assessed_states", rules.evaluate_retention.output.replicates),
+        in_each("assessed_runs", rules.evaluate_retention_after_learning.output.replicates),
     ],
     "training": [in_each("runs", rules.inject_knowledge.output.training)],
     "update_statistics": [in_each("runs", rules.aggregate_updates.output[0])],
