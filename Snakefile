@@ -28,6 +28,8 @@ rule all:
 
 onstart:
     snakemake_memory.start(Path(RESULTS))
+    if STUDY_FILE:
+        own_results.sign(Path(RESULTS), STUDY_FILE)
 
 
 onsuccess:

@@ -49,7 +49,11 @@ class Run(NamedTuple):
 class Study(Strict):
     """What to measure, on what, and how often: one config file."""
 
-    results_dir: ResultsPath = Field("results", description="where everything is written")
+    results_dir: ResultsPath = Field(
+        "results",
+        description="where everything is written; when absent, results/ and the name of the study's"
+        " file, and results itself for config/config.yaml",
+    )
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
         [0], description="repeats of every learning run"
     )

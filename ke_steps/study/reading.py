@@ -22,6 +22,7 @@ from ke_steps.settings.types import (
 )
 from ke_steps.study.contradictions import contradictions
 from ke_steps.study.local_files import missing_files
+from ke_steps.study.own_results import default_folder, taken_folders
 
 
 def read_study_file(path: Path, *, need_files: bool = True) -> Study:
@@ -44,22 +45,30 @@ def read_study_file(path: Path, *, need_files: bool = True) -> Study:
         raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: got {config!r}, not keys and values; see config/README.md")
-    return read_study(config, need_files=need_files)
+    return read_study(config, path, need_files=need_files)
 
 
-def read_study(config: Mapping[str, Any], *, need_files: bool = True) -> Study:
+def read_study(
+    config: Mapping[str, Any], file: Path | None = None, *, need_files: bool = True
+) -> Study:
     """Validate a whole config; raise one ``UserError`` with a line per fault.
 
     Args:
         config: the keys of a config file.
+        file: where they are from; it names the results folder of a study that names none.
         need_files: whether a file that the study names and is not there is a fault.
     """
+    named = {"results_dir": default_folder(file)} if file else {}
     try:
-        study = Study.model_validate(dict(config))
+        study = Study.model_validate(named | dict(config))
     except ValidationError as error:
         lines = explain_faults(error, Study.model_json_schema())
         raise UserError("\n".join(lines)) from error
-    faults = [*contradictions(study), *(missing_files(study) if need_files else ())]
+    faults = [
+        *contradictions(study),
+        *(missing_files(study) if need_files else ()),
+        *(taken_folders(study, file) if file else ()),
+    ]
     if faults:
         raise UserError("\n".join(f"{key}: {message}" for key, message in faults))
     return study

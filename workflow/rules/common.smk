@@ -27,7 +27,7 @@ from ke_steps.job.records import files_of
 from ke_steps.running import snakemake_memory
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.texts import LocalText, TokenFileText
-from ke_steps.study import jobs, requests
+from ke_steps.study import jobs, own_results, requests
 from ke_steps.study.local_files import knowledge_paths, local_weights
 from ke_steps.study.places import folders, models_of, places
 from ke_steps.study.reading import read_study
@@ -41,8 +41,10 @@ os.environ.setdefault("TQDM_MININTERVAL", "1")
 # torchrun gives its processes 30 seconds after SIGTERM: too few to save a large model's state.
 os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")
 
+STUDY_FILE = Path(workflow.configfiles[-1]) if workflow.configfiles else None
+
 try:
-    STUDY = read_study(config)
+    STUDY = read_study(config, STUDY_FILE)
 except UserError as error:
     raise WorkflowError(f"the study's config is wrong:\n{error}") from None
 
