@@ -68,6 +68,7 @@ from ke_steps.summary.checkpoints import checkpoints_of
 from ke_steps.summary.correlations import correlations
 from ke_steps.summary.curves import curve_rows, distribution_rows, novelty_quantiles
 from ke_steps.summary.estimates import estimates_of
+from ke_steps.summary.points import mark_trained
 from ke_steps.summary.rankings import Array, rankings_of
 from ke_steps.summary.replicates import Replicates
 from ke_steps.summary.rows import collect, summary_table
@@ -164,15 +165,19 @@ def run(
         "correlations": pairs,
         "claims": verdicts,
         "warnings": pd.DataFrame(warnings_of(models, verdicts, runs), columns=WARNINGS.names),
-        "curves": _joined("curves", probe_scores, curve_rows),
+        "curves": mark_trained(_joined("curves", probe_scores, curve_rows), settings.untrained),
         "distributions": _joined(
             "distributions", of_corpus, lambda path: distribution_rows(read_activity(path))
         ),
         "checkpoints": checkpoints_of(manifests),
         "memories": _joined("memories", memories, partial(read_frame, schema=MEMORIES)),
-        "rankings": rankings_of(stage_activities(of_corpus), settings.turnover_fraction),
+        "rankings": rankings_of(
+            stage_activities(of_corpus), settings.turnover_fraction, settings.untrained
+        ),
         "novelty": _joined("novelty", novelties, novelty_quantiles),
-        "retained": _joined("retained", retained, partial(read_frame, schema=RETAINED)),
+        "retained": mark_trained(
+            _joined("retained", retained, partial(read_frame, schema=RETAINED)), settings.untrained
+        ),
     }
     for name, schema in TABLES.items():
         write_table(outputs[name], tables[name], schema)

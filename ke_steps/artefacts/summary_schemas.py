@@ -14,6 +14,7 @@ SUMMARY = pa.schema(
     {
         "model": pa.string(),
         "step": pa.int64(),
+        "is_trained": pa.bool_(),  # not what pretraining began with
         "variant": pa.string(),
         "recipe": pa.string(),  # null for what is measured before learning
         "seed": pa.int64(),  # null likewise
@@ -31,6 +32,7 @@ ESTIMATES = pa.schema(
     {
         "model": pa.string(),
         "step": pa.int64(),
+        "is_trained": pa.bool_(),
         "variant": pa.string(),
         "recipe": pa.string(),  # null for what is measured before learning
         "group": pa.string(),
@@ -130,6 +132,7 @@ CURVES = pa.schema(
     {
         "model": pa.string(),
         "step": pa.int64(),
+        "is_trained": pa.bool_(),
         "variant": pa.string(),
         "recipe": pa.string(),
         "seed": pa.int64(),
@@ -195,6 +198,7 @@ RETAINED_CURVES = pa.schema(
     [
         pa.field("model", pa.string()),
         pa.field("step", pa.int64()),
+        pa.field("is_trained", pa.bool_()),
         pa.field("variant", pa.string()),
         pa.field("recipe", pa.string()),
         pa.field("seed", pa.int64()),

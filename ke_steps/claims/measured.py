@@ -43,8 +43,8 @@ class State(NamedTuple):
 class Measured:
     """What was measured on one model, and how sure a statement must be.
 
-    ``states`` has step, variant and recipe of everything measured. Rows of the summary that were
-    asked for are kept: claims ask for the same ones again and again.
+    ``states`` has step, is_trained, variant and recipe of everything measured. Rows of the summary
+    that were asked for are kept: claims ask for the same ones again and again.
     """
 
     model: str
@@ -71,7 +71,7 @@ class Measured:
         summary, estimates, correlations = (
             table[table["model"] == model] for table in (summary, estimates, correlations)
         )
-        states = summary[["step", "variant", "recipe"]].drop_duplicates()
+        states = summary[["step", "is_trained", "variant", "recipe"]].drop_duplicates()
         return cls(model, summary, estimates, replicates, correlations, settings, states)
 
     def stages(self, recipe: str | None = None) -> list[int]:
@@ -127,7 +127,8 @@ class Measured:
         if not seeds:
             return UNKNOWN
         samples = [[self._sampled(weights, s, recipe, seed) for seed in seeds] for s in states]
-        trained = values[values.index.get_level_values("step") > 0]
+        trained_steps = self.states.loc[self.states["is_trained"], "step"]
+        trained = values[values.index.get_level_values("step").isin(trained_steps)]
         spread = NO_SEEDS if recipe is None else spread_beside_seeds(trained)
         return contrast(list(coefficients.values()), samples, spread, self.settings.confidence)
 

@@ -92,7 +92,7 @@ def knowledge_by_injection(tables: Tables) -> Figure:
 
 
 def after_injections(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return step, seed, injection (from 1), performance K and acquisition A just after each.
+    """Return step, is_trained, seed, injection (from 1), K and acquisition A just after each.
 
     ``curves`` are the rows of CURVES of one model, recipe and condition. A is relative to the K of
     the same run before its first step.
@@ -104,7 +104,7 @@ def after_injections(curves: pd.DataFrame) -> pd.DataFrame:
     return after.assign(
         injection=numbers,
         acquisition=acquisition(start.reindex(before).to_numpy(float), after["performance"]),
-    )[["step", "seed", "injection", "performance", "acquisition"]]
+    )[["step", "is_trained", "seed", "injection", "performance", "acquisition"]]
 
 
 def retention_over_time(tables: Tables) -> Figure:

@@ -49,7 +49,7 @@ def entropy_by_stage(tables: Tables) -> Figure:
         bound = tables.points(ENTROPY_BOUND, model)["value"].iloc[0]
         style.draw_line(axis, stages, style.BEFORE)
         style.note_gaps(axis, stages)
-        untrained = stages[stages["step"] == 0]
+        untrained = stages[~stages["is_trained"]]
         axis.plot(untrained["step"], untrained["value"], "o", mfc="white", mec=style.BEFORE)
         axis.set_title(model)
         axis.set_ylabel("H (nats)")

@@ -114,7 +114,7 @@ def entropy_and_learning(tables: Tables) -> Figure:
 
 
 def _draw_stages(axis: Axes, both: pd.DataFrame, colours: dict[int, Any], *, fitted: bool) -> None:
-    trained = both[both["step"] > 0].dropna(subset=["value_x", "value_y"])
+    trained = both[both["is_trained_x"]].dropna(subset=["value_x", "value_y"])
     if fitted:
         slope, intercept = np.polyfit(trained["value_x"], trained["value_y"], 1)
         ends = np.array([trained["value_x"].min(), trained["value_x"].max()])
@@ -128,7 +128,7 @@ def _draw_stages(axis: Axes, both: pd.DataFrame, colours: dict[int, Any], *, fit
             yerr=[[y - point["low_y"]], [point["high_y"] - y]],
             fmt="none", ecolor=colour, elinewidth=1, capsize=2,
         )  # fmt: skip
-        face = "white" if step == 0 else colour
+        face = colour if point["is_trained_x"] else "white"
         axis.plot(x, y, "o", color=colour, markerfacecolor=face, label=style.step_label(step))
 
 

@@ -69,7 +69,7 @@ class Tables(NamedTuple):
     def points(
         self, measure: Measure, model: str, recipe: str | None = None, variant: str = ORIGINAL
     ) -> pd.DataFrame:
-        """Return step, value, low, high and seeds: one point per stage.
+        """Return step, is_trained, value, low, high and seeds: one point per stage.
 
         ``seeds`` are the values that the point is the mean of; none before learning. What is
         measured before learning is the same under every recipe.
@@ -141,7 +141,7 @@ def change_since_first_trained(stages: pd.DataFrame, *, relative: bool = False) 
 
     The interval is that of each stage: the starting point counts as exact. The seeds are left out.
     """
-    trained = stages[stages["step"] > 0].drop(columns="seeds")
+    trained = stages[stages["is_trained"]].drop(columns="seeds")
     start = trained["value"].iloc[0] if len(trained) else 0.0
     scale = start if relative else 1.0
     return trained.assign(**{k: (trained[k] - start) / scale for k in ("value", "low", "high")})
@@ -149,7 +149,7 @@ def change_since_first_trained(stages: pd.DataFrame, *, relative: bool = False) 
 
 def name_changes(axis: Axes, stages: pd.DataFrame, label: str) -> None:
     """Name a panel of changes after the stage that they count from."""
-    trained = list(stages.loc[stages["step"] > 0, "step"])
+    trained = list(stages.loc[stages["is_trained"], "step"])
     axis.set_title(f"change since step {style.step_label(trained[0])}" if trained else "")
     axis.set_ylabel(label)
     style.label_steps(axis, trained)

@@ -285,7 +285,7 @@ def correlation_table(correlations: pd.DataFrame) -> Table | None:
         for row in correlations.to_dict("records")
     ]
     note = (
-        "Over the stages after the untrained step 0, original checkpoints, mean over seeds. The"
+        "Over the trained stages, original checkpoints, mean over seeds. The"
         " interval resamples stages; with few stages trust p more."
     )
     return short_table(Heading("correlations", "Correlations", note), rows, correlations)

@@ -138,7 +138,7 @@ def _diverged(runs: pd.DataFrame) -> Iterator[str]:
 
 def _course(stages: pd.DataFrame, unit: str) -> str:
     """Say where a quantity began and ended over the trained stages, or its one value."""
-    trained = stages[stages["step"] > 0] if (stages["step"] > 0).any() else stages
+    trained = stages[stages["is_trained"]] if stages["is_trained"].any() else stages
     first, last = trained.iloc[0], trained.iloc[-1]
     end = f"{show(last['value'], unit)} at step {int(last['step']):,}"
     if len(trained) == 1:

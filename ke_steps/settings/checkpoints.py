@@ -110,6 +110,14 @@ class Model(Strict):
         return self
 
     @property
+    def has_untrained(self) -> bool:
+        """Whether its step 0 is there, and is what pretraining began with.
+
+        The step of a source that tells no steps apart is but a label.
+        """
+        return self.names_steps and 0 in self.steps
+
+    @property
     def names_steps(self) -> bool:
         """Whether its source tells steps of pretraining apart, so that they say what they are."""
         match self.source:

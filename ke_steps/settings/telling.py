@@ -66,6 +66,9 @@ class SummarizeJob(Summarize):
     variant_kinds: dict[Name, Literal["resuscitate", "temper_attention", "rescale_queries"]] = (
         Field(description="of every variant of the study")
     )
+    untrained: list[Name] = Field(
+        default_factory=list, description="models whose step 0 is what pretraining began with"
+    )
     places: dict[str, list[str]] = Field(
         default_factory=dict, description="what the patterns of the command line stand for"
     )

@@ -1,7 +1,6 @@
 """Correlations over the stages of pretraining: does learning go with entropy?
 
-A stage is a checkpoint of the original variant after at least one training step (the untrained
-step 0 is no stage of pretraining); its value is the mean over seeds.
+A stage is a trained checkpoint of the original variant; its value is the mean over seeds.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ def estimates_of(summary: pd.DataFrame, settings: Summarize) -> pd.DataFrame:
     is_sampled = summary["quantity"].map(lambda name: bool(QUANTITIES[name].units))
     means = seed_means(summary, FAMILY, STATE, settings.confidence, is_sampled)
     keys = [*FAMILY, *STATE]
-    places = summary.drop_duplicates(keys, ignore_index=True)[[*keys, "unit", "num_items"]]
+    named = [*keys, "is_trained", "unit", "num_items"]
+    places = summary.drop_duplicates(keys, ignore_index=True)[named]
     table = pd.concat([places, means], axis=1)
     bounds = [QUANTITIES[name].bounds for name in table["quantity"]]
     has_interval = table["low"].notna()
@@ -65,10 +66,10 @@ def seed_means(
 
     Args:
         rows: the columns of ``family`` and ``state``, seed (null for what is measured before
-            learning), value, low and high.
+            learning), is_trained, value, low and high.
         family: columns; those alike in them share the spread between seeds.
-        state: columns that name a state of a family, step among them. The spread is pooled over
-            those after at least one step of pretraining; where there are none, over all.
+        state: columns that name a state of a family. The spread is pooled over those of trained
+            checkpoints; where there are none, over all.
         confidence: of the intervals.
         is_sampled: of every row whether its value is of a sample, whose error its interval is; else
             all the error there is lies between the seeds.
@@ -83,7 +84,7 @@ def seed_means(
     values = rows["value"].to_numpy(float)
     bounds = rows[["low", "high"]].to_numpy(float)
     bounds = np.where(is_sampled.to_numpy(bool)[:, None], bounds, values[:, None])
-    is_trained = rows["step"].to_numpy(int) > 0
+    is_trained = rows["is_trained"].to_numpy(bool)
     found: list[dict[str, object]] = [{}] * (states.max(initial=-1) + 1)
     for members in _parts(families):
         defined = members[~np.isnan(values[members])]

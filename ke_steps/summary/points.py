@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from ke_steps.settings.learning import ORIGINAL
@@ -26,18 +28,22 @@ def points(
     *,
     variant: str = ORIGINAL,
 ) -> pd.DataFrame:
-    """Return step, value, low, high of one measure: one point per stage, ascending."""
+    """Return step, is_trained, value, low, high of one measure: a point per stage, ascending."""
     rows = rows_of(estimates, measure, recipe)
     chosen = rows[(rows["model"] == model) & (rows["variant"] == variant)]
-    return chosen[["step", "value", "low", "high"]].sort_values("step", ignore_index=True)
+    columns = ["step", "is_trained", "value", "low", "high"]
+    return chosen[columns].sort_values("step", ignore_index=True)
+
+
+def mark_trained(table: pd.DataFrame, untrained: Collection[str]) -> pd.DataFrame:
+    """Return a table of models and steps with ``is_trained``; step 0 of some models is not."""
+    is_first = (table["step"] == 0) & table["model"].isin(untrained)
+    return table.assign(is_trained=~is_first.astype(bool))
 
 
 def stages_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that belong to the stages of pretraining.
-
-    A stage is an original checkpoint after at least one training step.
-    """
-    return table[(table["variant"] == ORIGINAL) & (table["step"] > 0)]
+    """Return the rows that belong to the stages of pretraining: original, trained checkpoints."""
+    return table[(table["variant"] == ORIGINAL) & table["is_trained"]]
 
 
 def by_stage(

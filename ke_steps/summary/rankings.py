@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -25,13 +25,13 @@ class Change(NamedTuple):
     least_active_kept: float
 
 
-def pairs(steps: list[int]) -> list[tuple[int, int]]:
+def pairs(steps: list[int], *, has_untrained: bool) -> list[tuple[int, int]]:
     """Return the pairs of checkpoints to compare, from ascending steps.
 
     Each with the next, the untrained one included; then the first trained with the last.
     """
     consecutive = list(itertools.pairwise(steps))
-    trained = [step for step in steps if step > 0]
+    trained = [step for step in steps if step or not has_untrained]
     whole = [(trained[0], trained[-1])] if len(trained) > 2 else []
     return consecutive + whole
 
@@ -55,13 +55,13 @@ def change(before: Array, after: Array, fraction: float) -> Change:
 
 
 def ranking_rows(
-    activities: Mapping[int, Array], model: str, fraction: float
+    activities: Mapping[int, Array], model: str, fraction: float, *, has_untrained: bool
 ) -> Iterator[dict[str, object]]:
     """Yield rows of RANKINGS from activities (num_layers, m) by step: every layer, then the mean.
 
     Checkpoints of another size than their neighbour are refused by numpy: one model has one shape.
     """
-    for step_from, step_to in pairs(sorted(activities)):
+    for step_from, step_to in pairs(sorted(activities), has_untrained=has_untrained):
         layers = [
             change(before, after, fraction)
             for before, after in zip(activities[step_from], activities[step_to], strict=True)
@@ -72,10 +72,17 @@ def ranking_rows(
             yield {**place, "layer": layer, **found._asdict()}
 
 
-def rankings_of(activities: Mapping[str, Mapping[int, Array]], fraction: float) -> pd.DataFrame:
-    """Return RANKINGS from activities (num_layers, m) by model and step."""
+def rankings_of(
+    activities: Mapping[str, Mapping[int, Array]], fraction: float, untrained: Collection[str]
+) -> pd.DataFrame:
+    """Return RANKINGS from activities (num_layers, m) by model and step.
+
+    ``untrained``: models whose step 0 is what pretraining began with.
+    """
     rows = [
-        row for model, steps in activities.items() for row in ranking_rows(steps, model, fraction)
+        row
+        for model, steps in activities.items()
+        for row in ranking_rows(steps, model, fraction, has_untrained=model in untrained)
     ]
     table = pd.DataFrame(rows, columns=RANKINGS.names)
     return table.astype({"layer": "Int32"})

@@ -26,6 +26,7 @@ from ke_steps.artefacts.text_schemas import NOVELTY
 from ke_steps.job.errors import UserError
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.telling import SummarizeJob
+from ke_steps.summary.points import mark_trained
 from ke_steps.summary.quantities import CHANCE, ENTROPY_BOUND, UNIFORM, WHOLE_MODEL, unit_of
 from ke_steps.summary.replicates import Replicates
 
@@ -163,7 +164,7 @@ def summary_table(
     of_runs = map(identify, [*results["knowledge"], *results["retention_after"]])
     parts.extend((run, replicates.compared_rows(run)) for run in dict.fromkeys(of_runs))
     table = collect(parts, SUMMARY.names)
-    return table.assign(
+    return mark_trained(table, settings.untrained).assign(
         unit=table["quantity"].map(unit_of), num_items=table["num_items"].astype("Int64")
     )
 

@@ -13,6 +13,7 @@ from ke_steps.claims.downstream import downstream
 from ke_steps.claims.measured import Measured
 from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
 from ke_steps.job.errors import UserError
+from ke_steps.summary.points import mark_trained
 from ke_steps.summary.quantities import ACCURACY_AFTER
 from ke_steps.summary.replicates import Replicates
 from tests.invented.study import SETTINGS
@@ -34,6 +35,7 @@ def told(answers: Answers, lost: tuple[int, str, int] | None = None) -> pd.DataF
         if (step, variant, seed) != lost:
             found[ACCURACY_AFTER, run] = Resampled(value, WEIGHTS @ right, NUM_ITEMS, "items")
     summary = pd.DataFrame(rows, columns=SUMMARY.names).assign(num_items=NUM_ITEMS)
+    summary = mark_trained(summary, ["m"])
     measured = Measured.of(
         "m",
         summary=summary,

@@ -39,7 +39,7 @@ def test_knowledge_after_each_injection_is_relative_to_the_start_of_its_run() ->
         ],
         columns=["step", "seed", "moment", "train_step", "performance"],
     )  # fmt: skip
-    after = after_injections(curves)
+    after = after_injections(curves.assign(is_trained=True))
     assert list(after["injection"]) == [1, 2, 1, 2]
     assert list(after["performance"]) == [-6, -4, -2, -1]
     assert list(after["acquisition"]) == [0.25, 0.5, 0.5, 0.75]
@@ -84,7 +84,7 @@ def test_curves_ascend_though_seeds_have_other_times() -> None:
     rows = pd.DataFrame(
         [(8, 0, 1, 0.9), (8, 0, 5, 0.5), (8, 1, 1, 0.7), (8, 1, 3, 0.6)],
         columns=["step", "seed", "steps_since", "value"],
-    ).assign(low=0.0, high=1.0)
+    ).assign(is_trained=True, low=0.0, high=1.0)
     found = means_along(rows, "steps_since", 0.95, is_sampled=True)
     assert list(found["steps_since"]) == [1, 3, 5]
     assert list(found["value"]) == pytest.approx([0.8, 0.6, 0.5])

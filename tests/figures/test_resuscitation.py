@@ -109,7 +109,7 @@ def test_the_best_resuscitation_gains_most_over_the_original_at_the_tempered_sta
     ]  # fmt: skip
     summary = pd.DataFrame(rows, columns=["variant", "step", "value"]).assign(
         model="m", recipe="r", seed=0, group="all/all", quantity="performance_after",
-        low=np.nan, high=np.nan,
+        low=np.nan, high=np.nan, is_trained=True,
     )  # fmt: skip
     study = SyntheticStudy(
         Path("unused"), variants={row[0]: (1,) for row in rows[2:]}, recipes=("r",)

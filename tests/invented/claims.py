@@ -19,6 +19,7 @@ from ke_steps.formulas.bootstrap import bootstrap_weights, sampling_interval, un
 from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.correlations import correlations
 from ke_steps.summary.estimates import estimates_of
+from ke_steps.summary.points import mark_trained
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
     ACCURACY_BEFORE,
@@ -119,6 +120,7 @@ class Invented:
             values = {"value": acquired.value, "low": low, "high": high, "num_items": 1}
             rows.append({**names, **ACQUISITION._asdict(), **values})
         summary = pd.DataFrame(rows).reindex(columns=SUMMARY.names).astype({"seed": "Int64"})
+        summary = mark_trained(summary, [MODEL])
         summary["unit"] = summary["quantity"].map(lambda name: QUANTITIES[name].unit)
         estimates = estimates_of(summary, self.settings)
         pairs = pd.DataFrame(correlations(estimates, self.settings), columns=CORRELATIONS.names)

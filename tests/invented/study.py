@@ -94,9 +94,7 @@ class SyntheticStudy:
 
     def summarise(self, files: dict[str, list[Path]]) -> dict[str, Path]:
         tables = {name: self.root / "summarize" / f"{name}.parquet" for name in summarize.TABLES}
-        settings = settings_of(
-            tuple(self.variants),
-        )
+        settings = settings_of(tuple(self.variants), untrained=list(self.models))
         summarize.run(**files, output_tables=list(tables.values()), settings=settings)
         return tables
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from ke_steps.job.errors import UserError
+from ke_steps.settings.checkpoints import Model
 from ke_steps.settings.study import Study
 from ke_steps.study.places import folders
 from ke_steps.study.reading import read_study
@@ -283,6 +284,22 @@ def test_sections_that_name_no_corpus_read_the_first():
     assert "world_recall" not in study.evaluate_retention.tasks
     named = {"extract_coefficients": {"corpus": "other"}}
     assert read_study(TWO_LINES | named, need_files=False).extract_coefficients.corpus == "other"
+
+
+@pytest.mark.parametrize(
+    ("source", "steps", "untrained"),
+    [
+        ({"kind": "directory", "path": "m"}, [0], False),
+        ({"kind": "directory", "path": "m/step{step}"}, [0, 5], True),
+        ({"kind": "directory", "path": "m/step{step}"}, [5], False),
+        ({"kind": "hub", "repo": "a/b", "revision": "main"}, [0], False),
+        ({"kind": "hub", "repo": "a/b", "revision": "step{step:03d}"}, [0], True),
+        ({"kind": "nursery"}, [0, 4], True),
+    ],
+)
+def test_step_0_is_the_untrained_model_where_steps_are_told_apart(source, steps, untrained):
+    model = Model.model_validate({"source": source, "steps": steps})
+    assert model.has_untrained == untrained
 
 
 def test_scopes_limit_variants_and_recipes():

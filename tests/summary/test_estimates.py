@@ -14,6 +14,7 @@ from scipy import stats
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.summary_schemas import ESTIMATES, RUNS, SUMMARY
 from ke_steps.summary.estimates import estimates_of, interval_kind
+from ke_steps.summary.points import mark_trained
 from ke_steps.summary.quantities import QUANTITIES
 from ke_steps.summary.runs import converged
 from tests.invented.study import SETTINGS, SyntheticStudy
@@ -26,7 +27,7 @@ def summary_of(*rows: dict[str, Any]) -> pd.DataFrame:
     """Return a summary of one model; what a row does not say is the original's at step 100."""
     told = {"model": "m", "step": 100, "variant": "original", "recipe": "r", "seed": 0}
     table = pd.DataFrame([told | row for row in rows], columns=SUMMARY.names)
-    return table.astype({"seed": "Int64", "num_items": "Int64"})
+    return mark_trained(table.astype({"seed": "Int64", "num_items": "Int64"}), ["m"])
 
 
 def sampled(value: float, below: float, above: float, **where: Any) -> dict[str, Any]:

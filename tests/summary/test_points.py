@@ -7,7 +7,14 @@ import math
 import pandas as pd
 import pytest
 
-from ke_steps.summary.points import by_corpus, by_layer, by_stage, points, rows_of
+from ke_steps.summary.points import (
+    by_corpus,
+    by_layer,
+    by_stage,
+    mark_trained,
+    points,
+    rows_of,
+)
 from ke_steps.summary.quantities import (
     ACCURACY_BEFORE,
     ACQUISITION,
@@ -31,6 +38,7 @@ COLUMNS = [
     "low",
     "high",
 ]
+POINT = ["step", "is_trained", "value", "low", "high"]
 ROWS = [
     ("m", 8, "original", "short", 0, "mean", "forgetting", 0.3, 0.1, 0.6),
     ("m", 0, "original", "short", 0, "mean", "forgetting", 0.3, 0.25, 0.4),
@@ -46,21 +54,30 @@ ROWS = [
 
 @pytest.fixture
 def forgotten() -> pd.DataFrame:
-    return pd.DataFrame(ROWS, columns=COLUMNS)
+    return mark_trained(pd.DataFrame(ROWS, columns=COLUMNS), ["m"])
 
 
 def test_points_are_those_of_one_model_variant_recipe_and_group(forgotten) -> None:
     found = points(forgotten, "m", FORGETTING, "short")
-    expected = [(0, 0.3, 0.25, 0.4), (8, 0.3, 0.1, 0.6), (9, math.nan, math.nan, math.nan)]
-    pd.testing.assert_frame_equal(
-        found, pd.DataFrame(expected, columns=["step", "value", "low", "high"])
-    )
+    expected = [
+        (0, False, 0.3, 0.25, 0.4),
+        (8, True, 0.3, 0.1, 0.6),
+        (9, True, math.nan, math.nan, math.nan),
+    ]
+    pd.testing.assert_frame_equal(found, pd.DataFrame(expected, columns=POINT))
 
 
 def test_stages_are_trained_originals(forgotten) -> None:
     assert by_stage(forgotten, "m", FORGETTING, "short").dropna().to_dict() == {
         8: pytest.approx(0.3)
     }
+
+
+def test_a_step_that_is_but_a_label_is_trained(forgotten) -> None:
+    """0 of a model whose source tells no steps apart."""
+    assert mark_trained(forgotten, ["n"])["is_trained"].all()
+    stages = by_stage(mark_trained(forgotten, []), "m", FORGETTING, "short").dropna()
+    assert list(stages.index) == [0, 8]
 
 
 def test_no_recipe_is_what_was_measured_without_one(forgotten) -> None:
@@ -71,7 +88,7 @@ def test_no_recipe_is_what_was_measured_without_one(forgotten) -> None:
 def test_what_was_not_measured_has_no_points(forgotten) -> None:
     for nothing in (points(forgotten, "m", ENTROPY), points(forgotten, "n", FORGETTING, "long")):
         assert nothing.empty
-        assert list(nothing) == ["step", "value", "low", "high"]
+        assert list(nothing) == POINT
 
 
 def test_every_named_measure_is_one_of_the_summary(summary: pd.DataFrame) -> None:

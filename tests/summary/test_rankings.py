@@ -15,10 +15,12 @@ from tests.invented.study import SyntheticStudy
 
 
 def test_each_checkpoint_is_compared_with_the_next_and_the_first_trained_with_the_last() -> None:
-    assert pairs([0, 10, 20, 30]) == [(0, 10), (10, 20), (20, 30), (10, 30)]
-    assert pairs([10, 20]) == [(10, 20)]
-    assert pairs([0, 20]) == [(0, 20)]
-    assert pairs([20]) == []
+    steps = [0, 10, 20, 30]
+    assert pairs(steps, has_untrained=True) == [(0, 10), (10, 20), (20, 30), (10, 30)]
+    assert pairs(steps, has_untrained=False) == [(0, 10), (10, 20), (20, 30), (0, 30)]
+    assert pairs([10, 20], has_untrained=False) == [(10, 20)]
+    assert pairs([0, 20], has_untrained=True) == [(0, 20)]
+    assert pairs([20], has_untrained=False) == []
 
 
 def test_changes_of_a_ranking_in_closed_form() -> None:
@@ -49,7 +51,7 @@ def test_kept_sets_equal_a_brute_force() -> None:
 def test_layers_come_before_their_mean() -> None:
     up = np.arange(10.0)
     activities = {"m": {5: np.stack([up, up]), 9: np.stack([up, -up])}}
-    table = rankings_of(activities, 0.1)
+    table = rankings_of(activities, 0.1, [])
     assert table["layer"].tolist() == [0, 1, pd.NA]
     assert table["spearman"].tolist() == pytest.approx([1, -1, 0])
     assert table["most_active_kept"].tolist() == [1, 0, 0.5]

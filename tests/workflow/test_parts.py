@@ -52,6 +52,7 @@ def test_the_readmes_study_has_two_lines():
 def test_it_measures_and_says_so(finished):
     summary = table(finished, "summary")
     assert summary["recipe"].isna().all()
+    assert summary["is_trained"].all()
     assert {"entropy_nats", "contribution_entropy_nats", "dormant_fraction"} <= set(
         summary["quantity"]
     )
