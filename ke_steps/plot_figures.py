@@ -1,12 +1,12 @@
 r"""Draw the figures of a study, each as SVG, PDF and PNG.
 
-Reads the summary, its estimates, runs, correlations, curves, distributions, rankings,
+Reads the summary, its estimates, families, runs, correlations, curves, distributions, rankings,
 novelty and retained curves that ``summarize`` wrote. Points and error bars are the estimates; the
 seeds beside them, thin dots, are the summary's. Runs that diverged are in no mean; a figure that
 has no others says so. Each output is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says
 which figure it holds. Equal tables give equal bytes.
 
-    python -m ke_steps.plot_figures --summary … --estimates … --runs … \
+    python -m ke_steps.plot_figures --summary … --estimates … --families … --runs … \
         --correlations … --curves … --distributions … --rankings … --novelty … --retained … \
         --output-figures …/entropy_by_stage.svg \
         --settings '{"figures": ["entropy_by_stage"], "confidence": 0.95, \
@@ -26,6 +26,7 @@ from ke_steps.artefacts.summary_schemas import (
     CURVES,
     DISTRIBUTIONS,
     ESTIMATES,
+    FAMILIES,
     NOVELTY_QUANTILES,
     RANKINGS,
     RETAINED_CURVES,
@@ -97,6 +98,7 @@ def run(
     *,
     summary: Path,
     estimates: Path,
+    families: Path,
     runs: Path,
     correlations: Path,
     curves: Path,
@@ -118,6 +120,7 @@ def run(
     tables = Tables(
         summary=converged(read_frame(summary, SUMMARY), every_run),
         estimates=read_frame(estimates, ESTIMATES),
+        families=read_frame(families, FAMILIES),
         correlations=read_frame(correlations, CORRELATIONS),
         curves=converged(every_curve, every_run),
         diverged_curves=diverged(every_curve, every_run),

@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``artefacts.places``). Writes fourteen tables (``summary_schemas``); those
+to is read from its path (``artefacts.places``). Writes fifteen tables (``summary_schemas``); those
 whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -13,6 +13,7 @@ whose data the study lacks have no rows:
   what was before it, paired on what both were asked (``summary.replicates``).
 - estimates: the summary's means over seeds, one row per state and measure, with the one error bar
   (``formulas.uncertainty``), kept within the quantity's bounds; ``interval_kind`` says of what.
+- families: the means over models that are seeds of one pretraining, by stage, before learning.
 - downstream: what each variant gains or loses in P after learning, paired with its original.
 - runs: steps, first and last loss, and where a run diverged (``formulas.divergence``). The summary
   and the curves keep such runs; means over seeds, correlations, claims and figures leave them out.
@@ -48,6 +49,7 @@ from ke_steps.artefacts.summary_schemas import (
     DISTRIBUTIONS,
     DOWNSTREAM,
     ESTIMATES,
+    FAMILIES,
     MEMORY_TABLE,
     NOVELTY_QUANTILES,
     RANKINGS,
@@ -68,6 +70,7 @@ from ke_steps.summary.checkpoints import checkpoints_of
 from ke_steps.summary.correlations import correlations
 from ke_steps.summary.curves import curve_rows, distribution_rows, novelty_quantiles
 from ke_steps.summary.estimates import estimates_of
+from ke_steps.summary.families import families_of
 from ke_steps.summary.points import mark_trained
 from ke_steps.summary.rankings import Array, rankings_of
 from ke_steps.summary.replicates import Replicates
@@ -77,6 +80,7 @@ from ke_steps.summary.runs import converged, runs_of
 TABLES: dict[str, pa.Schema] = {
     "summary": SUMMARY,
     "estimates": ESTIMATES,
+    "families": FAMILIES,
     "downstream": DOWNSTREAM,
     "runs": RUNS,
     "correlations": CORRELATIONS,
@@ -158,6 +162,7 @@ def run(
     tables = {
         "summary": summary,
         "estimates": estimates,
+        "families": families_of(estimates, settings.families, settings),
         "downstream": pd.DataFrame(
             [row for measured in models for row in downstream(measured)], columns=DOWNSTREAM.names
         ),

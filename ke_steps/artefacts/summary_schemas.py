@@ -48,6 +48,24 @@ ESTIMATES = pa.schema(
     }
 )
 
+FAMILIES = pa.schema(
+    {
+        "family": pa.string(),
+        "step": pa.int64(),
+        "is_trained": pa.bool_(),
+        "group": pa.string(),
+        "quantity": pa.string(),  # one that is measured before learning
+        "unit": pa.string(),
+        "value": pa.float64(),  # mean over the models; null where it is not defined
+        "low": pa.float64(),
+        "high": pa.float64(),
+        "interval_kind": pa.string(),  # bootstrap over groups of sequences and models | models
+        "num_models": pa.int64(),
+        "models": pa.list_(pa.string()),
+        "values": pa.list_(pa.float64()),  # of these models
+    }
+)
+
 RUNS = pa.schema(
     {
         "model": pa.string(),

@@ -18,10 +18,13 @@ from ke_steps.summary.quantities import ACTIVITIES, ENTROPY, WHOLE_MODEL, Measur
 PAPER_ACTIVITIES = ("positive", "relu_gate")
 """Measures of activity beside mean |c| that the paper shows to keep the trend."""
 
-TEXT_ONLY = (
-    "The interval covers the sampling of text, not other pretraining runs: there is one of this"
-    " model."
-)
+
+def text_only(measured: Measured) -> str:
+    """Return what an interval of one model's entropy covers, in words."""
+    words = "The interval covers the sampling of text, not other pretraining runs"
+    if kin := measured.kin():
+        return f"{words}: those of its family, {', '.join(kin)}, are judged by themselves."
+    return f"{words}: there is one of this model."
 
 
 def entropy_falls(measured: Measured) -> Iterator[Finding]:
@@ -51,7 +54,7 @@ def entropy_falls_on_every_corpus(measured: Measured) -> Iterator[Finding]:
 def _falls(measured: Measured, name: str, statement: str, origin: str, entropy: Measure) -> Finding:
     num_layers = len(by_layer(measured.summary, ENTROPY.quantity))
     smallest = num_layers * measured.settings.smallest_entropy_change_nats
-    claim = Claim(name, statement, origin, entropy, -1, smallest, TEXT_ONLY)
+    claim = Claim(name, statement, origin, entropy, -1, smallest, text_only(measured))
     found = over_stages(measured, claim)
     return found._replace(evidence=found.evidence + _left_out(measured, entropy))
 
@@ -90,7 +93,7 @@ def every_layer_falls(measured: Measured) -> Iterator[Finding]:
             "The entropy of every layer falls over pretraining.",
             "Supported if the fall along the line through the stages has its interval above"
             f" {show(smallest, 'nats')} in every layer; not supported if one layer has it below."
-            f" {PAIRED} {TEXT_ONLY}",
+            f" {PAIRED} {text_only(measured)}",
             evidence,
         ),
         {layer: Part(fall, smallest) for layer, fall in falls.items()},
@@ -121,7 +124,7 @@ def last_layer_falls_most(measured: Measured) -> Iterator[Finding]:
             "The last layer's entropy falls most.",
             "Supported if the last layer's fall along the line through the stages minus that of"
             " every other layer has its interval above zero; not supported if another layer has it"
-            f" below zero. {PAIRED} {TEXT_ONLY}",
+            f" below zero. {PAIRED} {text_only(measured)}",
             evidence,
         ),
         {layer: Part(lead) for layer, lead in leads.items()},

@@ -80,6 +80,12 @@ class Measured:
         chosen = stages if recipe is None else stages[stages["recipe"] == recipe]
         return sorted(int(step) for step in chosen["step"].unique())
 
+    def kin(self) -> list[str]:
+        """Return the other models of its family: other seeds of the same pretraining."""
+        families = self.settings.families
+        own = families.get(self.model)
+        return [name for name, family in families.items() if family == own and name != self.model]
+
     def recipes(self) -> list[str]:
         """Return the recipes in the order of the summary."""
         return list(self.states["recipe"].dropna().unique())

@@ -41,17 +41,16 @@ TOKEN_ENTROPIES = {
 
 
 def entropy_by_stage(tables: Tables) -> Figure:
-    """H of the whole model by stage, with its bootstrap interval; one panel per model."""
-    models = tables.models()
-    figure, (axes,) = style.blocks(1, len(models), min(2, len(models)), row_inches=3.1)
-    for axis, model in zip(axes, models, strict=True):
-        stages = tables.points(ENTROPY, model)
+    """H of the whole model by stage, with its interval; one panel per family or model."""
+    courses = tables.courses(ENTROPY)
+    figure, (axes,) = style.blocks(1, len(courses), min(2, len(courses)), row_inches=3.1)
+    for axis, (name, model, stages) in zip(axes, courses, strict=True):
         bound = tables.points(ENTROPY_BOUND, model)["value"].iloc[0]
         style.draw_line(axis, stages, style.BEFORE)
         style.note_gaps(axis, stages)
         untrained = stages[~stages["is_trained"]]
         axis.plot(untrained["step"], untrained["value"], "o", mfc="white", mec=style.BEFORE)
-        axis.set_title(model)
+        axis.set_title(name)
         axis.set_ylabel("H (nats)")
         axis.margins(y=0.15)
         style.label_steps(axis, list(stages["step"]))

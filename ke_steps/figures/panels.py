@@ -30,6 +30,7 @@ class Tables(NamedTuple):
 
     summary: pd.DataFrame  # of runs that did not diverge: a row per seed
     estimates: pd.DataFrame  # the means over them
+    families: pd.DataFrame  # and over models that are seeds of one another
     correlations: pd.DataFrame
     curves: pd.DataFrame  # of runs that did not diverge, as the summary's and what is retained
     diverged_curves: pd.DataFrame
@@ -45,6 +46,21 @@ class Tables(NamedTuple):
     def models(self) -> list[str]:
         """Return the models in the order of the summary."""
         return list(self.summary["model"].unique())
+
+    def courses(self, measure: Measure) -> list[tuple[str, str, pd.DataFrame]]:
+        """Return (name, a model, points) of each family, and of each model that is in none.
+
+        ``seeds`` of a family's points are the values of its models.
+        """
+        names = ["quantity", "group"]
+        found = self.families[(self.families[names] == list(measure)).all(axis=1)]
+        families = [
+            (str(name), rows["models"].iloc[0][0], _family_points(rows))
+            for name, rows in found.groupby("family", sort=False)
+        ]
+        members = {model for models in found["models"] for model in models}
+        alone = [model for model in self.models() if model not in members]
+        return [*families, *((model, model, self.points(measure, model)) for model in alone)]
 
     def steps(self) -> list[int]:
         """Return every step of every model, ascending: one colour each in all figures."""
@@ -81,6 +97,12 @@ class Tables(NamedTuple):
         values = dict(iter(runs.groupby("step")["value"]))
         seeds = [list(values.get(step, [])) for step in stages["step"]]
         return stages.assign(seeds=pd.Series(seeds, index=stages.index, dtype=object))
+
+
+def _family_points(rows: pd.DataFrame) -> pd.DataFrame:
+    columns = ["step", "is_trained", "value", "low", "high", "values"]
+    points = rows[columns].sort_values("step", ignore_index=True)
+    return points.rename(columns={"values": "seeds"})
 
 
 def first_recipes(rows: pd.DataFrame, recipes: Sequence[str]) -> list[tuple[str, str]]:

@@ -79,6 +79,9 @@ class Model(Strict):
     """A family of checkpoints of one pretraining run."""
 
     source: CheckpointSource
+    family: Name | None = Field(
+        None, description="what it has in common with models of other seeds of one pretraining"
+    )
     steps: Annotated[list[Natural], Field(min_length=1)] = Field(
         [0], description="of pretraining, ascending; absent for a model that is one checkpoint"
     )

@@ -66,6 +66,9 @@ class SummarizeJob(Summarize):
     variant_kinds: dict[Name, Literal["resuscitate", "temper_attention", "rescale_queries"]] = (
         Field(description="of every variant of the study")
     )
+    families: dict[Name, Name] = Field(
+        default_factory=dict, description="of the models that have one"
+    )
     untrained: list[Name] = Field(
         default_factory=list, description="models whose step 0 is what pretraining began with"
     )

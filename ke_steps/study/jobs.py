@@ -105,6 +105,7 @@ def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
         "corpus": study.extract_coefficients.corpus,
         "score": study.evaluate_knowledge.score,
         "variant_kinds": {name: variant.kind for name, variant in study.variants.items()},
+        "families": {name: model.family for name, model in study.models.items() if model.family},
         "untrained": [name for name, model in study.models.items() if model.has_untrained],
         "places": folders(study),
     }

@@ -31,6 +31,8 @@ def tables(one_model: Tables) -> Tables:
     twice = {}
     for name in INPUTS:
         frame = getattr(one_model, name)
+        if "model" not in frame:
+            continue
         twice[name] = pd.concat([frame, frame.assign(model="pythia")], ignore_index=True)
     return one_model._replace(**twice)
 

@@ -18,6 +18,7 @@ from ke_steps.artefacts.summary_schemas import (
     CURVES,
     DISTRIBUTIONS,
     ESTIMATES,
+    FAMILIES,
     NOVELTY_QUANTILES,
     RANKINGS,
     RETAINED_CURVES,
@@ -33,6 +34,7 @@ FIGURES = typing.get_args(FigureName)
 INPUTS = {
     "summary": SUMMARY,
     "estimates": ESTIMATES,
+    "families": FAMILIES,
     "correlations": CORRELATIONS,
     "curves": CURVES,
     "distributions": DISTRIBUTIONS,

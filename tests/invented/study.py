@@ -61,6 +61,8 @@ class SyntheticStudy:
     )
     recipes: tuple[str, ...] = ("baseline",)
     asks_retention: bool = True
+    families: dict[str, str] = field(default_factory=dict)
+    """By model."""
     num_layers: int = 4
     other_corpora: tuple[str, ...] = ("c4",)
     measures: tuple[str, ...] = ("positive", "contribution", "relu_gate", "attribution")
@@ -94,7 +96,9 @@ class SyntheticStudy:
 
     def summarise(self, files: dict[str, list[Path]]) -> dict[str, Path]:
         tables = {name: self.root / "summarize" / f"{name}.parquet" for name in summarize.TABLES}
-        settings = settings_of(tuple(self.variants), untrained=list(self.models))
+        settings = settings_of(
+            tuple(self.variants), untrained=list(self.models), families=self.families
+        )
         summarize.run(**files, output_tables=list(tables.values()), settings=settings)
         return tables
 

@@ -40,7 +40,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for figure in FIGURES
         for kind in ("svg", "pdf", "png")
     ]
-    names = ("summary", "estimates", "runs", "correlations", "curves", "distributions")
+    names = ("summary", "estimates", "families", "runs", "correlations", "curves", "distributions")
     names += ("rankings", "novelty", "retained")
     arguments = [f"--{name}={tables[name]}" for name in names]
     settings = {"figures": FIGURES, "confidence": 0.95, "corpus": CORPUS, "variants": VARIANTS}

@@ -48,7 +48,7 @@ SCHEMAS = {
     "correlations": CORRELATIONS,
     "claims": CLAIMS,
 }
-DRAWN_FROM = (*list(SCHEMAS)[:5], "runs", "distributions", "rankings", "novelty")
+DRAWN_FROM = (*list(SCHEMAS)[:5], "families", "runs", "distributions", "rankings", "novelty")
 FIGURES = typing.get_args(FigureName)
 RICH: dict[str, Any] = {
     "variants": dict.fromkeys(

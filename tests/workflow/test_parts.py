@@ -57,7 +57,7 @@ def test_it_measures_and_says_so(finished):
         summary["quantity"]
     )
     assert len(table(finished, "memories"))
-    for nothing in ("runs", "correlations", "downstream", "curves", "rankings"):
+    for nothing in ("runs", "correlations", "downstream", "curves", "rankings", "families"):
         assert table(finished, nothing).empty
     assert set(table(finished, "claims")["verdict"]) == {"not tested"}
 
