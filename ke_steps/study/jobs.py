@@ -79,6 +79,8 @@ def _corpus(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _knowledge(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    if study.knowledge is None:  # then no job asks
+        return {}
     source = expand_knowledge(study.knowledge.source)
     world = _world(study, needed=isinstance(source, WorldKnowledge))
     return world | {"source": source.model_dump(mode="json")}
@@ -92,12 +94,6 @@ def _retention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     retention = study.evaluate_retention
     asks_world = retention is not None and "world_recall" in retention.tasks
     return _learning(study, wildcards) | _world(study, needed=asks_world)
-
-
-def _knowledge(study: Study, wildcards: Wildcards) -> dict[str, Any]:
-    knowledge = study.knowledge
-    is_invented = knowledge is not None and isinstance(knowledge.source, WorldKnowledge)
-    return _world(study, needed=is_invented)
 
 
 def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
