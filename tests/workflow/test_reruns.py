@@ -152,7 +152,7 @@ STEPS = {
 }
 LEFT_OUT = [
     *("settings/learning", "job/command_line", "study/contradictions", "planning/costs"),
-    "running/lock",
+    *("running/lock", "public/command"),
 ]
 """A file of each room that no result depends on but through settings."""
 
