@@ -36,6 +36,8 @@ from tests.invented.pickles import (
 )
 from tests.invented.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 BIN = "pytorch_model.bin"
 INDEX = "pytorch_model.bin.index.json"

@@ -11,6 +11,8 @@ from tests.invented.hub_server import HubServer, read_files
 from tests.invented.measured import build_folder
 from tests.invented.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = ROOT / "docs/measure.ipynb"
 CHECKS = """
 assert changed.total["contribution_entropy_nats"] < measured.total["contribution_entropy_nats"]

@@ -16,6 +16,8 @@ from tests.invented.measured import TEXTS, fast_tokenizer
 from tests.invented.models import build_model, build_tokenizer, random_sequences
 from tests.invented.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 
 

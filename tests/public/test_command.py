@@ -17,6 +17,8 @@ from tests.invented.hub_server import HubServer
 from tests.invented.measured import build_folder, write_text
 from tests.invented.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

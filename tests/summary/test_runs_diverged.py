@@ -33,6 +33,8 @@ from tests.invented.figures import drawing_job
 from tests.invented.report import STUDY, csv_of, report, words_of
 from tests.invented.study import SyntheticStudy
 
+pytestmark = pytest.mark.slow
+
 BOOST = "boost_p50_q2"
 DIVERGED = {
     "nursery/step400/original/baseline/seed1": "stopped",
