@@ -15,6 +15,7 @@ DESCRIPTIVE = "descriptive"
 """Shown, and never decided: what courses over one run have in common."""
 DECIDED = (SUPPORTED, NOT_SUPPORTED)
 VERDICTS = (*DECIDED, INCONCLUSIVE, NOT_TESTED, DESCRIPTIVE)
+"""In the order in which they are counted."""
 
 PAPER, BEYOND = "paper", "beyond"
 """Whose claim it is: the paper's, or one that goes beyond it."""

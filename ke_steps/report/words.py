@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ke_steps.claims.findings import VERDICTS
 from ke_steps.report.tables import Results
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.points import points
@@ -19,8 +20,6 @@ from ke_steps.summary.quantities import (
 )
 from ke_steps.summary.undefined import Undefined, undefined
 
-VERDICTS = ("supported", "not supported", "inconclusive", "not tested", "descriptive")
-"""In the order in which they are counted."""
 MAX_NAMED_RUNS = 5
 MAX_NAMED_LAYERS = 8
 NEEDS_OUTPUT = ("contribution_entropy_nats", "attribution_entropy_nats")
