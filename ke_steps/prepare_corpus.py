@@ -95,9 +95,9 @@ def _world_documents(source: WorldText, world: World | None) -> Iterator[TextDoc
     if world is None:
         raise UserError("world: missing, but the corpus has source.kind 'world'")
     if source.domain == "pretraining":
-        texts = pretraining_documents(world)
+        texts = pretraining_documents(world, source)
     else:
-        texts = continual_documents(world)
+        texts = continual_documents(world, source)
     return (TextDocument(str(place), text) for place, text in enumerate(texts))
 
 

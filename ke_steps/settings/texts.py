@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ke_steps.settings.types import BeginOfText, Count, InputPath, Name, Natural, Strict
+from ke_steps.settings.types import (
+    BeginOfText,
+    Count,
+    Fraction,
+    InputPath,
+    Name,
+    Natural,
+    NonNegative,
+    Strict,
+)
 
 HubRepo = Annotated[
     str, Field(strict=True, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=96)
@@ -72,11 +81,28 @@ class World(Strict):
         return self
 
 
-class WorldText(Strict):
+WorldDomain = Literal["pretraining", "continual"]
+
+
+class Frequency(Strict):
+    """How often a text of the world tells of whom; facts and questions do not depend on it."""
+
+    zipf_exponent: NonNegative = Field(
+        0.0,
+        description="the entity of rank r is told of in proportion to r to the power of minus this;"
+        " ranks are drawn by the world's seed; 0: all alike",
+    )
+    tail_fraction: Fraction = Field(
+        0.0,
+        description="of those told of: newcomers, each invented for it and never told of again",
+    )
+
+
+class WorldText(Frequency):
     """Documents drawn from the world: an endless, seeded stream."""
 
     kind: Literal["world"]
-    domain: Literal["pretraining", "continual"]
+    domain: WorldDomain
 
 
 class LocalText(Strict):

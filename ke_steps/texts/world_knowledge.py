@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from ke_steps.settings.texts import World
 from ke_steps.texts.passages import Passage, Probe
-from ke_steps.texts.world import Inhabitants, Namer, generator_for, inhabitants
+from ke_steps.texts.world import FAMILY_NAME_ENDINGS, Inhabitants, generator_for, inhabitants
+from ke_steps.texts.world_names import Namer
 from ke_steps.texts.world_words import COMPOSITIONS, FACTS
 
 NUM_PARAPHRASES = 9
@@ -48,7 +49,7 @@ def _passage(those: Inhabitants, namer: Namer, generator: random.Random) -> Pass
 
 
 def _full_name(namer: Namer) -> str:
-    return f"{namer.word('')} {namer.word('n', 'r', 'l')}"
+    return f"{namer.word('')} {namer.word(*FAMILY_NAME_ENDINGS)}"
 
 
 def _text(templates: list[str], roles: Mapping[str, str], generator: random.Random) -> str:

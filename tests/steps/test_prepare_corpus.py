@@ -15,7 +15,7 @@ from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.text_schemas import DOCUMENTS, sequences_schema
 from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
-from ke_steps.settings.texts import PrepareCorpus, World
+from ke_steps.settings.texts import Frequency, PrepareCorpus, World
 from ke_steps.texts import packing, world
 from ke_steps.texts.tokenizers import load_tokenizer
 from ke_steps.texts.world import continual_documents
@@ -80,10 +80,12 @@ def write_texts(path, texts, field="text"):
     return path
 
 
+@pytest.mark.parametrize("frequency", [{}, {"zipf_exponent": 1.0, "tail_fraction": 0.2}])
 @pytest.mark.parametrize("domain", ["pretraining", "continual"])
-def test_world_equals_naive_concatenation(prepare, tokenizer_manifest, domain):
-    packed = prepare({"kind": "world", "domain": domain}, 50, 16, world=WORLD)
-    stream = getattr(world, f"{domain}_documents")(World.model_validate(WORLD))
+def test_world_equals_naive_concatenation(prepare, tokenizer_manifest, domain, frequency):
+    packed = prepare({"kind": "world", "domain": domain} | frequency, 50, 16, world=WORLD)
+    documents = getattr(world, f"{domain}_documents")
+    stream = documents(World.model_validate(WORLD), Frequency(**frequency))
     expected = naive(tokenizer_manifest, itertools.islice(stream, 200), 16)
     assert len(expected) > 50
     np.testing.assert_array_equal(packed, expected[:50])
