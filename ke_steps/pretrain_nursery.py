@@ -4,8 +4,9 @@ Reads the tokenizer and the packed sequences of the pretraining corpus, which ar
 order, each once. Writes one checkpoint directory per kept step (fp32 safetensors, tokenizer and
 manifest; step 0 is the untrained model) and the training table: train_step, loss_nats,
 learning_rate, gradient_norm, num_injected_sequences (0 here), one row per step. The learning rate
-warms up linearly and falls on a cosine to the end of the run, so that the last step is a *final*
-checkpoint in the paper's sense and one at half of the run a *mid* one.
+warms up linearly and, unless ``schedule`` says otherwise, falls on a cosine to the end of the run,
+so that the last step is a *final* checkpoint in the paper's sense and one at half of the run a
+*mid* one.
 
 Checkpoints appear together, when the run is done. One that is ended from outside leaves
 ``unfinished/`` beside the first: the same command goes on from there (``training.resuming``).
@@ -52,7 +53,7 @@ MAX_GRADIENT_NORM = 1.0
 def build_model(
     nursery: Nursery, tokenizer: Tokenizer, sequence_length_tokens: int
 ) -> PreTrainedModel:
-    """Build the untrained model: SwiGLU, rotary positions, tied embeddings, norms without weights.
+    """Build the untrained model: SwiGLU, rotary positions, norms without weights.
 
     Its context is one sequence of the corpus. Weights are drawn from torch's global generator.
     """
@@ -65,7 +66,7 @@ def build_model(
         max_position_embeddings=sequence_length_tokens,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        tie_word_embeddings=True,
+        tie_word_embeddings=nursery.tie_word_embeddings,
         use_cache=False,  # as Trainer leaves it, so that all checkpoints have one config
     )
     return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")

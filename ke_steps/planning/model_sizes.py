@@ -177,9 +177,8 @@ def _read(paths: Iterable[Path]) -> Iterator[FoundConfig]:
 def _nursery_config(study: Study) -> FoundConfig:
     if study.pretrain_nursery is None or study.train_tokenizer is None:
         raise ValueError("a study with a nursery has both sections")
-    shape = {"model_type": "olmo", "tie_word_embeddings": True}
-    words = {"vocab_size": study.train_tokenizer.vocab_size_tokens}
-    return FoundConfig("pretrain_nursery", study.pretrain_nursery.model_dump() | shape | words)
+    rest = {"model_type": "olmo", "vocab_size": study.train_tokenizer.vocab_size_tokens}
+    return FoundConfig("pretrain_nursery", study.pretrain_nursery.model_dump() | rest)
 
 
 def _gguf_config(path: Path, *, tied_head: bool) -> FoundConfig:

@@ -45,6 +45,7 @@ _BASELINE: dict[str, Any] = {
     "learning_rate": 4e-4,
     "num_steps": 1600,
     "warmup_steps": 80,
+    "schedule": "cosine",
     "min_learning_rate_ratio": 0.1,
     "weight_decay": 0.1,
     "max_gradient_norm": 1.0,

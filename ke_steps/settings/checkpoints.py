@@ -6,11 +6,11 @@ from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, model_validator
 
+from ke_steps.settings.schedules import Scheduled
 from ke_steps.settings.texts import HubRepo, World
 from ke_steps.settings.types import (
     BeginOfText,
     Count,
-    Fraction,
     Name,
     Natural,
     NonNegative,
@@ -154,7 +154,7 @@ class TrainWorldTokenizer(TrainTokenizer):
     world: World
 
 
-class Nursery(Strict):
+class Nursery(Scheduled):
     """Pretraining of a small OLMo from scratch."""
 
     corpus: Name = Field("", description="the first of corpora when absent")
@@ -162,11 +162,15 @@ class Nursery(Strict):
     intermediate_size: Count = 384
     num_hidden_layers: Count = 4
     num_attention_heads: Count = 4
+    tie_word_embeddings: bool = Field(
+        True,
+        strict=True,
+        description="whether the head is the embedding, on which no weight decay acts; a head of"
+        " its own decays as all matrices of linear layers do",
+    )
     num_steps: Count = 400
     batch_size_sequences: Count = 32
     learning_rate: Positive = 3e-3
-    warmup_fraction: Fraction = 0.05
-    min_learning_rate_ratio: Fraction = 0.1
     weight_decay: NonNegative = 0.1
     seed: Seed = 0
     num_threads: Count = Field(2, description="CPU threads; they change rounding, hence a setting")

@@ -6,11 +6,11 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from ke_steps.settings.schedules import Scheduled
 from ke_steps.settings.texts import World
 from ke_steps.settings.types import (
     BeginOfText,
     Count,
-    Fraction,
     Name,
     Natural,
     NonNegative,
@@ -94,7 +94,7 @@ Variant = Annotated[
 ]
 
 
-class Training(Strict):
+class Training(Scheduled):
     """Continual pretraining with scheduled injections of new knowledge."""
 
     corpus: Name
@@ -102,8 +102,6 @@ class Training(Strict):
     batch_size_sequences: Count
     micro_batch_size_sequences: Count = Field(description="sequences per forward pass")
     learning_rate: Positive
-    warmup_fraction: Fraction = 0.05
-    min_learning_rate_ratio: Fraction = 0.1
     weight_decay: NonNegative = 0.1
     max_gradient_norm: Positive = 1.0
     num_epochs: Count = Field(

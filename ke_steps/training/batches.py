@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from ke_steps.artefacts.sequences import read_sequences
 from ke_steps.job.errors import UserError
 from ke_steps.models import ranks
+from ke_steps.settings.schedules import DECAY_FRACTION, Schedule
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Optimisation:
     max_gradient_norm: float
     precision: Literal["fp32", "bf16"]
     num_epochs: int = 1
+    schedule: Schedule = "cosine"
+    decay_fraction: float | None = None
 
     @classmethod
     def of(cls, settings: BaseModel, **fixed: Any) -> Optimisation:
@@ -47,6 +50,11 @@ class Optimisation:
     def num_warmup_steps(self) -> int:
         """Steps of linear warm-up: 80 of the paper's 1,600."""
         return round(self.warmup_fraction * self.num_steps)
+
+    @property
+    def num_decay_steps(self) -> int:
+        """Steps at the end in which the rate of ``warmup_stable_decay`` falls, one at least."""
+        return max(1, round((self.decay_fraction or DECAY_FRACTION) * self.num_steps))
 
 
 @dataclass(frozen=True)

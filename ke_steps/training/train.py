@@ -3,9 +3,7 @@
 What pretraining a nursery and injecting knowledge share. The optimiser is the reference's (FACTS,
 section 2): AdamW with β = (0.9, 0.95) and ε = 1e-5, where weight decay acts on the matrices of
 linear layers alone, not on embeddings (tied or not), norms and biases; gradient clipping by norm;
-no dropout; linear warm-up, then a cosine to ``min_learning_rate_ratio`` of the peak. The learning
-rate of step s (1…N, W of warm-up) is peak·s/W, then falls to reach the minimum exactly at step N;
-the reference's warm-up starts at 10 % of the peak instead.
+no dropout; linear warm-up, then a cosine or another course (``training.schedules``).
 """
 
 from __future__ import annotations
@@ -33,6 +31,7 @@ from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences, micro_batch_size
 from ke_steps.training.log import StepLog, Watcher
 from ke_steps.training.resuming import Saver, Unfinished, noting_signals
+from ke_steps.training.schedules import build_schedule
 from ke_steps.training.sharding import gather_whole, is_asked_for, shard
 from ke_steps.training.tempering import Course, Tempering
 from ke_steps.training.trainer import (
@@ -164,12 +163,13 @@ class Attempt:
                     callbacks.append(Parts(saved))
                 callbacks.append(Saver(unfinished, save_interval_seconds, request))
             stack.callback(log.close)
+            optimizer = _optimizer(model, plan)
             trainer = StudyTrainer(
                 model,
                 args=self._arguments(folder, device),
                 train_dataset=self.sequences,
                 data_collator=Collator(self.tokenizer),
-                optimizers=(_optimizer(model, plan), None),
+                optimizers=(optimizer, build_schedule(optimizer, plan)),
                 callbacks=callbacks,
             )
             trainer.remove_callback(PrinterCallback)
@@ -196,10 +196,6 @@ class Attempt:
             per_device_train_batch_size=self.micro_batch_size_sequences,
             gradient_accumulation_steps=plan.batch_size_sequences // num_at_once,
             train_sampling_strategy="sequential",
-            lr_scheduler_type="cosine_warmup_with_min_lr",
-            lr_scheduler_kwargs={"min_lr_rate": plan.min_learning_rate_ratio},
-            learning_rate=plan.learning_rate,
-            warmup_steps=plan.num_warmup_steps,
             max_grad_norm=plan.max_gradient_norm,
             bf16=plan.precision == "bf16",
             use_cpu=device.type == "cpu",

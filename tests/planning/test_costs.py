@@ -3,6 +3,7 @@
 import copy
 import json
 from importlib import resources
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import yaml
 from tokenizers import Tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
-from ke_steps import evaluate_retention
+from ke_steps import evaluate_retention, pretrain_nursery
 from ke_steps.planning import model_sizes
 from ke_steps.planning.costs import Work, costs_by_rule, jobs
 from ke_steps.planning.model_shapes import shape_of_config
@@ -225,6 +226,19 @@ def test_a_gguf_file_is_asked_itself(tmp_path, family):
     assert size.place == str(path)
     expected = shape_of_config(model.config.to_dict())
     assert (size.shape, size.bytes_per_parameter) == (expected, 4)
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_a_nursery_is_as_large_as_the_model_that_its_step_builds(is_tied):
+    config = copy.deepcopy(SMOKE) | {"results_dir": "results/none"}
+    config["pretrain_nursery"]["tie_word_embeddings"] = is_tied
+    study = read_study(config)
+    vocab_size = study.train_tokenizer.vocab_size_tokens
+    words = SimpleNamespace(vocab_size=vocab_size, pad_token_id=1, eos_token_id=0)
+    with torch.device("meta"):
+        model = pretrain_nursery.build_model(study.pretrain_nursery, words, 128)
+    shape = find_size(study, "tiny").shape
+    assert shape.num_parameters == sum(each.numel() for each in model.parameters())
 
 
 def costs_of(study, sizes):

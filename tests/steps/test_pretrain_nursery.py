@@ -12,8 +12,12 @@ from ke_steps import pretrain_nursery
 from ke_steps.artefacts.learning_schemas import TRAINING
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
+from ke_steps.describe_memories import memory_rows
 from ke_steps.job.errors import Stopped, UserError
 from ke_steps.models.loading import load_model
+from ke_steps.settings.measures import DescribeMemoriesJob
+from ke_steps.texts.tokenizers import load_tokenizer
+from ke_steps.training.trainer import build_optimizer
 from tests.invented.models import VOCAB_SIZE, build_sequences
 from tests.invented.training import LENGTH, nursery_settings, pretrain
 
@@ -106,6 +110,68 @@ def test_going_on_after_a_signal_gives_the_same_checkpoints(
             assert (ours.parent / name).read_bytes() == (theirs.parent / name).read_bytes()
     tables = [path / "training.parquet" for path in (folder, tmp_path / "undisturbed")]
     assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def test_a_head_of_its_own_is_trained_and_is_what_memories_are_read_by(
+    tmp_path, tokenizer_manifest, corpus
+):
+    manifests = pretrain(tmp_path, tokenizer_manifest, corpus, tie_word_embeddings=False)
+    before, after = (load_file(manifests[n].parent / "model.safetensors") for n in (0, -1))
+    for name in ("lm_head.weight", "model.embed_tokens.weight"):
+        assert not np.array_equal(before[name], after[name])
+    assert not np.allclose(after["lm_head.weight"], after["model.embed_tokens.weight"], atol=0.01)
+
+    model = load_model(manifests[-1], device=torch.device("cpu"))
+    settings = DescribeMemoriesJob(num_memories=24, num_tokens=1, num_threads=1)
+    words = load_tokenizer(manifests[-1].parent)
+    rows = list(memory_rows(model, words, np.ones((2, 24)), settings))
+    for head, is_read in (("lm_head", True), ("model.embed_tokens", False)):
+        unembedding = after[f"{head}.weight"][: words.vocab_size]
+        best = [
+            words.decode(int((unembedding @ vector).argmax()))
+            for layer in range(2)
+            for vector in after[f"model.layers.{layer}.mlp.down_proj.weight"].T
+        ]
+        told = {(row["layer"], row["memory"]): row["tokens"] for row in rows}
+        assert ([token for key in sorted(told) for token in told[key]] == best) == is_read
+
+
+def test_a_head_of_its_own_decays_as_linear_layers_do_and_a_tied_one_does_not(
+    tmp_path, tokenizer_manifest, corpus
+):
+    """Without a learning signal on it, AdamW leaves (1 - ηλ)^6 of a matrix."""
+    for is_tied in (True, False):
+        model = pretrain_nursery.build_model(
+            nursery_settings(tie_word_embeddings=is_tied),
+            load_tokenizer(tokenizer_manifest.parent),
+            16,
+        )
+        optimizer = build_optimizer(model, learning_rate=0.01, weight_decay=0.1)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        heads = (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+        before = [each.detach().clone() for each in heads]
+        for _ in range(6):
+            optimizer.step()
+        for head, old, factor in zip(heads, before, (1, 1 if is_tied else 0.999**6), strict=True):
+            torch.testing.assert_close(head, old * factor)
+
+
+def test_going_on_within_another_schedule_gives_the_same_rates_and_weights(
+    tmp_path, tokenizer_manifest, corpus
+):
+    other = {"schedule": "warmup_stable_decay", "decay_fraction": 0.5, "tie_word_embeddings": False}
+    (undisturbed,) = pretrain(tmp_path / "a", tokenizer_manifest, corpus, steps=[6], **other)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped, match="after step 5 of 6"):
+        stop_after(4, patch)
+        pretrain(tmp_path / "b", tokenizer_manifest, corpus, steps=[6], **other)
+    (manifest,) = pretrain(tmp_path / "b", tokenizer_manifest, corpus, steps=[6], **other)
+    weights = [path.parent / "model.safetensors" for path in (manifest, undisturbed)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    tables = [tmp_path / name / "training.parquet" for name in ("a", "b")]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+    rates = read_frame(tables[0], TRAINING)["learning_rate"]
+    np.testing.assert_allclose(rates, [1e-2, 1e-2, 1e-2, 7e-3, 4e-3, 1e-3])
 
 
 def test_divergence_is_told_in_one_line_and_leaves_no_checkpoint(
