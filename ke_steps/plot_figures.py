@@ -10,7 +10,7 @@ which figure it holds. Equal tables give equal bytes.
         --correlations … --curves … --distributions … --rankings … --novelty … --retained … \
         --output-figures …/entropy_by_stage.svg \
         --settings '{"figures": ["entropy_by_stage"], "confidence": 0.95, \
-        "corpus": "pretraining", "variants": {}, "recipes": ["baseline"]}'
+        "main_corpora": {"tiny": "pretraining"}, "variants": {}, "recipes": ["baseline"]}'
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def run(
         novelty=read_frame(novelty, NOVELTY_QUANTILES),
         retained=converged(read_frame(retained, RETAINED_CURVES), every_run),
         confidence=settings.confidence,
-        corpus=settings.corpus,
+        main_corpora=settings.main_corpora,
         variants=settings.variants,
         recipes=settings.recipes,
     )

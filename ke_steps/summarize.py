@@ -40,7 +40,7 @@ from ke_steps.artefacts.coefficients import read_activity
 from ke_steps.artefacts.learning_schemas import RETAINED
 from ke_steps.artefacts.measure_schemas import MEMORIES
 from ke_steps.artefacts.parquet import read_frame, write_table
-from ke_steps.artefacts.places import corpus_of, identify
+from ke_steps.artefacts.places import identify
 from ke_steps.artefacts.summary_schemas import (
     CHECKPOINTS,
     CLAIMS,
@@ -139,7 +139,7 @@ def run(
         "retention_before": retention_before,
         "retention_after": retention_after,
     }
-    shared = Replicates.read(replicates, settings.corpus, settings.confidence)
+    shared = Replicates.read(replicates, settings.main_corpora, settings.confidence)
     summary, runs = summary_table(results, shared, settings), runs_of(training)
     counted = converged(summary, runs)
     estimates = estimates_of(counted, settings)
@@ -158,7 +158,6 @@ def run(
     verdicts = pd.DataFrame(claims(models), columns=CLAIMS.names).astype(
         {"decided_by_step": "Int64"}
     )
-    of_corpus = [path for path in coefficients if corpus_of(path) == settings.corpus]
     tables = {
         "summary": summary,
         "estimates": estimates,
@@ -172,12 +171,12 @@ def run(
         "warnings": pd.DataFrame(warnings_of(models, verdicts, runs), columns=WARNINGS.names),
         "curves": mark_trained(_joined("curves", probe_scores, curve_rows), settings.untrained),
         "distributions": _joined(
-            "distributions", of_corpus, lambda path: distribution_rows(read_activity(path))
+            "distributions", coefficients, lambda path: distribution_rows(read_activity(path))
         ),
         "checkpoints": checkpoints_of(manifests),
         "memories": _joined("memories", memories, partial(read_frame, schema=MEMORIES)),
         "rankings": rankings_of(
-            stage_activities(of_corpus), settings.turnover_fraction, settings.untrained
+            stage_activities(coefficients), settings.turnover_fraction, settings.untrained
         ),
         "novelty": _joined("novelty", novelties, novelty_quantiles),
         "retained": mark_trained(

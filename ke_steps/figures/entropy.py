@@ -126,13 +126,17 @@ def attention_and_next_token_entropy(tables: Tables) -> Figure:
 def entropy_by_corpus(tables: Tables) -> Figure:
     """H of the whole model by stage, a line per corpus, and its change since the first stage."""
     found = by_corpus(tables.summary, ENTROPY.quantity)
-    entropies = {corpus or tables.corpus: entropy for corpus, entropy in found.items()}
+    looks = style.line_looks(dict.fromkeys([*tables.main_corpora.values(), *filter(None, found)]))
     models = tables.models()
     has_change = num_trained_stages(tables) > 1
     figure, axes = style.panels(len(models), 2 if has_change else 1)
     for row, model in zip(axes, models, strict=True):
-        for corpus, look in style.line_looks(entropies).items():
-            stages = tables.points(entropies[corpus], model)
+        for other, entropy in found.items():
+            stages = tables.points(entropy, model)
+            if stages.empty:  # on a corpus that is the main one of this model
+                continue
+            corpus = other or tables.main_corpora[model]
+            look = looks[corpus]
             style.draw_line(row[0], stages, **look, label=corpus)
             if has_change:
                 style.draw_line(row[1], change_since_first_trained(stages), **look)

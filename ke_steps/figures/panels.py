@@ -39,7 +39,7 @@ class Tables(NamedTuple):
     novelty: pd.DataFrame
     retained: pd.DataFrame
     confidence: float  # of the intervals
-    corpus: str  # of the entropies whose group names none
+    main_corpora: Mapping[str, str]  # by model, of the entropies whose group names none
     variants: Mapping[str, Variant]
     recipes: Sequence[str]  # the main one first
 

@@ -13,7 +13,11 @@ from ke_steps.settings.types import Count, Name, Natural, NonNegative, OpenFract
 class ExtractCoefficients(Strict):
     """How memory coefficients are measured."""
 
-    corpus: Name = Field("", description="the first of corpora when absent")
+    corpus: Name | None = Field(
+        None,
+        description="null: what a nursery was pretrained on, and for other models the first of"
+        " corpora",
+    )
     other_corpora: list[Name] = Field(
         default_factory=list, description="measured as well, on the original checkpoints"
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, model_validator
 
-from ke_steps.settings.checkpoints import Model, Nursery, TrainTokenizer
+from ke_steps.settings.checkpoints import Model, Nursery, NurserySource, TrainTokenizer
 from ke_steps.settings.cluster import Cluster
 from ke_steps.settings.learning import (
     ORIGINAL,
@@ -117,14 +117,27 @@ class Study(Strict):
             for seed in self.seeds
         ]
 
+    def main_corpus(self, model: str) -> str:
+        """Return the corpus that a model's H, its interventions and its updates rest on."""
+        if corpus := self.extract_coefficients.corpus:
+            return corpus
+        if self.pretrain_nursery and isinstance(self.models[model].source, NurserySource):
+            return self.pretrain_nursery.corpus
+        return next(iter(self.corpora))
+
+    def main_corpora(self) -> dict[str, str]:
+        """Return the main corpus of each model."""
+        return {model: self.main_corpus(model) for model in self.models}
+
     def corpora_measured(self, state: State) -> list[str]:
         """Return the corpora on which a state's coefficients are measured, the main one first."""
-        extract = self.extract_coefficients
-        return [extract.corpus, *(extract.other_corpora if state.variant == ORIGINAL else [])]
+        main = self.main_corpus(state.model)
+        if state.variant != ORIGINAL:
+            return [main]
+        return list(dict.fromkeys([main, *self.extract_coefficients.other_corpora]))
 
 
 CORPUS_KEYS = {
-    "extract_coefficients": "corpus",
     "pretrain_nursery": "corpus",
     "evaluate_retention": "held_out_corpus",
 }
@@ -135,8 +148,7 @@ def _with_corpora(
     study: Mapping[str, Any], corpora: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the sections that read corpora with their keys said; what is no section stays."""
-    told = {"extract_coefficients": {}, **study}
     defaults = {section: {key: corpora[0]} for section, key in CORPUS_KEYS.items()}
     for section, default in (*defaults.items(), ("evaluate_novelty", {"corpora": list(corpora)})):
-        if isinstance(told.get(section), dict):
-            yield section, default | told[section]
+        if isinstance(study.get(section), dict):
+            yield section, default | study[section]

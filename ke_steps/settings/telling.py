@@ -61,7 +61,9 @@ class Summarize(Strict):
 class SummarizeJob(Summarize):
     """What the job of ``summarize`` receives: how to read the names in its results."""
 
-    corpus: Name = Field(description="the main one of the entropies")
+    main_corpora: dict[Name, Name] = Field(
+        description="by model, the corpus of the entropies that go without its name"
+    )
     score: Score = Field(description="which log probability K is the mean of")
     variant_kinds: dict[Name, Literal["resuscitate", "temper_attention", "rescale_queries"]] = (
         Field(description="of every variant of the study")
@@ -90,7 +92,9 @@ class PlotFiguresJob(PlotFigures):
 
     figures: list[FigureName]
     confidence: OpenFraction = Field(description="of the intervals in the tables")
-    corpus: Name = Field(description="the corpus of the entropies whose group names none")
+    main_corpora: dict[Name, Name] = Field(
+        description="by model, the corpus of the entropies whose group names none"
+    )
     variants: dict[Name, Variant] = Field(description="in the order of the config")
     recipes: list[Name] = Field(description="in the order of the config: the first is the main one")
 

@@ -38,7 +38,8 @@ def _corpus_users(study: Study) -> Iterator[tuple[str, str, int]]:
     """Yield (key, corpus, sequences needed) of everything that reads a corpus."""
     extract = study.extract_coefficients
     measured = extract.num_sequences or extract.num_groups
-    yield "extract_coefficients.corpus", extract.corpus, measured
+    for corpus in dict.fromkeys(study.main_corpora().values()):
+        yield "extract_coefficients.corpus", corpus, measured
     for corpus in extract.other_corpora:
         yield "extract_coefficients.other_corpora", corpus, measured
     for corpus in study.evaluate_novelty.corpora if study.evaluate_novelty else []:

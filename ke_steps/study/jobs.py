@@ -98,7 +98,7 @@ def _retention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 
 def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {
-        "corpus": study.extract_coefficients.corpus,
+        "main_corpora": study.main_corpora(),
         "score": study.evaluate_knowledge.score,
         "variant_kinds": {name: variant.kind for name, variant in study.variants.items()},
         "families": {name: model.family for name, model in study.models.items() if model.family},
@@ -115,7 +115,7 @@ def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {
         "figures": figures(study),
         "confidence": study.summarize.confidence,
-        "corpus": study.extract_coefficients.corpus,
+        "main_corpora": study.main_corpora(),
         "variants": variants,
         "recipes": list(study.recipes),
     }

@@ -54,6 +54,7 @@ class Places(NamedTuple):
     states: list[State]
     assessed_states: list[State]
     measurements: list[Measurement]
+    main_measurements: list[Measurement]
     runs: list[Run]
     assessed_runs: list[Run]
     decaying_runs: list[Run]
@@ -84,6 +85,7 @@ def places(study: Study) -> Places:
             for state in states
             for corpus in study.corpora_measured(state)
         ],
+        main_measurements=[Measurement(*each, study.main_corpus(each.model)) for each in states],
         runs=runs,
         assessed_runs=runs if study.evaluate_retention else [],
         decaying_runs=[run for run in runs if study.recipes[run.recipe].probe_interval_steps],

@@ -6,7 +6,7 @@ are made of the replicates of both, resample by resample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +51,14 @@ class Replicates:
         self._confidence = confidence
 
     @classmethod
-    def read(cls, paths: Iterable[Path], main_corpus: str, confidence: float) -> Replicates:
+    def read(
+        cls, paths: Iterable[Path], main_corpora: Mapping[str, str], confidence: float
+    ) -> Replicates:
         """Read files of ``REPLICATES``.
 
         Args:
             paths: what was measured and when is read from them.
-            main_corpus: whose entropies go without its name.
+            main_corpora: by model, whose entropies go without its name.
             confidence: of the interval of P before that must lie above chance.
         """
         found: dict[Key, Resampled] = {}
@@ -65,7 +67,7 @@ class Replicates:
             for name, group, num_units, units, value, unresolved, replicates in read_frame(
                 path, REPLICATES
             ).itertuples(index=False, name=None):
-                measure = _measure(Measure(name, group), path, identity, main_corpus)
+                measure = _measure(Measure(name, group), path, identity, main_corpora)
                 resampled = Resampled(value, np.asarray(replicates), num_units, units, unresolved)
                 found[measure, identity] = resampled
         return cls(found, confidence)
@@ -187,13 +189,17 @@ def _unresolved(formula: Callable[..., object], parts: list[Resampled]) -> float
     return float(np.max(moves))
 
 
-def _measure(measure: Measure, path: Path, identity: Identity, main_corpus: str) -> Measure:
+def _measure(
+    measure: Measure, path: Path, identity: Identity, main_corpora: Mapping[str, str]
+) -> Measure:
     """Return the summary's name of a row: with its moment, or the corpus it was measured on."""
     if measure.quantity in BY_MOMENT:
         moment = "before" if identity.recipe is None else "after"
         return measure._replace(quantity=f"{measure.quantity}_{moment}")
-    if measure.quantity.endswith(ENTROPY.quantity) and (corpus := corpus_of(path)) != main_corpus:
-        return measure.of(f"{corpus}/{measure.group}")
+    if measure.quantity.endswith(ENTROPY.quantity):
+        corpus = corpus_of(path)
+        if corpus != main_corpora[identity.model]:
+            return measure.of(f"{corpus}/{measure.group}")
     return measure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +51,14 @@ def checkpoint_rows(manifest: Path) -> pd.DataFrame:
     )
 
 
-def entropy_rows(path: Path, main_corpus: str) -> pd.DataFrame:
+def entropy_rows(path: Path, main_corpora: Mapping[str, str]) -> pd.DataFrame:
     """Return a checkpoint's entropies: the whole model first, then its layers (from 0).
 
     The paper's measure, mean |c|, and the main corpus go without saying in quantity and group.
     """
     table = _first_the_model(read_frame(path, ENTROPY))
     corpus = corpus_of(path)
-    prefix = "" if corpus == main_corpus else f"{corpus}/"
+    prefix = "" if corpus == main_corpora[identify(path).model] else f"{corpus}/"
     names = map(quantity_of_measure, table["measure"], table["quantity"])
     return table.assign(group=prefix + table["group"], quantity=list(names))
 
@@ -142,22 +143,26 @@ def collect(parts: Iterable[Part], columns: list[str]) -> pd.DataFrame:
     return table.reindex(columns=columns)
 
 
+def _order(main_corpora: Mapping[str, str], path: Path) -> tuple[bool, str]:
+    """Sort entropies by corpus, those of a model's main one first."""
+    corpus = corpus_of(path)
+    return corpus != main_corpora[identify(path).model], corpus
+
+
 def summary_table(
     results: Mapping[str, list[Path]], replicates: Replicates, settings: SummarizeJob
 ) -> pd.DataFrame:
     """Return SUMMARY; ``results`` names the lists of files as ``summarize.run`` does."""
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
         "manifests": checkpoint_rows,
-        "entropies": lambda path: entropy_rows(path, settings.corpus),
+        "entropies": lambda path: entropy_rows(path, settings.main_corpora),
         "novelties": lambda path: novelty_rows(path, settings.confidence),
         "knowledge": knowledge_rows,
         "training": training_rows,
         "update_statistics": update_rows,
         "decays": decay_rows,
     }
-    main_first = sorted(
-        results["entropies"], key=lambda path: (corpus_of(path) != settings.corpus, corpus_of(path))
-    )
+    main_first = sorted(results["entropies"], key=partial(_order, settings.main_corpora))
     files = {**results, "entropies": main_first}
     parts = [(identify(path), read(path)) for name, read in readers.items() for path in files[name]]
     parts.extend(_retention_parts(results))

@@ -24,7 +24,7 @@ from tests.invented.figures import (
     plotted,
     title,
 )
-from tests.invented.study import CORPUS, SyntheticStudy
+from tests.invented.study import SyntheticStudy
 
 BY_STAGE = [
     ByStage("resuscitation_by_stage", 0, "original", "entropy_nats"),
@@ -119,7 +119,7 @@ def test_the_best_resuscitation_gains_most_over_the_original_at_the_tempered_sta
     tables = Tables(
         **(nothing | {"summary": summary, "estimates": summary}),
         diverged_curves=nothing["curves"], confidence=settings.confidence,
-        corpus=CORPUS, variants=settings.variants, recipes=settings.recipes,
+        main_corpora=study.main_corpora, variants=settings.variants, recipes=settings.recipes,
     )  # fmt: skip
     assert best_resuscitation(tables, "m", "r") == "boost_p50_q2"
     assert widest_resuscitations(tables, "m", "r") == [

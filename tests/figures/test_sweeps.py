@@ -19,7 +19,7 @@ def test_sweeps_are_alike_but_for_the_number_swept() -> None:
         "g": variant_entry("temperature2"),
     }
     settings = PlotFiguresJob.model_validate(
-        {"figures": [], "corpus": "c", "variants": variants, "recipes": [], "confidence": 0.95}
+        {"figures": [], "main_corpora": {}, "variants": variants, "recipes": [], "confidence": 0.95}
     )
     assert [tuple(sweep) for sweep in sweeps(settings.variants, "boost")] == [
         ("p = 50 %", {"a": 1, "b": 2}),
@@ -40,7 +40,7 @@ def test_temperatures_are_apart_by_the_way_in_which_attention_gets_them() -> Non
         "e": variant_entry("temperature3"),
     }
     settings = PlotFiguresJob.model_validate(
-        {"figures": [], "corpus": "c", "variants": variants, "recipes": [], "confidence": 0.95}
+        {"figures": [], "main_corpora": {}, "variants": variants, "recipes": [], "confidence": 0.95}
     )
     assert [tuple(sweep) for sweep in temperatures(settings.variants)] == [
         ("decaying to 1 over learning", {"a": 2, "e": 3}),

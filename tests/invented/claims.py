@@ -54,7 +54,7 @@ class Invented:
                 "num_bootstrap": 200,
                 "min_points": 4,
                 "seed": 0,
-                "corpus": "pretraining",
+                "main_corpora": {MODEL: "pretraining"},
                 "score": "per_token",
                 "variant_kinds": dict(variant_kinds or {}),
                 **settings,

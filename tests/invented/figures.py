@@ -27,7 +27,7 @@ from ke_steps.artefacts.summary_schemas import (
 from ke_steps.figures import style
 from ke_steps.figures.panels import Tables
 from ke_steps.settings.telling import FigureName, PlotFiguresJob
-from tests.invented.study import CORPUS, SyntheticStudy
+from tests.invented.study import SyntheticStudy
 
 FIGURES = typing.get_args(FigureName)
 
@@ -74,7 +74,7 @@ def drawing_job(study: SyntheticStudy, figures: typing.Sequence[str]) -> PlotFig
         {
             "figures": list(figures),
             "confidence": 0.95,
-            "corpus": CORPUS,
+            "main_corpora": study.main_corpora,
             "variants": {name: variant_entry(name) for name in study.variants},
             "recipes": list(study.recipes),
         }
@@ -89,7 +89,7 @@ def read_tables(study: SyntheticStudy, paths: dict[str, Path]) -> Tables:
         **frames,
         diverged_curves=frames["curves"].head(0),
         confidence=settings.confidence,
-        corpus=settings.corpus,
+        main_corpora=settings.main_corpora,
         variants=settings.variants,
         recipes=settings.recipes,
     )

@@ -37,7 +37,7 @@ def settings_of(variants: tuple[str, ...] = ("boost_p50_q2",), **changes: object
             "min_points": 4,
             "turnover_fraction": 0.1,
             "seed": 0,
-            "corpus": CORPUS,
+            "main_corpora": {},
             "score": "per_token",
             "variant_kinds": kinds,
             **changes,
@@ -91,13 +91,20 @@ class SyntheticStudy:
                 self._add(files, "novelties", path, invented.novelty(3.0), NOVELTY)
         return self.summarise(files)
 
+    @property
+    def main_corpora(self) -> dict[str, str]:
+        return dict.fromkeys(self.models, CORPUS)
+
     def variants_at(self, step: int) -> list[str]:
         return ["original", *(name for name, steps in self.variants.items() if step in steps)]
 
     def summarise(self, files: dict[str, list[Path]]) -> dict[str, Path]:
         tables = {name: self.root / "summarize" / f"{name}.parquet" for name in summarize.TABLES}
         settings = settings_of(
-            tuple(self.variants), untrained=list(self.models), families=self.families
+            tuple(self.variants),
+            untrained=list(self.models),
+            families=self.families,
+            main_corpora=self.main_corpora,
         )
         summarize.run(**files, output_tables=list(tables.values()), settings=settings)
         return tables
@@ -156,10 +163,10 @@ class SyntheticStudy:
             )
             self._add(files, "entropies", path, rows, ENTROPY)
             self._add_replicates(files, path, kept)
-            path = f"extract_coefficients/{place}/{corpus}/coefficients.parquet"
-            generator = np.random.default_rng(zlib.crc32(f"{place}/{corpus}".encode()))
-            rows = invented.coefficients(age, self.num_layers, generator)
-            self._add(files, "coefficients", path, rows, coefficients_schema(2))
+        path = f"extract_coefficients/{place}/{CORPUS}/coefficients.parquet"
+        generator = np.random.default_rng(zlib.crc32(f"{place}/{CORPUS}".encode()))
+        rows = invented.coefficients(age, self.num_layers, generator)
+        self._add(files, "coefficients", path, rows, coefficients_schema(2))
 
     def _write_run(
         self,

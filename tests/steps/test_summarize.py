@@ -132,7 +132,7 @@ def test_tables_and_replicates_are_of_the_same_units(
     monkeypatch.setattr(summarize, "run", lambda **files: [given.update(files), whole(**files)])
     tables = SyntheticStudy(tmp_path, steps=(0, 1200)).build()
     summary = read_frame(tables["summary"], SUMMARY)
-    replicates = Replicates.read(given["replicates"], "pretraining", 0.95)
+    replicates = Replicates.read(given["replicates"], {"nursery": "pretraining"}, 0.95)
     num_found = 0
     for row in summary.astype(object).where(summary.notna(), None).to_dict("records"):
         measure = Measure(row["quantity"], row["group"])

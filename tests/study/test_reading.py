@@ -268,22 +268,23 @@ TWO_LINES = {
 
 def test_models_and_corpora_are_enough():
     study = read_study(TWO_LINES, need_files=False)
-    assert study.extract_coefficients.corpus == "text"
+    assert study.main_corpora() == {"mine": "text"}
     assert [*study.states()] == [("mine", 0, "original")]
     assert study.runs() == []
     assert {name for name, found in folders(study).items() if found} == {
-        *("fetched_checkpoints", "described_checkpoints", "states", "measurements")
+        *("fetched_checkpoints", "described_checkpoints", "states", "measurements", "main_measurements")
     }
 
 
 def test_sections_that_name_no_corpus_read_the_first():
     asked = {"extract_coefficients": {"num_groups": 4}, "evaluate_retention": {}}
     study = read_study(TWO_LINES | asked | {"evaluate_novelty": {}}, need_files=False)
-    assert study.extract_coefficients.corpus == study.evaluate_retention.held_out_corpus == "text"
+    assert study.main_corpora() == {"mine": "text"}
+    assert study.evaluate_retention.held_out_corpus == "text"
     assert study.evaluate_novelty.corpora == ["text", "other"]
     assert "world_recall" not in study.evaluate_retention.tasks
     named = {"extract_coefficients": {"corpus": "other"}}
-    assert read_study(TWO_LINES | named, need_files=False).extract_coefficients.corpus == "other"
+    assert read_study(TWO_LINES | named, need_files=False).main_corpora() == {"mine": "other"}
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def read(*paths: Path) -> Replicates:
-    return Replicates.read(paths, "pretraining", 0.95)
+    return Replicates.read(paths, {"m": "pretraining"}, 0.95)
 
 
 def interval(replicates: Replicates, measure: Measure, identity: Identity) -> tuple[float, float]:

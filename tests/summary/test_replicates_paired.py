@@ -83,7 +83,7 @@ def knowledge_of(folder: Path, after: dict[str, tuple[Array, int]]) -> Replicate
         frames = (passages(means - 2, first), passages(means, first))
         rows = [found.row(name, "all/all") for name, found in quantities(*frames, KNOWLEDGE)]
         paths.append(kept(folder, f"k/m/step8/{variant}/baseline/seed0", rows))
-    return Replicates.read(paths, "c", 0.95)
+    return Replicates.read(paths, {"m": "c"}, 0.95)
 
 
 def test_knowledge_after_is_paired_by_passage(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_accuracy_after_is_paired_by_item_within_tasks(tmp_path: Path) -> None:
             for each in measured(given, np.ones(3), "text", RETENTION)
         ]
         paths.append(kept(tmp_path, f"r/m/step8/{variant}/baseline/seed0", rows))
-    replicates = Replicates.read(paths, "c", 0.95)
+    replicates = Replicates.read(paths, {"m": "c"}, 0.95)
     found, samples = difference(replicates, ACCURACY_AFTER, (BOOST, ORIGINAL))
 
     def fall(sciq: Array, piqa: Array) -> float:
@@ -160,5 +160,5 @@ def test_entropy_is_paired_by_groups_of_sequences(tmp_path: Path) -> None:
         return entropy("boost", groups) - entropy("original", groups)
 
     states = tuple(each._replace(recipe=None, seed=None) for each in (BOOST, ORIGINAL))
-    found, samples = difference(Replicates.read(paths, "c", 0.95), ENTROPY, states)
+    found, samples = difference(Replicates.read(paths, {"m": "c"}, 0.95), ENTROPY, states)
     check(found, samples, fall(np.arange(12)), [fall(groups) for groups in drawn(12, 5)], 0.5)

@@ -51,7 +51,6 @@ except UserError as error:
 RESULTS = STUDY.results_dir
 NURSERIES = models_of(places(STUDY).nursery_checkpoints)
 VARIANTS = [ORIGINAL, *STUDY.variants]
-MAIN_CORPUS = STUDY.extract_coefficients.corpus
 KINDS = {name: variant.kind for name, variant in STUDY.variants.items()}
 
 
@@ -197,10 +196,26 @@ def documents(corpus):
     return f"{RESULTS}/prepare_corpus/{PREPARATION}/documents.parquet".replace("{corpus}", corpus)
 
 
-def main_coefficients(variant):
-    """Of a checkpoint under a variant, on the corpus that resuscitation and H rest on."""
-    place = f"{CHECKPOINT}/{variant}/{MAIN_CORPUS}"
-    return f"{RESULTS}/extract_coefficients/{place}/coefficients.parquet"
+COEFFICIENTS = f"{RESULTS}/extract_coefficients/{MEASUREMENT}/coefficients.parquet"
+
+
+def main_coefficients(wildcards):
+    """Of a state, on the corpus that its model's H, interventions and updates rest on."""
+    return _coefficients(wildcards, wildcards.variant)
+
+
+def original_coefficients(wildcards):
+    """The same of the checkpoint as it is."""
+    return _coefficients(wildcards, ORIGINAL)
+
+
+def _coefficients(wildcards, variant):
+    return COEFFICIENTS.format(
+        model=wildcards.model,
+        step=wildcards.step,
+        variant=variant,
+        corpus=STUDY.main_corpus(wildcards.model),
+    )
 
 
 NOVEL_CORPORA = STUDY.evaluate_novelty.corpora if STUDY.evaluate_novelty else []

@@ -3,7 +3,7 @@
 
 rule resuscitate:
     input:
-        coefficients=main_coefficients(ORIGINAL),
+        coefficients=original_coefficients,
     output:
         f"{RESULTS}/resuscitate/{STATE}/intervention.safetensors",
     log:
@@ -144,7 +144,7 @@ rule fit_decay:
 rule aggregate_updates:
     input:
         updates=rules.inject_knowledge.output.updates,
-        coefficients=main_coefficients("{variant}"),
+        coefficients=main_coefficients,
     output:
         f"{RESULTS}/aggregate_updates/{RUN}/updates.parquet",
     log:

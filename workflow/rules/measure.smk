@@ -129,7 +129,7 @@ rule aggregate_entropy:
 rule describe_memories:
     input:
         checkpoint=checkpoint,
-        coefficients=main_coefficients(ORIGINAL),
+        coefficients=original_coefficients,
     output:
         f"{RESULTS}/describe_memories/{CHECKPOINT}/memories.parquet",
     log:

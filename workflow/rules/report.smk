@@ -30,7 +30,7 @@ SUMMARIZED = {
         in_each("fetched_checkpoints", f"{RESULTS}/{FETCHED}"),
     ],
     "entropies": [in_each("measurements", rules.aggregate_entropy.output.entropy)],
-    "coefficients": [in_each("states", main_coefficients("{variant}"))],
+    "coefficients": [in_each("main_measurements", COEFFICIENTS)],
     "knowledge": [in_each("runs", rules.evaluate_knowledge.output.knowledge)],
     "probe_scores": [in_each("runs", rules.inject_knowledge.output.probe_scores)],
     "retention_before": [in_each("assessed_states", rules.evaluate_retention.output.retention)],
