@@ -1,13 +1,14 @@
 r"""Draw the figures of a study, each as SVG, PDF and PNG.
 
-Reads the summary, its estimates, families, runs, correlations, curves, distributions, rankings,
-novelty and retained curves that ``summarize`` wrote. Points and error bars are the estimates; the
-seeds beside them, thin dots, are the summary's. Runs that diverged are in no mean; a figure that
-has no others says so. Each output is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says
-which figure it holds. Equal tables give equal bytes.
+Reads the summary, its estimates, families, runs, correlations, what goes with entropy between runs,
+curves, distributions, rankings, novelty and retained curves that ``summarize`` wrote. Points and
+error bars are the estimates; the seeds beside them, thin dots, are the summary's. Runs that
+diverged are in no mean; a figure that has no others says so. Each output is ``<figure>.svg``,
+``.pdf`` or ``.png``; the file's name says which figure it holds. Equal tables give equal bytes.
 
     python -m ke_steps.plot_figures --summary … --estimates … --families … --runs … \
-        --correlations … --curves … --distributions … --rankings … --novelty … --retained … \
+        --correlations … --between-runs … --curves … --distributions … --rankings … --novelty … \
+        --retained … \
         --output-figures …/entropy_by_stage.svg \
         --settings '{"figures": ["entropy_by_stage"], "confidence": 0.95, \
         "main_corpora": {"tiny": "pretraining"}, "variants": {}, "recipes": ["baseline"]}'
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.summary_schemas import (
+    BETWEEN_RUNS,
     CORRELATIONS,
     CURVES,
     DISTRIBUTIONS,
@@ -34,6 +36,7 @@ from ke_steps.artefacts.summary_schemas import (
     SUMMARY,
 )
 from ke_steps.figures import style
+from ke_steps.figures.between_runs import entropy_and_learning_between_runs
 from ke_steps.figures.comparisons import (
     learning_by_model,
     learning_by_recipe,
@@ -87,6 +90,7 @@ FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
     "learning_by_model": learning_by_model,
     "retention_over_time": retention_over_time,
     "entropy_and_learning": entropy_and_learning,
+    "entropy_and_learning_between_runs": entropy_and_learning_between_runs,
     "coefficient_distributions": coefficient_distributions,
     "novelty_by_corpus": novelty_by_corpus,
     "update_map": update_map,
@@ -101,6 +105,7 @@ def run(
     families: Path,
     runs: Path,
     correlations: Path,
+    between_runs: Path,
     curves: Path,
     distributions: Path,
     rankings: Path,
@@ -122,6 +127,7 @@ def run(
         estimates=read_frame(estimates, ESTIMATES),
         families=read_frame(families, FAMILIES),
         correlations=read_frame(correlations, CORRELATIONS),
+        between_runs=read_frame(between_runs, BETWEEN_RUNS),
         curves=converged(every_curve, every_run),
         diverged_curves=diverged(every_curve, every_run),
         distributions=read_frame(distributions, DISTRIBUTIONS),

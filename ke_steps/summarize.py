@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``artefacts.places``). Writes fifteen tables (``summary_schemas``); those
+to is read from its path (``artefacts.places``). Writes sixteen tables (``summary_schemas``); those
 whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -18,6 +18,7 @@ whose data the study lacks have no rows:
 - runs: steps, first and last loss, and where a run diverged (``formulas.divergence``). The summary
   and the curves keep such runs; means over seeds, correlations, claims and figures leave them out.
 - correlations of entropy with learning over the stages; claims with their verdicts; warnings.
+- between_runs: what goes with entropy between runs of pretraining, beside all else that they share.
 - curves: K in nats (per-token log probability; mean over a passage's probes, then over passages).
 - distributions: 101 quantiles of mean |c| relative to the layer's mean; novelty: of perplexity.
 - checkpoints: where each is from, and which hold the same weights.
@@ -42,6 +43,7 @@ from ke_steps.artefacts.measure_schemas import MEMORIES
 from ke_steps.artefacts.parquet import read_frame, write_table
 from ke_steps.artefacts.places import identify
 from ke_steps.artefacts.summary_schemas import (
+    BETWEEN_RUNS,
     CHECKPOINTS,
     CLAIMS,
     CORRELATIONS,
@@ -61,6 +63,7 @@ from ke_steps.artefacts.summary_schemas import (
 from ke_steps.claims.downstream import downstream
 from ke_steps.claims.judging import claims
 from ke_steps.claims.measured import Measured
+from ke_steps.claims.regressions import regressions, rows_between_runs
 from ke_steps.claims.warnings import warnings_of
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
@@ -84,6 +87,7 @@ TABLES: dict[str, pa.Schema] = {
     "downstream": DOWNSTREAM,
     "runs": RUNS,
     "correlations": CORRELATIONS,
+    "between_runs": BETWEEN_RUNS,
     "claims": CLAIMS,
     "warnings": WARNINGS,
     "curves": CURVES,
@@ -155,7 +159,8 @@ def run(
         )
         for model in counted["model"].unique()
     ]
-    verdicts = pd.DataFrame(claims(models), columns=CLAIMS.names).astype(
+    between_runs = regressions(models, runs)
+    verdicts = pd.DataFrame(claims(models, between_runs), columns=CLAIMS.names).astype(
         {"decided_by_step": "Int64"}
     )
     tables = {
@@ -167,6 +172,7 @@ def run(
         ),
         "runs": runs,
         "correlations": pairs,
+        "between_runs": pd.DataFrame(rows_between_runs(between_runs), columns=BETWEEN_RUNS.names),
         "claims": verdicts,
         "warnings": pd.DataFrame(warnings_of(models, verdicts, runs), columns=WARNINGS.names),
         "curves": mark_trained(_joined("curves", probe_scores, curve_rows), settings.untrained),

@@ -97,7 +97,7 @@ CORRELATIONS = pa.schema(
 
 CLAIMS = pa.schema(
     {
-        "model": pa.string(),
+        "model": pa.string(),  # of a claim between runs: the families
         "recipe": pa.string(),  # null for claims about entropy alone
         "variant": pa.string(),  # null for claims about the original checkpoints
         "claim": pa.string(),
@@ -117,6 +117,25 @@ CLAIMS = pa.schema(
         "high": pa.float64(),
         "p_value": pa.float64(),
         "adjusted_p_value": pa.float64(),  # Holm's; null where nothing is corrected
+    }
+)
+
+BETWEEN_RUNS = pa.schema(
+    {
+        "recipe": pa.string(),
+        "quantity": pa.string(),  # of learning, set against entropy
+        "group": pa.string(),
+        "unit": pa.string(),
+        "beside_loss": pa.bool_(),  # whether held-out loss is taken out as well
+        "family": pa.string(),
+        "model": pa.string(),
+        "step": pa.int64(),
+        "entropy_residual_nats": pa.float64(),  # of which the residual of the quantity is a line
+        "residual": pa.float64(),
+        "slope": pa.float64(),  # of that line, per nat: the same in all rows of a quantity
+        "slope_low": pa.float64(),
+        "slope_high": pa.float64(),
+        "p_value": pa.float64(),
     }
 )
 

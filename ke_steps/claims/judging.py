@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ke_steps.claims.between_runs import findings_between_runs
 from ke_steps.claims.entropy import (
     entropy_falls,
     entropy_falls_by_every_measure,
@@ -27,6 +28,7 @@ from ke_steps.claims.learning import (
     once_knowledge_is_lost,
 )
 from ke_steps.claims.measured import Measured
+from ke_steps.claims.regressions import Regression
 from ke_steps.claims.resuscitation import (
     resuscitation_beats_temperature,
     resuscitation_gains_downstream,
@@ -69,23 +71,25 @@ PRIMARY = frozenset(
 """With the first recipe and the first variant of a model; their p-values are not corrected."""
 
 
-def claims(models: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Return the rows of CLAIMS: every claim for every model, and its recipes and variants."""
+def claims(models: Sequence[Measured], between_runs: Sequence[Regression]) -> list[dict[str, Any]]:
+    """Return the rows of CLAIMS: every claim for every model, and its recipes and variants.
+
+    After them those between runs, which are of several models.
+    """
     findings = [
-        (measured, finding)
+        (measured.model, finding, _is_primary(measured, finding))
         for measured in models
         for decide in CLAIMS
         for finding in decide(measured)
     ]
-    primary = [_is_primary(measured, finding) for measured, finding in findings]
-    p_values = np.array([finding.p_value for _, finding in findings], dtype=np.float64)
+    findings += [(*found, False) for found in findings_between_runs(models, between_runs)]
+    primary = np.array([is_primary for *_, is_primary in findings], dtype=bool)
+    p_values = np.array([finding.p_value for _, finding, _ in findings], dtype=np.float64)
     adjusted = holm(np.where(primary, np.nan, p_values))
-    num_corrected = int((~np.isnan(p_values) & ~np.array(primary, dtype=bool)).sum())
+    num_corrected = int((~np.isnan(p_values) & ~primary).sum())
     return [
-        _row(measured, _corrected(measured, finding, p_value, num_corrected), is_primary, p_value)
-        for (measured, finding), is_primary, p_value in zip(
-            findings, primary, adjusted, strict=True
-        )
+        _row(name, _corrected(models[0], finding, p_value, num_corrected), is_primary, p_value)
+        for (name, finding, is_primary), p_value in zip(findings, adjusted, strict=True)
     ]
 
 
@@ -108,11 +112,11 @@ def _corrected(measured: Measured, finding: Finding, adjusted: float, number: in
     return finding._replace(verdict=INCONCLUSIVE, evidence=evidence, decided_by_step=None)
 
 
-def _row(measured: Measured, finding: Finding, is_primary: bool, adjusted: float) -> dict[str, Any]:
+def _row(name: str, finding: Finding, is_primary: bool, adjusted: float) -> dict[str, Any]:
     fields = finding._asdict()
     estimate = fields.pop("estimate")
     return {
-        "model": measured.model,
+        "model": name,
         **fields,
         "is_primary": is_primary,
         "adjusted_p_value": adjusted,

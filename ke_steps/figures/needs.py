@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import typing
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ke_steps.figures.sweeps import SweptName, resuscitations, sweeps, tempered
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.study import Run, Study
-from ke_steps.settings.telling import FigureName
+from ke_steps.settings.telling import MIN_RUNS_OF_PRETRAINING, FigureName
 
 FIGURE_NAMES: tuple[FigureName, ...] = typing.get_args(FigureName)
 """In the order of the report."""
@@ -81,6 +82,23 @@ def _has_retention(study: Study) -> bool:
     )
 
 
+def _has_runs_of_pretraining(study: Study) -> bool:
+    """Tell whether a recipe meets enough runs, none alone in its family, at a stage of all."""
+    families = {name: model.family for name, model in study.models.items()}
+    for recipe in study.recipes:
+        steps: dict[str, set[int]] = {}
+        for run in study.runs():
+            is_stage = run.step > 0 or not study.models[run.model].has_untrained
+            if run.recipe == recipe and run.variant == ORIGINAL and is_stage:
+                steps.setdefault(run.model, set()).add(run.step)
+        sizes = Counter(families[model] for model in steps if families[model])
+        compared = [model for model in steps if sizes[families[model]] > 1]
+        shared = set.intersection(*(steps[model] for model in compared)) if compared else set()
+        if shared and len(compared) >= MIN_RUNS_OF_PRETRAINING:
+            return True
+    return False
+
+
 _LEARNED = Need(
     lambda study: _num_learning_models(study, [ORIGINAL]) > 0,
     "no recipe is run on an original checkpoint",
@@ -126,6 +144,11 @@ NEEDS: dict[FigureName, Need] = {
         _has_retention, "no recipe with probe_interval_steps is run on an original checkpoint"
     ),
     "entropy_and_learning": _LEARNED,
+    "entropy_and_learning_between_runs": Need(
+        _has_runs_of_pretraining,
+        f"no recipe is run on the same stage of {MIN_RUNS_OF_PRETRAINING} models, each of a family"
+        " with another of them",
+    ),
     "novelty_by_corpus": Need(
         lambda study: study.evaluate_novelty is not None, "evaluate_novelty is absent"
     ),

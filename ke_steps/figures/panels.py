@@ -32,6 +32,7 @@ class Tables(NamedTuple):
     estimates: pd.DataFrame  # the means over them
     families: pd.DataFrame  # and over models that are seeds of one another
     correlations: pd.DataFrame
+    between_runs: pd.DataFrame
     curves: pd.DataFrame  # of runs that did not diverge, as the summary's and what is retained
     diverged_curves: pd.DataFrame
     distributions: pd.DataFrame

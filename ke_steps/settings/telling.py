@@ -28,11 +28,16 @@ FigureName = Literal[
     "learning_by_model",
     "retention_over_time",
     "entropy_and_learning",
+    "entropy_and_learning_between_runs",
     "coefficient_distributions",
     "novelty_by_corpus",
     "update_map",
     "ranking_changes",
 ]
+
+
+MIN_RUNS_OF_PRETRAINING = 8
+"""With fewer, nothing is decided between them: chance alone orders them as well too often."""
 
 
 class Summarize(Strict):

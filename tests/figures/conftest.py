@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from ke_steps.claims.regressions import rows_between_runs
 from ke_steps.figures import style
 from ke_steps.figures.panels import Tables
+from tests.invented.between_runs import Pretrained
 from tests.invented.figures import INPUTS, STEPS, VARIANTS, Drawn, read_tables
 from tests.invented.study import SyntheticStudy
 
@@ -22,7 +24,8 @@ def one_model(tmp_path_factory: pytest.TempPathFactory) -> Tables:
         recipes=("baseline", "c4"),
         num_layers=2,
     )
-    return read_tables(study, study.build())
+    between = rows_between_runs(Pretrained({"lean": 4, "rich": 4}, beta=0.5).regressions())
+    return read_tables(study, study.build())._replace(between_runs=pd.DataFrame(between))
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +34,7 @@ def tables(one_model: Tables) -> Tables:
     twice = {}
     for name in INPUTS:
         frame = getattr(one_model, name)
-        if "model" not in frame:
+        if "model" not in frame or name == "between_runs":
             continue
         twice[name] = pd.concat([frame, frame.assign(model="pythia")], ignore_index=True)
     return one_model._replace(**twice)

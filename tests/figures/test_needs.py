@@ -158,6 +158,39 @@ def test_recipes_of_different_models_are_not_compared() -> None:
     assert set(available(apart)) - ALWAYS == {"learning_by_model"}
 
 
+def seeds(families: str, steps: tuple[int, ...] = (0, 8)) -> dict[str, Any]:
+    """A model for each letter, which is its family; a dot is for none."""
+    return {
+        f"m{number}": NURSERY
+        | {"steps": list(steps)}
+        | ({} if letter == "." else {"family": letter})
+        for number, letter in enumerate(families)
+    }
+
+
+@pytest.mark.parametrize(
+    ("models", "is_there"),
+    [
+        (seeds("aaaabbbb"), True),
+        (seeds("aabbccdd.e"), True),
+        (seeds("aaaaaaab"), False),
+        (seeds("aaaaaaa."), False),
+        (seeds("aaaaaaaa", steps=(0,)), False),
+        (seeds("aaaaaaaa") | {"m7": OTHER | {"steps": [9], "family": "a"}}, False),
+    ],
+    ids=["eight", "and two alone", "one alone", "seven", "untrained", "no stage in common"],
+)
+def test_runs_of_pretraining_are_compared_where_eight_share_a_stage(models, is_there) -> None:
+    figure = "entropy_and_learning_between_runs"
+    assert (figure in available(study(models=models))) == is_there
+    apart = {
+        name: RECIPE | {"models": [model for model in models if model not in without]}
+        for name, without in (("one", ["m0"]), ("two", ["m1"]))
+    }
+    if len(models) == 8:
+        assert figure not in available(study(models=models, recipes=apart))
+
+
 def test_a_sweep_counts_under_the_main_recipe_of_its_variants() -> None:
     # The figure draws the first recipe, which meets one boost only.
     crossed = study(

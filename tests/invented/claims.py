@@ -166,7 +166,7 @@ def finding_of(invented: Invented, rule: Rule, name: str | None = None) -> Findi
 
 def judged(invented: Invented) -> pd.DataFrame:
     """Return all claims as they are told, corrected."""
-    return pd.DataFrame(claims([invented.measured()]))
+    return pd.DataFrame(claims([invented.measured()], between_runs=[]))
 
 
 def passages(generator: np.random.Generator, mean: float, num: int = 60) -> Array:

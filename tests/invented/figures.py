@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from ke_steps import plot_figures
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.summary_schemas import (
+    BETWEEN_RUNS,
     CORRELATIONS,
     CURVES,
     DISTRIBUTIONS,
@@ -36,6 +37,7 @@ INPUTS = {
     "estimates": ESTIMATES,
     "families": FAMILIES,
     "correlations": CORRELATIONS,
+    "between_runs": BETWEEN_RUNS,
     "curves": CURVES,
     "distributions": DISTRIBUTIONS,
     "rankings": RANKINGS,

@@ -41,8 +41,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for kind in ("svg", "pdf", "png")
     ]
     names = ("summary", "estimates", "families", "runs", "correlations", "curves", "distributions")
-    names += ("rankings", "novelty", "retained")
-    arguments = [f"--{name}={tables[name]}" for name in names]
+    names += ("between_runs", "rankings", "novelty", "retained")
+    arguments = [f"--{name.replace('_', '-')}={tables[name]}" for name in names]
     settings = {"figures": FIGURES, "confidence": 0.95, "corpus": CORPUS, "variants": VARIANTS}
     settings["recipes"] = ["baseline"]
     arguments += ["--settings", json.dumps(settings)]

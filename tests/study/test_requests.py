@@ -50,11 +50,11 @@ def test_every_rule_of_the_workflow_has_its_request():
 
 def flags_of(text):
     """Return the flags that a rule gives to its step, lists of names filled in."""
-    lists = dict(re.findall(r'^(\w+) = \(?\s*"([\w ]+)"\s*\)?\.split\(\)$', RULES, re.MULTILINE))
+    lists = dict(re.findall(r'^(\w+) = \(?([\w "\n]+)\)?\.split\(\)$', RULES, re.MULTILINE))
     call = re.search(r"step\((.*?)\)$", text, re.DOTALL | re.MULTILINE)[1]
     flags = set(re.findall(r'(?<!=)"(\w+)"', call)[1:])
     for name in re.findall(r"\*(\w+)", call):
-        flags |= set(lists[name].split())
+        flags |= set(lists[name].replace('"', "").split())
     if "{params.intervention}" in call:
         flags.add("intervention")
     if "{params.results}" in call:

@@ -3,11 +3,12 @@
 FIGURES = jobs.figures(STUDY)
 
 TABLES = (
-    "summary estimates families downstream runs correlations claims warnings curves distributions"
-    " checkpoints memories rankings novelty retained"
+    "summary estimates families downstream runs correlations between_runs claims warnings curves"
+    " distributions checkpoints memories rankings novelty retained"
 ).split()
 DRAWN = (
-    "summary estimates families runs correlations curves distributions rankings novelty retained"
+    "summary estimates families runs correlations between_runs curves distributions rankings novelty"
+    " retained"
 ).split()
 TOLD = "summary estimates downstream runs correlations claims warnings".split()
 SHOWN = "curves checkpoints memories rankings".split()
