@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from ke_steps.claims.findings import (
     BEYOND,
-    NOT_TESTED,
     PAIRED,
     PAPER,
     Decision,
@@ -25,7 +24,7 @@ from ke_steps.claims.findings import (
 )
 from ke_steps.claims.learning import recipe_is_measured
 from ke_steps.claims.measured import Measured, State
-from ke_steps.formulas.uncertainty import UNKNOWN, Estimate
+from ke_steps.formulas.uncertainty import Estimate
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.points import by_layer
 from ke_steps.summary.quantities import (
@@ -97,26 +96,23 @@ def _variant_changes(
 ) -> Iterator[Finding]:
     """Yield a finding per variant and recipe."""
     before_learning = aim.measures[0] in BEFORE_LEARNING
-    variants: list[str | None] = [*measured.variants("resuscitate")]
     recipes: list[str | None] = [None] if before_learning else [*measured.recipes()]
-    for variant, recipe in itertools.product(variants or [None], recipes):
-        judged = _Judged(UNKNOWN, "No variant was measured.", Decision(NOT_TESTED, float("nan")))
-        if variant is not None:
-            steps = measured.steps_of(variant, recipe)
-            if not steps:  # the recipe is limited to other variants
-                continue
-            if recipe and not recipe_is_measured(measured, aim.measures[0], recipe):
-                continue
-            judged = _judge(measured, aim, State(steps[-1], variant), State(steps[-1]), recipe)
+    for variant, recipe in itertools.product(measured.variants("resuscitate"), recipes):
+        steps = measured.steps_of(variant, recipe)
+        if not steps:  # the recipe is limited to other variants
+            continue
+        if recipe and not recipe_is_measured(measured, aim.measures[0], recipe):
+            continue
+        judged = _judge(measured, aim, State(steps[-1], variant), State(steps[-1]), recipe)
         yield Finding(
             claim,
-            f"Resuscitation ({variant or 'no variant in this study'}) {change}.",
+            f"Resuscitation ({variant}) {change}.",
             origin,
             _rule(measured, aim, "that of the original", "the variant"),
             judged.evidence,
             judged.decision.verdict,
             judged.decision.p_value,
-            0 if variant is None else 2,
+            2,
             difference_unit(aim.measures[0].unit),
             judged.estimate,
             recipe,

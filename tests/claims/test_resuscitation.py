@@ -84,9 +84,16 @@ def test_the_margin_is_a_setting():
         assert finding_of(found, resuscitation_improves_acquisition).verdict == expected
 
 
-def test_without_a_variant_nothing_is_tested():
-    found = learned({"original": ORIGINAL})
-    assert finding_of(found, resuscitation_improves_acquisition).verdict == "not tested"
+def test_without_a_variant_nothing_is_claimed():
+    found = learned({"original": ORIGINAL}).measured()
+    for rule in (
+        resuscitation_raises_entropy,
+        resuscitation_improves_acquisition,
+        resuscitation_lowers_forgetting,
+        resuscitation_gains_downstream,
+        resuscitation_beats_temperature,
+    ):
+        assert not list(rule(found))
 
 
 @pytest.mark.parametrize(
