@@ -45,6 +45,9 @@ class Family:
 
     query_layout: Literal["alone", "leading", "interleaved"] = "alone"
     normalises_queries: bool = False
+    caps: tuple[str, ...] = ()
+    """Keys of ``config.json`` by which attention scores or logits are capped."""
+
     default_softcapping: float | None = None
     """Cap on the attention scores where ``config.json`` does not say."""
 
@@ -54,6 +57,7 @@ class Family:
         return self.queries.rpartition(".")[0]
 
 
+_CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 _EXPERTS = ("mlp.experts",)
 _FAMILIES = {
     "OlmoForCausalLM": Family("olmo"),
@@ -64,8 +68,8 @@ _FAMILIES = {
     "MistralForCausalLM": Family("mistral"),
     "Qwen2ForCausalLM": Family("qwen2"),
     "Qwen3ForCausalLM": Family("qwen3", normalises_queries=True),
-    "Gemma2ForCausalLM": Family("gemma2", default_softcapping=50.0),
-    "Gemma3ForCausalLM": Family("gemma3_text", normalises_queries=True),
+    "Gemma2ForCausalLM": Family("gemma2", caps=_CAPS, default_softcapping=50.0),
+    "Gemma3ForCausalLM": Family("gemma3_text", caps=_CAPS[1:], normalises_queries=True),
     "Phi3ForCausalLM": Family(
         "phi3",
         form="fused",
@@ -114,7 +118,8 @@ def read_family(path: Path) -> tuple[Family, dict[str, Any]]:
     """Read a ``config.json``: return the family and the whole config.
 
     Raises:
-        UserError: unreadable, of an unknown architecture, or of another family's model type.
+        UserError: unreadable, of an unknown architecture, of another family's model type, or of a
+            form that its architecture does not compute.
     """
     config = read_object(path, "model config")
     architectures = config.get("architectures") or [None]
@@ -131,6 +136,12 @@ def read_family(path: Path) -> tuple[Family, dict[str, Any]]:
             f"{path}: the weights are quantised (quantization_config), which is not read; take the"
             " model in fp32, fp16 or bf16, or as GGUF"
         )
+    for key in _CAPS:
+        if config.get(key) is not None and key not in family.caps:
+            raise UserError(
+                f"{path}: {key} is {config[key]!r}, which {architectures[0]} does not apply: set"
+                " it to null if the model was trained without this cap"
+            )
     temperature = config.get("attention_temperature", 1.0)  # of ``models.temperature``
     if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
         raise UserError(

@@ -64,6 +64,21 @@ def test_capped_attention_scores_are_loaded_capped(tmp_path):
     assert not torch.allclose(logits, plain, atol=1e-3)
 
 
+@pytest.mark.parametrize("key", ["attn_logit_softcapping", "final_logit_softcapping"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_cap_that_the_architecture_does_not_apply_is_refused(tmp_path, family, key):
+    """Whether it does is seen in what the model computes with and without the cap."""
+    capped, plain = (build_model(family, **{key: cap}) for cap in (0.1, None))
+    with torch.inference_mode():
+        is_applied = not torch.equal(capped(token_ids()).logits, plain(token_ids()).logits)
+    capped.save_pretrained(tmp_path)
+    if is_applied:
+        assert getattr(read_model_config(tmp_path), key) == 0.1
+    else:
+        with pytest.raises(UserError, match=f"config.json: {key} is 0.1, which .* does not apply"):
+            read_model_config(tmp_path)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_output_logits_are_those_of_the_model(family):
     caps = {"final_logit_softcapping": 0.5} if family.startswith("gemma") else {}
