@@ -64,6 +64,11 @@ class RunningStep:
 
     time_limit_minutes: int | None = None
     has_timed_out: bool = False
+    memory_remedy: str | None = None
+    """Against too little memory, where no key of a study helps."""
+
+    elsewhere: str = "results_dir"
+    """What to set to another folder where this one cannot be used."""
 
 
 @contextmanager
@@ -199,12 +204,12 @@ def explain_failure(error: Exception, step: RunningStep) -> str | None:
         return str(error)
     failure = _system_failure(error)
     if failure is not None:
-        return _explain_file(failure, step.output)
+        return _explain_file(failure, step)
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or _GPU_MEMORY.search(text):
-        return f"out of GPU memory: {_remedy_of_memory(step)}"
+        return f"out of GPU memory: {step.memory_remedy or _remedy_on_gpu(step)}"
     if isinstance(error, MemoryError) or _CPU_MEMORY.search(text):
-        return f"out of memory: raise cluster.jobs.{step.name}.memory_gb, or run fewer jobs at once"
+        return f"out of memory: {step.memory_remedy or _remedy_of_jobs(step)}"
     return None
 
 
@@ -221,15 +226,15 @@ def _system_failure(error: Exception) -> OSError | None:
     return OSError(code, os.strerror(code))
 
 
-def _explain_file(failure: OSError, output: Path) -> str:
+def _explain_file(failure: OSError, step: RunningStep) -> str:
     name = failure.filename2 or failure.filename
-    path = output if name is None else _target(Path(os.fsdecode(name)))
+    path = step.output if name is None else _target(Path(os.fsdecode(name)))
     if failure.errno in FULL:
         return f"disk full: cannot write {path} ({failure.strerror}): free space and run again"
     if failure.errno in FORBIDDEN:
         return (
             f"cannot use {path} ({failure.strerror}): let this user read and write there, or set"
-            " results_dir to another folder"
+            f" {step.elsewhere} to another folder"
         )
     return f"{path}: {failure.strerror}: mend it and run again"
 
@@ -240,7 +245,11 @@ def _target(path: Path) -> Path:
     return path.with_name(partial["name"]) if partial else path
 
 
-def _remedy_of_memory(step: RunningStep) -> str:
+def _remedy_of_jobs(step: RunningStep) -> str:
+    return f"raise cluster.jobs.{step.name}.memory_gb, or run fewer jobs at once"
+
+
+def _remedy_on_gpu(step: RunningStep) -> str:
     settings = json.loads(step.settings)
     section = "extract_coefficients" if step.name == "extract_shard" else step.name
     for key, where in {

@@ -61,6 +61,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "N",
         "help": "the model's context when absent, 2,048 at most",
     },
+    "--batch-size-sequences": {
+        "type": int,
+        "metavar": "N",
+        "help": "that pass the model at once; up to 8,192 tokens when absent",
+    },
     "--precision": {
         "choices": ["fp32", "bf16"],
         "help": "fp32 on CPUs and bf16 on GPUs when absent",
@@ -87,11 +92,22 @@ FORMS = {
 }
 
 
+STEP = RunningStep(
+    "measure",
+    "{}",
+    Path(),
+    memory_remedy="lower --batch-size-sequences or --sequence-length-tokens, or take --precision"
+    " bf16",
+    elsewhere="TMPDIR, or HF_HOME for what is downloaded,",
+)
+"""What its errors speak of, in place of a study's keys."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure each checkpoint, print what was asked for."""
     given = vars(_parser().parse_args(arguments))
     form = given.pop("form")
-    with in_one_line(RunningStep("measure", "{}", Path())):
+    with in_one_line(STEP):
         texts = _texts(given.pop("text"))
         checkpoints = list(product(given.pop("revision"), given.pop("step")))
         _refuse_repeats(given["model"], checkpoints)

@@ -252,6 +252,15 @@ def test_too_little_gpu_memory_is_one_line(settings, remedy):
     assert remedy in line
 
 
+def test_what_is_no_job_of_a_study_has_its_own_remedies():
+    step = RunningStep("measure", "{}", Path(), memory_remedy="lower this", elsewhere="TMPDIR")
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")):
+        assert explain_failure(error, step).endswith("memory: lower this")
+    refused = PermissionError(errno.EACCES, "Permission denied", "/tmp/a")
+    line = explain_failure(refused, step)
+    assert line.endswith("let this user read and write there, or set TMPDIR to another folder")
+
+
 @pytest.mark.parametrize("error", [KeyError("x"), ValueError("y"), OSError("no number")])
 def test_a_bug_keeps_its_traceback(error):
     with pytest.raises(type(error)), in_one_line(STEP):

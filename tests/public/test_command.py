@@ -3,14 +3,17 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+import torch
 
 from ke_steps import measure
-from ke_steps.public.command import main
+from ke_steps.measuring.moments import GroupMeans
+from ke_steps.public.command import OPTIONS, main
 from tests.invented.hub_checkpoints import REPO, build_files
 from tests.invented.hub_client import point_client_at
 from tests.invented.hub_server import HubServer
@@ -97,6 +100,19 @@ def test_a_source_of_text_is_given_as_json(folder, text, capsys):
     from_source = json.loads(capsys.readouterr().out)
     main([str(folder), "--text", str(text), "--json"])
     assert json.loads(capsys.readouterr().out) == from_source
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_too_little_memory_is_said_with_options_that_there_are(folder, text, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(GroupMeans, "add", fail)
+    with pytest.raises(SystemExit) as end:
+        main([str(folder), "--text", str(text)])
+    assert " memory: lower --batch-size-sequences or" in str(end.value)
+    for option in re.findall(r"--[a-z-]+", str(end.value)):
+        assert option in OPTIONS
 
 
 @pytest.mark.parametrize(
