@@ -9,11 +9,11 @@ of the hub (``texts.hub_datasets``), or a file of token ids (``texts.token_files
 Documents follow each other in the order of their source, each followed by the end-of-text token,
 and begun with the begin-of-text token where ``begin_of_text`` says so. The stream is cut every
 ``sequence_length_tokens``; the first ``skip_sequences`` are passed over and ``num_sequences``
-written. A token file is taken as it is. Text is streamed: beyond a batch and one row group, only
-some hundred bytes a document are held. Rows without text are passed over; how many were among those
-read is in the record. Texts of a batch are tokenised in parallel where ``TOKENIZERS_PARALLELISM``
-is not ``false``, on ``RAYON_NUM_THREADS`` threads (all cores when unset); the result does not
-depend on either.
+written, or what there is where ``may_be_fewer``. A token file is taken as it is. Text is streamed:
+beyond a batch and one row group, only some hundred bytes a document are held. Rows without text are
+passed over; how many were among those read is in the record. Texts of a batch are tokenised in
+parallel where ``TOKENIZERS_PARALLELISM`` is not ``false``, on ``RAYON_NUM_THREADS`` threads (all
+cores when unset); the result does not depend on either.
 
     python -m ke_steps.prepare_corpus --tokenizer tokenizer/manifest.json \
       --output-sequences sequences.parquet --output-documents documents.parquet \
@@ -24,7 +24,6 @@ depend on either.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import assert_never
 
@@ -36,7 +35,6 @@ from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file
 from ke_steps.settings.texts import (
-    MOST_SEQUENCES,
     HubDatasetText,
     LocalText,
     PrepareCorpus,
@@ -65,13 +63,13 @@ def read_documents(
     """Return the source's documents, tokenised; rows without text are counted."""
     source = settings.source
     if isinstance(source, TokenFileText):
-        num_sequences = settings.skip_sequences + (settings.num_sequences or MOST_SEQUENCES)
+        num_sequences = settings.skip_sequences + settings.num_sequences
         return read_token_documents(
             source,
             eos_token_id=tokenizer.eos_token_id,
             vocab_size=tokenizer.vocab_size,
             num_tokens=num_sequences * settings.sequence_length_tokens,
-            may_be_shorter=settings.num_sequences is None,
+            may_be_shorter=settings.may_be_fewer,
         )
     return tokenise(_read_texts(source, settings.world, textless), tokenizer)
 
@@ -119,14 +117,6 @@ def refuse_too_long(sequence_length_tokens: int, model_directory: Path) -> None:
         )
 
 
-def count_sequences(tokenizer: Path, settings: PrepareCorpus) -> int:
-    """Return how many sequences the text has, up to ``settings.num_sequences``."""
-    loaded = load_tokenizer(tokenizer.parent, settings.begin_of_text)
-    documents = read_documents(settings, loaded, TextlessRows())
-    packed = pack(documents, settings.sequence_length_tokens)
-    return sum(1 for _ in islice(packed, settings.num_sequences))
-
-
 def run(
     *, tokenizer: Path, output_sequences: Path, output_documents: Path, settings: PrepareCorpus
 ) -> None:
@@ -137,11 +127,11 @@ def run(
     skip, num = settings.skip_sequences, settings.num_sequences
     table, textless = DocumentTable(skip * length), TextlessRows()
     packed = pack(table.watch(read_documents(settings, loaded, textless)), length)
-    batches = sequence_batches(select(packed, skip, num), length)
+    selected = select(packed, skip, num, may_be_fewer=settings.may_be_fewer)
+    batches = sequence_batches(selected, length)
     write_batches(output_sequences, batches, sequences_schema(length))
     textless.tell()
-    most = (num or MOST_SEQUENCES) * length
-    documents = table.written(min(most, table.num_tokens // length * length))
+    documents = table.written(min(num * length, table.num_tokens // length * length))
     provenance.note("num_documents", str(len(documents)))
     provenance.note("content_sha256", content_sha256(documents))
     columns = dict(zip(documents.column_names, documents.columns, strict=True))

@@ -26,6 +26,7 @@ def measure(
     tied_head: bool = False,
     num_sequences: int = 64,
     sequence_length_tokens: int | None = None,
+    batch_size_sequences: int | None = None,
     precision: Literal["fp32", "bf16"] | None = None,
     end_of_text: str | None = None,
     begin_of_text: BeginOfText = "tokenizer",
@@ -48,6 +49,7 @@ def measure(
         num_sequences: all the text is taken, up to so many; fewer by some where no number of
             groups for the intervals divides them.
         sequence_length_tokens: the model's context when absent, 2,048 at most.
+        batch_size_sequences: that pass the model at once; up to 8,192 tokens when absent.
         precision: of a model from a path; fp32 on CPUs and bf16 on GPUs when absent.
         end_of_text: the token that ends a text, where the model's files name none or another.
         begin_of_text: whether texts begin with the begin-of-text token: ``tokenizer`` (as it does),
@@ -64,8 +66,13 @@ def measure(
     from ke_steps.public.sampling import Sampling, take_sample
     from ke_steps.public.steps import checked, in_words_of_the_call
 
-    sizes = {"num_sequences": num_sequences, "sequence_length_tokens": sequence_length_tokens}
-    sampling = checked(Sampling, sizes | {"begin_of_text": begin_of_text})
+    wanted = {
+        "num_sequences": num_sequences,
+        "sequence_length_tokens": sequence_length_tokens,
+        "batch_size_sequences": batch_size_sequences,
+        "begin_of_text": begin_of_text,
+    }
+    sampling = checked(Sampling, wanted)
     with (
         in_words_of_the_call(),
         loaded.torch_as_it_was(),

@@ -46,6 +46,7 @@ class KnowledgeEntropyCallback(TrainerCallback):
         every_steps: int,
         num_sequences: int = MOST_SEQUENCES,
         sequence_length_tokens: int | None = None,
+        batch_size_sequences: int | None = None,
     ) -> None:
         """Take what is measured, and when.
 
@@ -55,12 +56,17 @@ class KnowledgeEntropyCallback(TrainerCallback):
             every_steps: steps of the optimizer from one measurement to the next.
             num_sequences: as ``measure``.
             sequence_length_tokens: as ``measure``.
+            batch_size_sequences: as ``measure``.
 
         Raises:
             UserError: a number is not above 0, or the model is in parts (FSDP, DeepSpeed).
         """
         self._every_steps: int = checked(Count, every_steps, where="every_steps")
-        sizes = {"num_sequences": num_sequences, "sequence_length_tokens": sequence_length_tokens}
+        sizes = {
+            "num_sequences": num_sequences,
+            "sequence_length_tokens": sequence_length_tokens,
+            "batch_size_sequences": batch_size_sequences,
+        }
         self._sampling: Sampling = checked(Sampling, sizes)
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             raise UserError(

@@ -20,9 +20,6 @@ from ke_steps.public.steps import run_step
 from ke_steps.settings.measures import AggregateEntropy
 from ke_steps.texts.tokenizers import load_tokenizer
 
-STATISTICS = AggregateEntropy(num_bootstrap=1000, confidence=0.95, dormant_ratio=0.1, seed=0)
-"""As in ``config/config.yaml``."""
-
 WRITTEN = ("sequences", "coefficients", "entropy")
 """Tables of a sample, one of each step."""
 
@@ -116,7 +113,7 @@ def conclude(
     """
     run_step(
         aggregate_entropy,
-        STATISTICS,
+        AggregateEntropy(),
         coefficients=sample.table("coefficients"),
         token_entropies=sample.table("token_entropies"),
         sequences=sample.table("sequences"),
@@ -133,7 +130,7 @@ def conclude(
         by_layer,
         total,
         sample.num_sequences,
-        int(count_tokens(input_ids, tokenizer).sum()),
+        int(count_tokens(input_ids[: sample.num_sequences], tokenizer).sum()),
         {origin["step"]: origin for origin in origins},
     )
 

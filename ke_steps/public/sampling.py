@@ -10,15 +10,19 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
+from ke_steps.artefacts.parquet import read_table
 from ke_steps.checkpoints.families import num_positions
 from ke_steps.job.errors import UserError
-from ke_steps.prepare_corpus import count_sequences
+from ke_steps.prepare_corpus import read_documents
 from ke_steps.prepare_corpus import run as prepare_corpus
 from ke_steps.public.steps import checked, run_step
 from ke_steps.settings.measures import ExtractCoefficientsJob
 from ke_steps.settings.texts import LocalText, PrepareCorpus, PresetText, TextSource
 from ke_steps.settings.types import BeginOfText, Count, Strict
 from ke_steps.study.presets import expand
+from ke_steps.texts.packing import TooShortTextError
+from ke_steps.texts.rows import TextlessRows
+from ke_steps.texts.tokenizers import load_tokenizer
 
 Texts = str | Path | Sequence[str | Path] | Mapping[str, Any]
 """A path of a file, ``Path`` of several, texts (a list of ``str``), or a corpus's ``source``."""
@@ -38,18 +42,21 @@ class Sampling(Strict):
 
     num_sequences: Count = MOST_SEQUENCES
     sequence_length_tokens: Annotated[int, Field(strict=True, ge=8)] | None = None
+    batch_size_sequences: Count | None = None
     begin_of_text: BeginOfText = "tokenizer"
 
 
 class Sample(NamedTuple):
-    """Packed text, all of which is measured, in a folder where the tables made of it go, too."""
+    """Packed text in a folder where the tables made of it go, too."""
 
     folder: Path
     tokenizer: Path
     """A file beside it."""
 
     num_sequences: int
-    sequence_length_tokens: int
+    """How many of the packed ones are measured."""
+
+    batch_size_sequences: int
 
     def table(self, name: str) -> Path:
         """Return where a table lies that a step writes under this name."""
@@ -62,7 +69,7 @@ class Sample(NamedTuple):
             {
                 "corpus": "text",
                 "num_sequences": self.num_sequences,
-                "batch_size_sequences": max(1, BATCH_TOKENS // self.sequence_length_tokens),
+                "batch_size_sequences": self.batch_size_sequences,
                 "precision": precision,
                 "active_threshold": ACTIVE_THRESHOLD,
                 "num_groups": choose_num_groups(self.num_sequences),
@@ -90,22 +97,26 @@ def take_sample(tokenizer: Path, texts: Texts, sampling: Sampling, folder: Path)
     wanted = PrepareCorpus(
         source=source_of(texts, folder),
         num_sequences=sampling.num_sequences,
+        may_be_fewer=True,
         sequence_length_tokens=length,
         begin_of_text=sampling.begin_of_text,
     )
-    available = count_sequences(tokenizer, wanted)
+    batch = sampling.batch_size_sequences or max(1, BATCH_TOKENS // length)
+    sample = Sample(folder, tokenizer, 0, batch)
+    try:
+        run_step(
+            prepare_corpus,
+            wanted,
+            tokenizer=tokenizer,
+            output_sequences=sample.table("sequences"),
+            output_documents=sample.table("documents"),
+        )
+    except TooShortTextError:
+        raise _too_little(tokenizer, wanted) from None
+    available = len(read_table(sample.table("sequences")))
     if available < 2:
-        _refuse_too_little(tokenizer, wanted)
-    num_sequences = available - available % choose_num_groups(available)
-    sample = Sample(folder, tokenizer, num_sequences, length)
-    run_step(
-        prepare_corpus,
-        wanted.model_copy(update={"num_sequences": num_sequences}),
-        tokenizer=tokenizer,
-        output_sequences=sample.table("sequences"),
-        output_documents=sample.table("documents"),
-    )
-    return sample
+        raise _too_little(tokenizer, wanted)
+    return sample._replace(num_sequences=available - available % choose_num_groups(available))
 
 
 def choose_num_groups(num_sequences: int) -> int:
@@ -144,16 +155,15 @@ def _write_texts(texts: Sequence[Any], path: Path) -> Path:
     return path
 
 
-def _refuse_too_little(tokenizer: Path, wanted: PrepareCorpus) -> None:
-    shortest = {
-        "sequence_length_tokens": 8,
-        "num_sequences": FEWEST_GROUPS * LONGEST_SEQUENCE_TOKENS,
-    }
-    num_tokens = 8 * count_sequences(tokenizer, wanted.model_copy(update=shortest))
+def _too_little(tokenizer: Path, wanted: PrepareCorpus) -> UserError:
+    """Return the refusal of a text with fewer than two sequences, which says what would do."""
+    loaded = load_tokenizer(tokenizer.parent, wanted.begin_of_text)
+    documents = read_documents(wanted, loaded, TextlessRows())
+    num_tokens = sum(len(document.token_ids) for document in documents)
     fitting = num_tokens // FEWEST_GROUPS
     remedy = f"give more text, or sequence_length_tokens {fitting}" if fitting >= 8 else "give more"
-    raise UserError(
-        f"texts: about {num_tokens} tokens, fewer than two sequences of"
+    return UserError(
+        f"texts: {num_tokens} tokens, fewer than two sequences of"
         f" {wanted.sequence_length_tokens}: {remedy} (a list of str is taken as the texts"
         " themselves, files are pathlib.Path)"
     )

@@ -152,16 +152,13 @@ class PresetText(Strict):
 TextSource = WorldText | LocalText | HubDatasetText | TokenFileText
 
 
-NumSequences = Annotated[
-    Count | None, Field(description=f"null: as many as the text has, up to {MOST_SEQUENCES}")
-]
-
-
 class Corpus(Strict):
     """Documents packed into sequences of equal length."""
 
     source: Annotated[TextSource | PresetText, Field(discriminator="kind")]
-    num_sequences: NumSequences = None
+    num_sequences: Count | None = Field(
+        None, description=f"null: as many as the text has, up to {MOST_SEQUENCES}"
+    )
     sequence_length_tokens: Annotated[int, Field(strict=True, ge=8)] = 1024
     skip_sequences: Natural = Field(0, description="sequences of the stream to pass over first")
 
@@ -175,7 +172,8 @@ class PrepareCorpus(Strict):
     """One corpus as its job receives it: presets spelled out, the world where its text is from."""
 
     source: Annotated[TextSource, Field(discriminator="kind")]
-    num_sequences: NumSequences = None
+    num_sequences: Count
+    may_be_fewer: bool = Field(False, description="a shorter text is taken to its end")
     sequence_length_tokens: Annotated[int, Field(strict=True, ge=8)]
     skip_sequences: Natural = 0
     begin_of_text: BeginOfText = "tokenizer"

@@ -72,10 +72,15 @@ def _world(study: Study, *, needed: bool = True) -> dict[str, Any]:
 
 
 def _corpus(study: Study, wildcards: Wildcards) -> dict[str, Any]:
-    source = expand(study.corpora[wildcards["corpus"]].source)
+    corpus = study.corpora[wildcards["corpus"]]
+    source = expand(corpus.source)
     world = _world(study, needed=isinstance(source, WorldText))
-    begin = _begin_of_text(study, wildcards)
-    return world | begin | {"source": source.model_dump(mode="json")}
+    return world | {
+        **_begin_of_text(study, wildcards),
+        "source": source.model_dump(mode="json"),
+        "num_sequences": corpus.most_sequences,
+        "may_be_fewer": corpus.num_sequences is None,
+    }
 
 
 def _knowledge(study: Study, wildcards: Wildcards) -> dict[str, Any]:

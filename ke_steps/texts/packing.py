@@ -14,13 +14,16 @@ from tqdm import tqdm
 
 from ke_steps.artefacts.text_schemas import DOCUMENTS, sequences_schema
 from ke_steps.job.errors import UserError
-from ke_steps.settings.texts import MOST_SEQUENCES
 from ke_steps.texts.documents import Document
 
 ROW_GROUP_TOKENS = 2**20
 DOCUMENTS_PER_CHUNK = 4096
 
 Sequence = NDArray[np.int32]
+
+
+class TooShortTextError(UserError):
+    """A text that does not fill the sequences asked of it."""
 
 
 class DocumentTable:
@@ -82,23 +85,25 @@ def pack(documents: Iterable[Document], sequence_length_tokens: int) -> Iterator
             pending, num_pending = [stream[num_pending - num_left :]], num_left
 
 
-def select(sequences: Iterator[Sequence], skip: int, num: int | None) -> Iterator[Sequence]:
+def select(
+    sequences: Iterator[Sequence], skip: int, num: int, *, may_be_fewer: bool = False
+) -> Iterator[Sequence]:
     """Yield ``num`` sequences after the first ``skip``, with progress; draw no more than that.
 
-    None: as many as there are, up to ``MOST_SEQUENCES``, and at least one.
+    Where there may be fewer, as many as there are, and at least one.
 
     Raises:
-        UserError: the stream ends too early; by then what it had has been yielded.
+        TooShortTextError: the stream ends too early; by then what it had has been yielded.
     """
-    wanted, needed, total = skip + (num or MOST_SEQUENCES), skip + (num or 1), 0
+    wanted, least, total = skip + num, 1 if may_be_fewer else num, 0
     drawn = tqdm(itertools.islice(sequences, wanted), total=wanted, desc="pack", unit=" sequences")
     for total, sequence in enumerate(drawn, start=1):
         if total > skip:
             yield sequence
-    if total < needed:
-        raise UserError(
+    if total < skip + least:
+        raise TooShortTextError(
             f"corpora.<name>.num_sequences: the text has {total} sequences, too few for"
-            f" skip_sequences {skip} + num_sequences {num or 1}"
+            f" skip_sequences {skip} + num_sequences {least}"
         )
 
 

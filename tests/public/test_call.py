@@ -158,9 +158,11 @@ def test_the_workflow_writes_the_same_bytes(folder, tmp_path, monkeypatch):
         assert (tmp_path / "call" / path.relative_to(jobs)).read_bytes() == path.read_bytes(), path
 
 
-@pytest.mark.parametrize("family", ["olmo", "gpt2", "gpt_neox", "phi3", "mixtral"])
+@pytest.mark.parametrize("family", ["olmo", "gpt2", "gpt_neox", "phi3", "mixtral", "gemma2"])
 def test_a_loaded_model_gives_what_its_folder_gives(tmp_path, family):
-    folder = build_folder(tmp_path / family, family)
+    """Gemma 2 caps its attention scores here so that it matters."""
+    caps = {"attn_logit_softcapping": 0.1} if family == "gemma2" else {}
+    folder = build_folder(tmp_path / family, family, **caps)
     loaded = measure(load(folder), TEXTS, tokenizer=fast_tokenizer(folder), num_sequences=16)
     same(loaded, measure(folder, write_text(tmp_path / "text.txt"), num_sequences=16))
 
@@ -194,6 +196,24 @@ def test_texts_files_and_sources_are_the_same_text(folder, measured):
     source = {"kind": "text", "paths": [str(jsonl)], "text_field": "content"}
     for texts in (str(path), [path], TEXTS, source):
         same(measure(folder, texts), measured)
+
+
+@pytest.mark.parametrize("rest", [0, 3])
+def test_a_file_of_token_ids_is_taken_to_its_end(folder, tmp_path, rest):
+    """It is shorter than 64 sequences, and 37 of them are not a whole number of groups."""
+    ids = packed()[:37].flatten().numpy().astype("<u2")
+    np.concatenate([ids, ids[:rest]]).tofile(tmp_path / "ids.npy")
+    source = {"kind": "token_file", "location": str(tmp_path / "ids.npy"), "dtype": "uint16"}
+    measured = measure(folder, source)
+    assert (measured.num_sequences, measured.num_tokens) == (36, 36 * MAX_LENGTH_TOKENS)
+    same(measured, measure(folder, source, num_sequences=36))
+
+
+def test_the_batch_is_told_and_changes_nothing_else(folder, measured):
+    small = measure(folder, TEXTS, batch_size_sequences=3)
+    extraction = small.provenance["extract_coefficients"]["settings"]
+    assert extraction["batch_size_sequences"] == 3
+    np.testing.assert_allclose(small.by_layer, measured.by_layer, rtol=1e-5)
 
 
 def test_a_gguf_file_is_measured(tmp_path):
@@ -235,7 +255,7 @@ def test_bf16_is_said_and_measured(folder):
         ({"texts": {"kind": "preset", "name": "my own"}}, "^texts.preset.name: "),
         (
             {"texts": ["too", "short"]},
-            r"^texts: about \d+ tokens, fewer than two .*: give more",
+            r"^texts: \d+ tokens, fewer than two .*: give more",
         ),
         ({"num_sequences": 0}, "^num_sequences: Input should be greater than or equal to 1"),
         ({"sequence_length_tokens": 65}, "^sequence_length_tokens: 65 exceeds the 64 positions"),
@@ -251,11 +271,15 @@ def test_what_cannot_be_measured_is_refused_in_words_of_the_call(folder, changes
     assert "<name>" not in str(refusal.value)
 
 
-def test_where_shorter_sequences_would_do_their_length_is_said(tmp_path):
-    folder = build_folder(tmp_path / "olmo", max_position_embeddings=512)
-    with pytest.raises(UserError, match="or sequence_length_tokens ") as refusal:
+@pytest.mark.parametrize("positions", [256, 512])
+def test_where_shorter_sequences_would_do_their_length_is_said(tmp_path, positions):
+    """Be it one sequence that there is, or none."""
+    folder = build_folder(tmp_path / "olmo", max_position_embeddings=positions)
+    num_tokens = sum(len(trained_tokenizer().encode(text).ids) + 1 for text in TEXTS[:8])
+    assert num_tokens // positions == {256: 1, 512: 0}[positions]
+    with pytest.raises(UserError, match=f"^texts: {num_tokens} tokens, fewer") as refusal:
         measure(folder, TEXTS[:8])
-    length = int(re.search(r"sequence_length_tokens (\d+)", str(refusal.value))[1])
+    length = int(re.search(r"or sequence_length_tokens (\d+)", str(refusal.value))[1])
     assert measure(folder, TEXTS[:8], sequence_length_tokens=length).num_sequences >= 16
 
 

@@ -278,20 +278,19 @@ def test_a_text_too_short_says_how_many_sequences_there_are(prepare, tokenizer_m
         prepare(text_source(path), count + 1)
 
 
-def test_without_a_number_all_of_a_text_is_taken(prepare, tokenizer_manifest, tmp_path):
+def test_where_there_may_be_fewer_all_of_a_text_is_taken(prepare, tokenizer_manifest, tmp_path):
     path = write_texts(tmp_path / "a.txt", TEXTS)
     expected = naive(tokenizer_manifest, TEXTS, 8)
-    np.testing.assert_array_equal(prepare(text_source(path), None), expected)
+    fewer = {"may_be_fewer": True}
+    np.testing.assert_array_equal(prepare(text_source(path), 512, **fewer), expected)
     assert len(read_documents(tmp_path)) == len(TEXTS)
     with pytest.raises(UserError, match="the text has 0 sequences, too few"):
-        prepare(text_source(path), None, 4096)
+        prepare(text_source(path), 512, 4096, **fewer)
 
 
-def test_without_a_number_an_endless_text_ends(prepare, monkeypatch):
-    monkeypatch.setattr(packing, "MOST_SEQUENCES", 20)
-    monkeypatch.setattr(prepare_corpus, "MOST_SEQUENCES", 20)
+def test_where_there_may_be_fewer_an_endless_text_ends(prepare):
     source = {"kind": "world", "domain": "pretraining"}
-    packed = prepare(source, None, world=WORLD)
+    packed = prepare(source, 20, world=WORLD, may_be_fewer=True)
     np.testing.assert_array_equal(packed, prepare(source, 20, world=WORLD))
 
 

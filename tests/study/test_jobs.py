@@ -1,5 +1,7 @@
 """Each job receives what it depends on and nothing else, and accepts it."""
 
+import pytest
+
 from ke_steps.settings.checkpoints import PretrainNursery, TrainWorldTokenizer
 from ke_steps.settings.learning import (
     EncodeProbes,
@@ -60,6 +62,14 @@ def test_a_preset_of_knowledge_is_spelled_out_and_needs_no_world():
     assert received.world is None
     counts = (received.num_paraphrase_passages, received.num_once_passages)
     assert counts == (8, 20)
+
+
+@pytest.mark.parametrize(("number", "received"), [(None, (512, True)), (7, (7, False))])
+def test_a_corpus_without_a_number_is_what_the_text_has(number, received):
+    study = read_study(changed("corpora/held_out/num_sequences", number))
+    settings = settings_for(study, "prepare_corpus", {"model": "nursery", "corpus": "held_out"})
+    job = PrepareCorpus.model_validate(settings)
+    assert (job.num_sequences, job.may_be_fewer) == received
 
 
 def test_every_job_accepts_its_own_settings():

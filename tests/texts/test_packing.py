@@ -6,10 +6,15 @@ import itertools
 import numpy as np
 import pytest
 
-from ke_steps.job.errors import UserError
 from ke_steps.texts import packing
 from ke_steps.texts.documents import Document
-from ke_steps.texts.packing import DocumentTable, content_sha256, pack, select
+from ke_steps.texts.packing import (
+    DocumentTable,
+    TooShortTextError,
+    content_sha256,
+    pack,
+    select,
+)
 
 
 def test_pack_holds_no_more_than_a_document():
@@ -51,14 +56,15 @@ def test_documents_of_a_long_stream_are_kept_in_chunks(monkeypatch):
     assert written["first_token"].to_pylist() == list(range(0, 20, 2))
 
 
-def test_a_number_or_all_that_there_is_up_to_a_limit(monkeypatch):
-    monkeypatch.setattr(packing, "MOST_SEQUENCES", 5)
-    for length, skip, num, expected in [
-        (9, 2, None, [2, 3, 4, 5, 6]),
-        (4, 2, None, [2, 3]),
-        (9, 2, 6, [2, 3, 4, 5, 6, 7]),
+def test_a_number_or_all_that_there_is_up_to_it():
+    for length, skip, may_be_fewer, expected in [
+        (9, 2, True, [2, 3, 4, 5, 6]),
+        (4, 2, True, [2, 3]),
+        (9, 2, False, [2, 3, 4, 5, 6]),
     ]:
-        assert list(select(iter(range(length)), skip, num)) == expected
-    for length, skip, num in [(2, 2, None), (7, 2, 6)]:
-        with pytest.raises(UserError, match=f"the text has {length} sequences, too few"):
-            list(select(iter(range(length)), skip, num))
+        drawn = select(iter(range(length)), skip, 5, may_be_fewer=may_be_fewer)
+        assert list(drawn) == expected
+    for length, may_be_fewer in [(2, True), (6, False)]:
+        drawn = select(iter(range(length)), 2, 5, may_be_fewer=may_be_fewer)
+        with pytest.raises(TooShortTextError, match=f"the text has {length} sequences, too few"):
+            list(drawn)
