@@ -18,6 +18,9 @@ PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 FORKS = Forks("tests.invented.preloaded")
 
+OUTER_MAKE = dict.fromkeys(("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"), "")
+"""What a make that runs these tests tells its children of itself, taken back."""
+
 PRETENDER = """#!{python} -ES
 # Stands for the steps: makes what a job would make, without its content.
 import hashlib, json, pathlib, sys
@@ -127,6 +130,13 @@ class Project:
             text=True,
             check=False,
         )
+
+    def shell(self, line):
+        """Run a line as somebody types it; the environment of the tests is that of the project."""
+        (self.folder / ".venv").mkdir(exist_ok=True)
+        copy_into(self.folder, ROOT, "requirements.txt")
+        (self.folder / ".venv/ready").touch()  # newer than what it is made of
+        return self.call(["sh", "-c", line], **OUTER_MAKE)
 
     def snakemake(self, *arguments):
         """Run Snakemake as the Makefile does."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.invented.project import ROOT
+from tests.invented.project import OUTER_MAKE, ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -20,14 +20,13 @@ BARE_TOOLS += ("rmdir", "sed", "touch", "expand", "getconf", "printf", "test", "
 
 def make(*arguments, cwd=ROOT, **environment):
     """Make as from a shell, also where make runs these tests: it tells its children of itself."""
-    outer = dict.fromkeys(("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"), "")
     return subprocess.run(
         ["make", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | outer | environment,
+        env=os.environ | OUTER_MAKE | environment,
     )
 
 

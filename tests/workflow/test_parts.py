@@ -12,14 +12,14 @@ from ke_steps.planning.model_sizes import UNKNOWN
 from ke_steps.settings.texts import World
 from ke_steps.study.reading import read_study
 from ke_steps.texts.world import pretraining_documents
+from tests.invented.documents import blocks, commands
 from tests.invented.models import build_model, build_tokenizer
-from tests.invented.project import ROOT, Project
+from tests.invented.project import Project
 from tests.invented.report import Page, words_of
 from tests.workflow import warm
 
-(EXAMPLE,) = re.findall(
-    r"```yaml\n(.*?)```", (ROOT / "config/README.md").read_text(), flags=re.DOTALL
-)
+(EXAMPLE,) = blocks("config/README.md", "yaml")
+(COMMAND,) = (line for line in commands("config/README.md") if line.startswith("make report"))
 NUM_TEXTS = 2000
 
 
@@ -33,10 +33,8 @@ def finished(started, tmp_path_factory):
     documents = itertools.islice(pretraining_documents(World()), NUM_TEXTS)
     (data / "my_text.txt").write_text("\n\n".join(documents))
     (project.folder / "config/mine.yaml").write_text(EXAMPLE)
-    command = ["snakemake", "--cores", "2", "--configfile", "config/mine.yaml"]
-    run = ["python", "-m", "ke_steps.running.run_study", "config/mine.yaml", "--", *command]
     with warm.starts(project, started):
-        done = project.call([*run, "--workflow-profile", "workflow/profiles/local"])
+        done = project.shell(COMMAND)
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 

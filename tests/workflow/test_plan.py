@@ -1,11 +1,6 @@
 """The plan's counts are Snakemake's own, and so is what it says of a changed study."""
 
-import os
-import shutil
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import yaml
@@ -46,20 +41,3 @@ def test_what_a_change_reruns_is_said_with_its_reason(project):
     assert {(rule, "not there yet"): number for rule, number in others.items()} == {
         job: number for job, number in pending.items() if job[0] != "prepare_knowledge"
     }
-
-
-def test_make_plan_prints_the_costs_and_starts_nothing(project):
-    shutil.copy(ROOT / "Makefile", project.folder)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    made = subprocess.run(
-        ["make", "plan", "STUDY=config/smoke.yaml", "-o", ".venv/ready"],
-        cwd=project.folder,
-        env=os.environ | {"PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stdout + made.stderr
-    number = sum(planned(project.study).values())
-    assert f"Nothing is there yet: a run would do all {number} jobs." in made.stdout
-    assert not (project.folder / "results/smoke").exists()
