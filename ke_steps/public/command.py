@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure each checkpoint, print what was asked for."""
     given = vars(_parser().parse_args(arguments))
     form = given.pop("form")
-    with in_one_line(STEP):
+    with in_one_line(STEP), _in_words_of_the_command():
         texts = _texts(given.pop("text"))
         checkpoints = list(product(given.pop("revision"), given.pop("step")))
         _refuse_repeats(given["model"], checkpoints)
@@ -122,6 +124,20 @@ def _parser() -> argparse.ArgumentParser:
     for form, words in FORMS.items():
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=words)
     return parser
+
+
+@contextmanager
+def _in_words_of_the_command() -> Iterator[None]:
+    """Have errors name options in place of the call's keywords: what they begin with, or have _."""
+    keywords = {option.strip("-").replace("-", "_"): option for option in OPTIONS}
+    keywords |= {"texts": "--text", "model": "MODEL"}
+    first = re.compile(rf"^({'|'.join(keywords)})(?=[:.])")
+    others = re.compile(rf"\b({'|'.join(name for name in keywords if '_' in name)})\b(: true)?")
+    try:
+        yield
+    except UserError as error:
+        words = first.sub(lambda found: keywords[found[1]], str(error))
+        raise UserError(others.sub(lambda found: keywords[found[1]], words)) from error
 
 
 def _texts(given: list[str]) -> Any:

@@ -112,10 +112,10 @@ def take_sample(tokenizer: Path, texts: Texts, sampling: Sampling, folder: Path)
             output_documents=sample.table("documents"),
         )
     except TooShortTextError:
-        raise _too_little(tokenizer, wanted) from None
+        raise _too_little(tokenizer, wanted, texts) from None
     available = len(read_table(sample.table("sequences")))
     if available < 2:
-        raise _too_little(tokenizer, wanted)
+        raise _too_little(tokenizer, wanted, texts)
     return sample._replace(num_sequences=available - available % choose_num_groups(available))
 
 
@@ -138,7 +138,7 @@ def source_of(texts: Texts, folder: Path) -> TextSource:
     if isinstance(texts, Mapping):
         return expand(checked(Source, dict(texts), where="texts"))
     paths = [texts] if isinstance(texts, str | Path) else list(texts)
-    if paths and not isinstance(texts, str | Path) and all(isinstance(p, str) for p in paths):
+    if paths and _are_in_memory(texts):
         paths = [_write_texts(paths, folder / "texts.jsonl")]
     if not all(isinstance(each, str | os.PathLike) for each in paths):
         raise UserError(
@@ -155,15 +155,20 @@ def _write_texts(texts: Sequence[Any], path: Path) -> Path:
     return path
 
 
-def _too_little(tokenizer: Path, wanted: PrepareCorpus) -> UserError:
+def _are_in_memory(texts: Texts) -> bool:
+    """Return whether texts are a list of ``str``, taken as the texts themselves."""
+    return not isinstance(texts, str | Path | Mapping) and all(isinstance(t, str) for t in texts)
+
+
+def _too_little(tokenizer: Path, wanted: PrepareCorpus, texts: Texts) -> UserError:
     """Return the refusal of a text with fewer than two sequences, which says what would do."""
     loaded = load_tokenizer(tokenizer.parent, wanted.begin_of_text)
     documents = read_documents(wanted, loaded, TextlessRows())
     num_tokens = sum(len(document.token_ids) for document in documents)
     fitting = num_tokens // FEWEST_GROUPS
     remedy = f"give more text, or sequence_length_tokens {fitting}" if fitting >= 8 else "give more"
+    hint = " (a list of str is taken as the texts themselves, files are pathlib.Path)"
     return UserError(
         f"texts: {num_tokens} tokens, fewer than two sequences of"
-        f" {wanted.sequence_length_tokens}: {remedy} (a list of str is taken as the texts"
-        " themselves, files are pathlib.Path)"
+        f" {wanted.sequence_length_tokens}: {remedy}{hint if _are_in_memory(texts) else ''}"
     )

@@ -51,7 +51,7 @@ def checked(kind: Any, values: Any, *, where: str = "") -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(filter(None, [where, *map(str, first["loc"])]))
-        raise UserError(f"{place}: {first['msg']}") from error
+        raise UserError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 @contextmanager

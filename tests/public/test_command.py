@@ -14,10 +14,12 @@ import torch
 from ke_steps import measure
 from ke_steps.measuring.moments import GroupMeans
 from ke_steps.public.command import OPTIONS, main
+from tests.invented.gguf import write_gguf
 from tests.invented.hub_checkpoints import REPO, build_files
 from tests.invented.hub_client import point_client_at
 from tests.invented.hub_server import HubServer
-from tests.invented.measured import build_folder, write_text
+from tests.invented.measured import TEXTS, build_folder, write_text
+from tests.invented.models import build_model
 from tests.invented.project import ROOT
 
 pytestmark = pytest.mark.slow
@@ -118,10 +120,20 @@ def test_too_little_memory_is_said_with_options_that_there_are(folder, text, mon
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nowhere", "--text", "a.txt"], "measure: model: 'nowhere' is no folder that is there"),
+        (["nowhere", "--text", "a.txt"], "measure: MODEL: 'nowhere' is no folder that is there"),
         (["{folder}", "--text", "{{"], "measure: --text: not JSON ("),
         (["{folder}", "--text", "{{}}", "a.txt"], "measure: --text: a source stands alone"),
-        (["{folder}", "--text", "{{}}"], "measure: texts: "),
+        (["{folder}", "--text", "{{}}"], "measure: --text: "),
+        (["{folder}", "--text", "a.md"], "measure: --text.paths.0: unknown kind of text file"),
+        (["{folder}", "--text", "{short}"], "measure: --text: 3 tokens, fewer than two"),
+        (
+            ["{folder}", "--text", "{short}", "--sequence-length-tokens", "65"],
+            "measure: --sequence-length-tokens: 65 exceeds the 64 positions",
+        ),
+        (
+            ["{folder}", "--text", "{short}", "--num-sequences", "0"],
+            "measure: --num-sequences: Input should be greater",
+        ),
         (["{folder}", "--text", "a.txt"], "measure: a.txt: no such file"),
         (
             ["{folder}", "--text", "a.txt", "--step", "1", "2"],
@@ -129,12 +141,28 @@ def test_too_little_memory_is_said_with_options_that_there_are(folder, text, mon
         ),
         (
             ["{folder}", "--text", "a.txt", "--revision", "v2"],
-            "measure: revision: {folder} has none",
+            "measure: --revision: {folder} has none",
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(folder, arguments, says):
+def test_what_is_wrong_is_said_in_one_line(folder, tmp_path, arguments, says):
+    short = write_text(tmp_path / "short.txt", ["the"])
     with pytest.raises(SystemExit) as end:
-        main([word.format(folder=folder) for word in arguments])
+        main([word.format(folder=folder, short=short) for word in arguments])
     assert str(end.value).startswith(says.format(folder=folder))
     assert "\n" not in str(end.value)
+    assert "list of str" not in str(end.value)
+
+
+def test_remedies_are_options_of_the_command(tmp_path):
+    """What the refusals ask for is then taken."""
+    changes = {"tie_word_embeddings": True, "max_position_embeddings": 256}
+    folder = build_folder(tmp_path / "llama", "llama", **changes)
+    gguf = str(write_gguf(tmp_path / "llama.gguf", build_model("llama", **changes), folder))
+    short = str(write_text(tmp_path / "short.txt", TEXTS[:8]))
+    arguments = [gguf, "--text", short]
+    for option in (r"(--tied-head)\b(?!:)", r"or (--sequence-length-tokens \d+)$"):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        arguments += re.search(option, str(end.value))[1].split()
+    main(arguments)
