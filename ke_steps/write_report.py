@@ -38,6 +38,7 @@ from ke_steps.artefacts.summary_schemas import (
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import replacing
+from ke_steps.report.correlations import correlation_table
 from ke_steps.report.downstream import downstream_table
 from ke_steps.report.further_tables import further_tables
 from ke_steps.report.jobs import (
@@ -58,7 +59,6 @@ from ke_steps.report.memory_tables import (
 from ke_steps.report.runs import recipe_tables, run_table
 from ke_steps.report.tables import (
     Results,
-    correlation_table,
     csv_uri,
     data_uri,
     stage_table,

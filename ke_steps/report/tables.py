@@ -26,12 +26,9 @@ from ke_steps.summary.quantities import (
     FORGETTING_ABOVE_CHANCE,
     KNOWLEDGE_AFTER,
     KNOWLEDGE_BEFORE,
-    QUANTITIES,
     WHOLE_MODEL,
     Measure,
     number,
-    show,
-    show_p,
 )
 from ke_steps.summary.runs import left_out, lost_states
 
@@ -267,40 +264,3 @@ def cell(unit: str, point: Mapping[Any, Any] | None) -> str:
 def bracketed(unit: str, low: float, high: float) -> str:
     """Write an interval as the second line of a cell; empty where there is none."""
     return "" if math.isnan(low) else f"\n[{number(low, unit)}, {number(high, unit)}]"
-
-
-def correlation_table(correlations: pd.DataFrame) -> Table | None:
-    """Return the correlations of the entropies with each outcome over the stages, if any."""
-    if correlations.empty:
-        return None
-    rows = [
-        {
-            "model": row["model"],
-            "recipe": row["recipe"],
-            "between": f"{_short(row['x'])} and {_short(row['y'])}",
-            "method": row["method"].capitalize(),
-            **_correlation_cells(row),
-            "stages": str(row["num_points"]),
-        }
-        for row in correlations.to_dict("records")
-    ]
-    note = (
-        "Over the trained stages, original checkpoints, mean over seeds. The"
-        " interval resamples stages; with few stages trust p more."
-    )
-    return short_table(Heading("correlations", "Correlations", note), rows, correlations)
-
-
-def _short(quantity: str) -> str:
-    return QUANTITIES[quantity].label.removeprefix("knowledge ").removeprefix("entropy ")
-
-
-def _correlation_cells(row: dict[Any, Any]) -> dict[str, str]:
-    if math.isnan(row["value"]):
-        return {"r": "–", "interval": "too few stages", "p": "–"}
-    low, high = show(row["low"], ""), show(row["high"], "")
-    return {
-        "r": show(row["value"], ""),
-        "interval": f"{low} to {high}",
-        "p": show_p(row["p_value"]).removeprefix("p = ").removeprefix("p "),
-    }
