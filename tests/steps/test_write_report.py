@@ -129,9 +129,7 @@ def test_provenance_keeps_the_jobs_that_led_here(study: dict[str, Any]) -> None:
     assert trace.records[0]["versions"]["pandas"] in words
 
 
-def test_a_report_without_records_says_so_and_without_variants_claims_nothing_of_them(
-    tmp_path: Path,
-) -> None:
+def test_a_report_without_records_or_variants(tmp_path: Path) -> None:
     tables = SyntheticStudy(tmp_path, steps=(2000,), seeds=(0,), variants={}).build()
     words = "".join(Page(report({"root": tmp_path, "tables": tables, "figures": []})).text)
     assert "No job records lead to these tables" in words
