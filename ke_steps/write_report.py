@@ -29,6 +29,7 @@ from ke_steps.artefacts.summary_schemas import (
     CURVES,
     DOWNSTREAM,
     ESTIMATES,
+    FAMILIES,
     MEMORY_TABLE,
     RANKINGS,
     RUNS,
@@ -40,6 +41,7 @@ from ke_steps.job.errors import UserError
 from ke_steps.job.files import replacing
 from ke_steps.report.correlations import correlation_table
 from ke_steps.report.downstream import downstream_table
+from ke_steps.report.families import family_table
 from ke_steps.report.further_tables import further_tables
 from ke_steps.report.jobs import (
     Trace,
@@ -137,6 +139,7 @@ def run(
     *,
     summary: Path,
     estimates: Path,
+    families: Path,
     downstream: Path,
     runs: Path,
     correlations: Path,
@@ -160,7 +163,7 @@ def run(
     findings = read_frame(claims, CLAIMS)
     progress = mark(read_frame(curves, CURVES), every_run)
     sources = [
-        *(summary, estimates, downstream, runs, correlations, claims, warnings),
+        *(summary, estimates, families, downstream, runs, correlations, claims, warnings),
         *(curves, checkpoints, memories, rankings),
         *figures,
     ]
@@ -169,6 +172,7 @@ def run(
     tables = [
         stage_table(results),
         variant_table(results),
+        family_table(read_frame(families, FAMILIES)),
         downstream_table(read_frame(downstream, DOWNSTREAM), results.estimates),
         *recipe_tables(results, progress, settings.study),
         *further_tables(results),

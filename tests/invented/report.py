@@ -54,8 +54,8 @@ STUDY = {
 }
 
 TABLES = (
-    *("summary", "estimates", "downstream", "runs", "correlations", "claims", "warnings", "curves"),
-    *("checkpoints", "memories", "rankings"),
+    *("summary", "estimates", "families", "downstream", "runs", "correlations", "claims"),
+    *("warnings", "curves", "checkpoints", "memories", "rankings"),
 )
 
 

@@ -10,7 +10,7 @@ DRAWN = (
     "summary estimates families runs correlations between_runs curves distributions rankings novelty"
     " retained"
 ).split()
-TOLD = "summary estimates downstream runs correlations claims warnings".split()
+TOLD = "summary estimates families downstream runs correlations claims warnings".split()
 SHOWN = "curves checkpoints memories rankings".split()
 
 
