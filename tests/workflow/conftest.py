@@ -9,7 +9,8 @@ from filelock import FileLock
 from tests.invented.project import Project
 from tests.workflow import warm
 
-LONGEST = ["test_slurm.py", "test_reruns.py", "test_kills.py", "test_hub_study.py"]
+LONGEST = ["test_slurm.py", "test_reruns.py", "test_kills.py", "test_public_suites.py"]
+LONGEST += ["test_hub_study.py"]
 
 
 def pytest_collection_modifyitems(items):
