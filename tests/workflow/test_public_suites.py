@@ -13,16 +13,8 @@ from ke_steps.models.loading import load_model
 from tests.invented.hub_server import HubServer
 from tests.invented.models import random_sequences
 from tests.invented.project import Project
-from tests.invented.suites import (
-    CONFIGS,
-    SUITES,
-    branch_of,
-    datasets,
-    miniature,
-    model_of,
-    repositories,
-    seed_of,
-)
+from tests.invented.suite_repositories import CONFIGS, datasets, model_of, repositories, seed_of
+from tests.invented.suites import SUITES, branch_of, miniature
 from tests.workflow import warm
 
 
