@@ -9,11 +9,14 @@ import yaml
 from ke_steps.hub.refs import Ref, choose_ref
 from ke_steps.planning.costs import costs_by_rule, jobs
 from ke_steps.planning.model_sizes import UNKNOWN, find_size
+from ke_steps.planning.plan import total
 from ke_steps.settings.learning import ORIGINAL, Training
 from ke_steps.settings.study import Study
+from ke_steps.study.own_results import default_folder
 from ke_steps.study.reading import read_study
 from ke_steps.training.injection import injection_steps
 from tests.invented.project import ROOT, Project
+from tests.invented.suites import PYTHIA, SMOLLM3, SUITES, branches
 
 STUDIES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
 README = (ROOT / "config/README.md").read_text()
@@ -22,43 +25,23 @@ TABLE_STEPS = (117850, 369000, 554000, 738020)
 
 
 def read(name):
-    config = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
+    file = ROOT / f"config/{name}.yaml"
+    config = {"results_dir": default_folder(file)} | yaml.safe_load(file.read_text())
     return read_study(config, need_files=False)
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_is_valid_and_has_results_of_its_own(name):
-    others = {read(other).results_dir for other in STUDIES if other != name}
-    assert read(name).results_dir not in others
-
-
-PYTHIA = ["step0", *(f"step{2**n}" for n in range(10))]
-PYTHIA += [f"step{1000 * n}" for n in range(1, 144)]
-OLMO2_1B = [(0, 0), (300, 1), (10000, 21), (20000, 42), (40000, 84), (100000, 210), (140000, 294)]
-OLMO2_1B += [(480000, 1007), (800000, 1678), (950000, 1993), (1907359, 4001)]
-OLMO2_7B = [(150, 1), (1000, 5), (10000, 42), (101000, 424), (200000, 839), (400000, 1678)]
-OLMO2_7B += [(600000, 2517), (928000, 3893), (928646, 3896)]
-SMOLLM3 = [f"stage1-step-{step}" for step in range(40_000, 3_440_001, 40_000)]
-SMOLLM3 += [f"stage2-step-{step}" for step in range(3_480_000, 4_200_001, 40_000)]
-SMOLLM3 += [f"stage3-step-{step}" for step in range(4_240_000, 4_720_001, 40_000)]
-BRANCHES = {
-    "allenai/OLMo-2-0425-1B": [f"stage1-step{n}-tokens{b}B" for n, b in OLMO2_1B]
-    + [f"stage2-ingredient{n}-step23852-tokens51B" for n in (1, 2, 3)],
-    "allenai/OLMo-2-1124-7B": [f"stage1-step{n}-tokens{b}B" for n, b in OLMO2_7B]
-    + ["step2000-tokens9B", "stage2-ingredient1-step11931-tokens50B"],
-    "HuggingFaceTB/SmolLM3-3B-checkpoints": [*SMOLLM3, "lc-4k-to-32k-step-4000", "it-SFT"],
-}
-"""Of the repositories of ``SUITES`` that are not Pythia's, as far as documented: docs/hub.md."""
-
-SUITES = ["polypythias", "pythia", "olmo2", "smollm3"]
+    folders = {other: read(other).results_dir for other in STUDIES}
+    folder = folders.pop(name)
+    assert folder not in folders.values()
 
 
 @pytest.mark.parametrize("name", SUITES)
 def test_the_branches_of_a_public_suite_are_those_documented(name):
     for model in read(name).models.values():
         source = model.source
-        names = BRANCHES.get(source.repo, PYTHIA if "/pythia-" in source.repo else [])
-        refs = [Ref(branch, "0" * 40) for branch in ("main", *names)]
+        refs = [Ref(branch, "0" * 40) for branch in branches(source.repo)]
         for step in model.steps:
             found = choose_ref(refs, source.revision, step, where=source.repo).name
             assert re.fullmatch(rf"(stage\d-)?step-?{step}(-tokens\d+B)?", found)
@@ -79,8 +62,19 @@ def test_the_seeds_of_polypythias_differ_in_nothing_else():
         assert repos == [f"EleutherAI/pythia-{size}{suffix}" for suffix in suffixes]
         assert [repo.partition("/")[2] for repo in repos] == list(seeds)
         assert len({tuple(model.steps) for model in seeds.values()}) == 1
+        assert {model.family for model in seeds.values()} == {f"pythia-{size}"}
     learning = read("polypythias").recipes["baseline"].models
     assert learning == list(sizes["14m"])
+
+
+def test_what_is_said_of_polypythias_is_what_the_plan_says(tmp_path):
+    study = read("polypythias").model_copy(update={"results_dir": str(tmp_path)})
+    sizes = {name: find_size(study, name) for name in study.models}
+    cost = total(costs_by_rule(jobs(study, sizes)).values())
+    said = " ".join((ROOT / "docs/hub.md").read_text().split())
+    gigabytes = (cost.download_bytes / 1e9, cost.disk_bytes / 1e9)
+    assert "{:.1f} GB to download, {:.1f} GB of disk".format(*gigabytes) in said
+    assert f"{cost.num_jobs} jobs" in said
 
 
 @pytest.mark.parametrize("name", ["olmo_1b", "olmo_7b", "pythia_1.4b", *SUITES])
