@@ -32,7 +32,7 @@ def family_table(families: pd.DataFrame) -> Table | None:
     columns = [column for column in COLUMNS if column.measure in measures]
     rows = []
     for (family, step), found in told.groupby(["family", "step"], sort=False):
-        cells = {"family": family, "step": f"{step:,}", "runs": str(found["num_models"].max())}
+        cells = {"family": str(family), "step": f"{step:,}", "runs": str(found["num_models"].max())}
         for column in columns:
             point = points.get((family, step, *column.measure))
             cells[column.label] = cell(column.measure.unit, point)

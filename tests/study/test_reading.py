@@ -272,7 +272,13 @@ def test_models_and_corpora_are_enough():
     assert [*study.states()] == [("mine", 0, "original")]
     assert study.runs() == []
     assert {name for name, found in folders(study).items() if found} == {
-        *("fetched_checkpoints", "described_checkpoints", "states", "measurements", "main_measurements")
+        *(
+            "fetched_checkpoints",
+            "described_checkpoints",
+            "states",
+            "measurements",
+            "main_measurements",
+        )
     }
 
 
