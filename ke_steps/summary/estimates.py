@@ -30,13 +30,20 @@ def estimates_of(summary: pd.DataFrame, settings: Summarize) -> pd.DataFrame:
     named = [*keys, "is_trained", "unit", "num_items"]
     places = summary.drop_duplicates(keys, ignore_index=True)[named]
     table = pd.concat([places, means], axis=1)
-    bounds = [QUANTITIES[name].bounds for name in table["quantity"]]
     has_interval = table["low"].notna()
-    return table.assign(
-        low=table["low"].clip(lower=pd.Series([low for low, _ in bounds], dtype=float)),
-        high=table["high"].clip(upper=pd.Series([high for _, high in bounds], dtype=float)),
-        interval_kind=_kinds(table).where(has_interval, ""),
-    ).reindex(columns=ESTIMATES.names)
+    return (
+        within_bounds(table)
+        .assign(interval_kind=_kinds(table).where(has_interval, ""))
+        .reindex(columns=ESTIMATES.names)
+    )
+
+
+def within_bounds(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose intervals do not leave what their quantity can be."""
+    bounds = [QUANTITIES[name].bounds for name in table["quantity"]]
+    lowest = pd.Series([low for low, _ in bounds], table.index, dtype=float)
+    highest = pd.Series([high for _, high in bounds], table.index, dtype=float)
+    return table.assign(low=table["low"].clip(lower=lowest), high=table["high"].clip(upper=highest))
 
 
 def _kinds(table: pd.DataFrame) -> pd.Series:

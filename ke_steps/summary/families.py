@@ -9,7 +9,7 @@ import pandas as pd
 from ke_steps.artefacts.summary_schemas import FAMILIES
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.telling import Summarize
-from ke_steps.summary.estimates import interval_kind, seed_means
+from ke_steps.summary.estimates import interval_kind, seed_means, within_bounds
 from ke_steps.summary.quantities import QUANTITIES
 
 FAMILY = ["family", "group", "quantity"]
@@ -49,4 +49,4 @@ def families_of(
         for name, is_seeded in zip(table["quantity"], table["is_seeded"], strict=True)
     ]
     table["interval_kind"] = pd.Series(kinds, index=table.index, dtype=object)
-    return table.reindex(columns=FAMILIES.names)
+    return within_bounds(table).reindex(columns=FAMILIES.names)

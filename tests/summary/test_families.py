@@ -84,3 +84,11 @@ def test_a_study_tells_its_families(tmp_path: Path) -> None:
     rules = claims[claims["claim"] == "entropy_falls"].set_index("model")["rule"]
     assert "those of its family, run2, are judged by themselves" in rules["run1"]
     assert "there is one of this model" in rules["other"]
+
+
+def test_an_interval_stays_within_what_its_quantity_can_be() -> None:
+    share = {"quantity": "dormant_fraction", "unit": "fraction"}
+    rows = estimates({"a": {8: 0.0, 16: 0.9}, "b": {8: 0.4, 16: 0.4}}, 0.1).assign(**share)
+    table = families_of(rows, {"a": "f", "b": "f"}, SETTINGS)
+    assert table["low"].min() == 0
+    assert table["high"].max() == 1
