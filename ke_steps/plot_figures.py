@@ -1,12 +1,13 @@
 r"""Draw the figures of a study, each as SVG, PDF and PNG.
 
-Reads the summary, its estimates, families, runs, correlations, what goes with entropy between runs,
-curves, distributions, rankings, novelty and retained curves that ``summarize`` wrote. Points and
-error bars are the estimates; the seeds beside them, thin dots, are the summary's. Runs that
-diverged are in no mean; a figure that has no others says so. Each output is ``<figure>.svg``,
-``.pdf`` or ``.png``; the file's name says which figure it holds. Equal tables give equal bytes.
+Reads the summary, its estimates, families, phases, runs, correlations, what goes with entropy
+between runs, curves, distributions, rankings, novelty and retained curves that ``summarize`` wrote.
+Points and error bars are the estimates; the seeds beside them, thin dots, are the summary's. Runs
+that diverged are in no mean; a figure that has no others says so. Each output is
+``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says which figure it holds. Equal tables
+give equal bytes.
 
-    python -m ke_steps.plot_figures --summary … --estimates … --families … --runs … \
+    python -m ke_steps.plot_figures --summary … --estimates … --families … --phases … --runs … \
         --correlations … --between-runs … --curves … --distributions … --rankings … --novelty … \
         --retained … \
         --output-figures …/entropy_by_stage.svg \
@@ -30,6 +31,7 @@ from ke_steps.artefacts.summary_schemas import (
     ESTIMATES,
     FAMILIES,
     NOVELTY_QUANTILES,
+    PHASES,
     RANKINGS,
     RETAINED_CURVES,
     RUNS,
@@ -59,6 +61,7 @@ from ke_steps.figures.learning import (
 )
 from ke_steps.figures.memories import ranking_changes, update_map
 from ke_steps.figures.panels import Tables
+from ke_steps.figures.phases import entropy_by_phase
 from ke_steps.figures.resuscitation import (
     attention_temperature,
     resuscitation_by_boost,
@@ -76,6 +79,7 @@ FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
     "entropy_by_layer": entropy_by_layer,
     "entropy_by_measure": entropy_by_measure,
     "entropy_by_corpus": entropy_by_corpus,
+    "entropy_by_phase": entropy_by_phase,
     "attention_and_next_token_entropy": attention_and_next_token_entropy,
     "acquisition_and_forgetting": acquisition_and_forgetting,
     "performance_by_stage": performance_by_stage,
@@ -103,6 +107,7 @@ def run(
     summary: Path,
     estimates: Path,
     families: Path,
+    phases: Path,
     runs: Path,
     correlations: Path,
     between_runs: Path,
@@ -126,6 +131,7 @@ def run(
         summary=converged(read_frame(summary, SUMMARY), every_run),
         estimates=read_frame(estimates, ESTIMATES),
         families=read_frame(families, FAMILIES),
+        phases=read_frame(phases, PHASES),
         correlations=read_frame(correlations, CORRELATIONS),
         between_runs=read_frame(between_runs, BETWEEN_RUNS),
         curves=converged(every_curve, every_run),

@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``artefacts.places``). Writes sixteen tables (``summary_schemas``); those
+to is read from its path (``artefacts.places``). Writes seventeen tables (``summary_schemas``); those
 whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -14,6 +14,7 @@ whose data the study lacks have no rows:
 - estimates: the summary's means over seeds, one row per state and measure, with the one error bar
   (``formulas.uncertainty``), kept within the quantity's bounds; ``interval_kind`` says of what.
 - families: the means over models that are seeds of one pretraining, by stage, before learning.
+- phases: what each pretraining run does from its plateau to saturation, and from there to its end.
 - downstream: what each variant gains or loses in P after learning, paired with its original.
 - runs: steps, first and last loss, and where a run diverged (``formulas.divergence``). The summary
   and the curves keep such runs; means over seeds, correlations, claims and figures leave them out.
@@ -54,6 +55,7 @@ from ke_steps.artefacts.summary_schemas import (
     FAMILIES,
     MEMORY_TABLE,
     NOVELTY_QUANTILES,
+    PHASES,
     RANKINGS,
     RETAINED_CURVES,
     RUNS,
@@ -63,6 +65,7 @@ from ke_steps.artefacts.summary_schemas import (
 from ke_steps.claims.downstream import downstream
 from ke_steps.claims.judging import claims
 from ke_steps.claims.measured import Measured
+from ke_steps.claims.phases import phase_rows
 from ke_steps.claims.regressions import regressions, rows_between_runs
 from ke_steps.claims.warnings import warnings_of
 from ke_steps.job.command_line import main
@@ -84,6 +87,7 @@ TABLES: dict[str, pa.Schema] = {
     "summary": SUMMARY,
     "estimates": ESTIMATES,
     "families": FAMILIES,
+    "phases": PHASES,
     "downstream": DOWNSTREAM,
     "runs": RUNS,
     "correlations": CORRELATIONS,
@@ -167,6 +171,9 @@ def run(
         "summary": summary,
         "estimates": estimates,
         "families": families_of(estimates, settings.families, settings),
+        "phases": pd.DataFrame(
+            [row for measured in models for row in phase_rows(measured)], columns=PHASES.names
+        ).astype({"plateau_step": "Int64", "saturation_step": "Int64"}),
         "downstream": pd.DataFrame(
             [row for measured in models for row in downstream(measured)], columns=DOWNSTREAM.names
         ),

@@ -31,6 +31,7 @@ from ke_steps.artefacts.summary_schemas import (
     ESTIMATES,
     FAMILIES,
     MEMORY_TABLE,
+    PHASES,
     RANKINGS,
     RUNS,
     SUMMARY,
@@ -58,6 +59,7 @@ from ke_steps.report.memory_tables import (
     memory_pages,
     ranking_table,
 )
+from ke_steps.report.phases import phase_table
 from ke_steps.report.runs import recipe_tables, run_table
 from ke_steps.report.tables import (
     Results,
@@ -140,6 +142,7 @@ def run(
     summary: Path,
     estimates: Path,
     families: Path,
+    phases: Path,
     downstream: Path,
     runs: Path,
     correlations: Path,
@@ -163,7 +166,7 @@ def run(
     findings = read_frame(claims, CLAIMS)
     progress = mark(read_frame(curves, CURVES), every_run)
     sources = [
-        *(summary, estimates, families, downstream, runs, correlations, claims, warnings),
+        *(summary, estimates, families, phases, downstream, runs, correlations, claims, warnings),
         *(curves, checkpoints, memories, rankings),
         *figures,
     ]
@@ -171,6 +174,7 @@ def run(
     described = read_frame(memories, MEMORY_TABLE)
     tables = [
         stage_table(results),
+        phase_table(read_frame(phases, PHASES)),
         variant_table(results),
         family_table(read_frame(families, FAMILIES)),
         downstream_table(read_frame(downstream, DOWNSTREAM), results.estimates),

@@ -66,6 +66,33 @@ FAMILIES = pa.schema(
     }
 )
 
+PHASES = pa.schema(
+    {
+        "model": pa.string(),
+        "family": pa.string(),  # null for none
+        "recipe": pa.string(),  # null for what is measured before learning
+        "quantity": pa.string(),
+        "unit": pa.string(),
+        "first_step": pa.int64(),  # the first trained checkpoint
+        "plateau_step": pa.int64(),  # the last one before facts are recalled; null without the next
+        "saturation_step": pa.int64(),  # the first with 95 % of the last one's recall; or null
+        "highest_step": pa.int64(),  # where the quantity is highest; null where it never is defined
+        "last_step": pa.int64(),
+        "unsaturated": pa.string(),  # why there is no saturation; "" where there is
+        "first": pa.float64(),  # the values at these steps; null where not measured or not defined
+        "plateau": pa.float64(),
+        "saturation": pa.float64(),
+        "highest": pa.float64(),
+        "last": pa.float64(),
+        "change_before": pa.float64(),  # from plateau to saturation; null where those are one
+        "change_before_low": pa.float64(),  # of this run: null where nothing was resampled
+        "change_before_high": pa.float64(),
+        "change_after": pa.float64(),  # from saturation to the last
+        "change_after_low": pa.float64(),
+        "change_after_high": pa.float64(),
+    }
+)
+
 RUNS = pa.schema(
     {
         "model": pa.string(),
@@ -97,12 +124,13 @@ CORRELATIONS = pa.schema(
 
 CLAIMS = pa.schema(
     {
-        "model": pa.string(),  # of a claim between runs: the families
+        "model": pa.string(),  # of a prediction, and of a claim between runs: the families
         "recipe": pa.string(),  # null for claims about entropy alone
         "variant": pa.string(),  # null for claims about the original checkpoints
         "claim": pa.string(),
-        "origin": pa.string(),  # paper | beyond
-        "is_primary": pa.bool_(),  # the others' p-values are adjusted for their number
+        "origin": pa.string(),  # paper | beyond | prediction
+        "is_primary": pa.bool_(),  # the others' p-values are adjusted for their number, apart from
+        # predictions, which are neither (null) and adjusted for theirs
         "chosen_after_looking": pa.bool_(),
         "statement": pa.string(),
         "rule": pa.string(),

@@ -17,8 +17,8 @@ DECIDED = (SUPPORTED, NOT_SUPPORTED)
 VERDICTS = (*DECIDED, INCONCLUSIVE, NOT_TESTED, DESCRIPTIVE)
 """In the order in which they are counted."""
 
-PAPER, BEYOND = "paper", "beyond"
-"""Whose claim it is: the paper's, or one that goes beyond it."""
+PAPER, BEYOND, PREDICTION = "paper", "beyond", "prediction"
+"""Whose claim it is: the paper's, one that goes beyond it, or the study's own, made beforehand."""
 
 PAIRED = (
     "Paired: the same resampled passages, items or sequences, and the same seeds, on both sides."
@@ -69,7 +69,7 @@ class Finding(NamedTuple):
     claim: str
     statement: str
     origin: str
-    """``paper`` | ``beyond``."""
+    """``paper`` | ``beyond`` | ``prediction``."""
     rule: str
     evidence: str
     verdict: str

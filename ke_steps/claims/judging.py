@@ -28,6 +28,7 @@ from ke_steps.claims.learning import (
     once_knowledge_is_lost,
 )
 from ke_steps.claims.measured import Measured
+from ke_steps.claims.predictions import predictions
 from ke_steps.claims.regressions import Regression
 from ke_steps.claims.resuscitation import (
     resuscitation_beats_temperature,
@@ -74,7 +75,8 @@ PRIMARY = frozenset(
 def claims(models: Sequence[Measured], between_runs: Sequence[Regression]) -> list[dict[str, Any]]:
     """Return the rows of CLAIMS: every claim for every model, and its recipes and variants.
 
-    After them those between runs, which are of several models.
+    Before them the study's predictions, corrected among themselves; after them the claims between
+    runs, which are of several models.
     """
     findings = [
         (measured.model, finding, _is_primary(measured, finding))
@@ -86,10 +88,20 @@ def claims(models: Sequence[Measured], between_runs: Sequence[Regression]) -> li
     primary = np.array([is_primary for *_, is_primary in findings], dtype=bool)
     p_values = np.array([finding.p_value for _, finding, _ in findings], dtype=np.float64)
     adjusted = holm(np.where(primary, np.nan, p_values))
-    num_corrected = int((~np.isnan(p_values) & ~primary).sum())
-    return [
-        _row(name, _corrected(models[0], finding, p_value, num_corrected), is_primary, p_value)
+    words = f"{int((~np.isnan(p_values) & ~primary).sum())} secondary judgements"
+    return _predicted(models) + [
+        _row(name, _corrected(models[0], finding, p_value, words), is_primary, p_value)
         for (name, finding, is_primary), p_value in zip(findings, adjusted, strict=True)
+    ]
+
+
+def _predicted(models: Sequence[Measured]) -> list[dict[str, Any]]:
+    found = predictions(models)
+    adjusted = holm(np.array([finding.p_value for _, finding in found], dtype=np.float64))
+    words = f"{np.isfinite(adjusted).sum()} predictions"
+    return [
+        _row(families, _corrected(models[0], finding, p_value, words), None, p_value)
+        for (families, finding), p_value in zip(found, adjusted, strict=True)
     ]
 
 
@@ -102,17 +114,17 @@ def _is_primary(measured: Measured, finding: Finding) -> bool:
     )
 
 
-def _corrected(measured: Measured, finding: Finding, adjusted: float, number: int) -> Finding:
+def _corrected(measured: Measured, finding: Finding, adjusted: float, among: str) -> Finding:
     """Return a finding whose verdict holds after the correction, or that is inconclusive."""
     is_certain = np.isnan(adjusted) or adjusted < 1 - measured.settings.confidence
     if finding.verdict not in DECIDED or is_certain:
         return finding
-    words = f" Corrected for {number} secondary judgements (Holm), {show_p(adjusted)}."
+    words = f" Corrected for {among} (Holm), {show_p(adjusted)}."
     evidence = finding.evidence + words
     return finding._replace(verdict=INCONCLUSIVE, evidence=evidence, decided_by_step=None)
 
 
-def _row(name: str, finding: Finding, is_primary: bool, adjusted: float) -> dict[str, Any]:
+def _row(name: str, finding: Finding, is_primary: bool | None, adjusted: float) -> dict[str, Any]:
     fields = finding._asdict()
     estimate = fields.pop("estimate")
     return {

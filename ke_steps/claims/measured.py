@@ -18,6 +18,7 @@ from ke_steps.formulas.uncertainty import (
     UNKNOWN,
     Estimate,
     Sampled,
+    combination,
     contrast,
     spread_beside_seeds,
 )
@@ -137,6 +138,19 @@ class Measured:
         trained = values[values.index.get_level_values("step").isin(trained_steps)]
         spread = NO_SEEDS if recipe is None else spread_beside_seeds(trained)
         return contrast(list(coefficients.values()), samples, spread, self.settings.confidence)
+
+    def sampled(
+        self, coefficients: Mapping[State, float], measure: Measure, recipe: str | None = None
+    ) -> Sampled | None:
+        """Return Σ c_s y_s over states, mean over the seeds that all have; None where unknown."""
+        seeds = self.common_seeds(self.values(measure, recipe), list(coefficients))
+        if not seeds:
+            return None
+        samples = [
+            [self._sampled({measure: 1.0}, state, recipe, seed) for seed in seeds]
+            for state in coefficients
+        ]
+        return combination(list(coefficients.values()), samples)
 
     def difference(
         self,

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from ke_steps.claims.measured import Measured, State
+from ke_steps.claims.phases import is_above_chance
 from ke_steps.summary.quantities import (
     ACCURACY_BEFORE,
-    CHANCE,
     DORMANT,
     KNOWLEDGE_BEFORE,
     UNIFORM,
@@ -43,9 +43,8 @@ def near_chance(measured: Measured) -> Iterator[str]:
     """P before learning cannot be told from guessing: nothing is there to be forgotten."""
     steps = [
         step
-        for step in measured.stages()
-        if measured.estimate(ACCURACY_BEFORE, State(step)).low
-        <= measured.estimate(CHANCE, State(step)).value
+        for step in measured.by_stage(ACCURACY_BEFORE).index
+        if not is_above_chance(measured, step)
     ]
     if steps:
         yield (

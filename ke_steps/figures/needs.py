@@ -68,6 +68,17 @@ def _has_resuscitated_stages(study: Study) -> bool:
     )
 
 
+def _has_phases(study: Study) -> bool:
+    """Tell whether recall is asked over a course of trained checkpoints in two families."""
+    enough = study.summarize.min_points
+    families = {
+        model.family
+        for model in study.models.values()
+        if model.family and len(model.steps) - model.has_untrained >= enough
+    }
+    return study.evaluate_retention is not None and len(families) > 1
+
+
 def _has_recipes(study: Study) -> bool:
     return any(
         len({run.recipe for run in _runs(study, model, [ORIGINAL])}) > 1 for model in study.models
@@ -107,6 +118,11 @@ NEEDS: dict[FigureName, Need] = {
     "entropy_by_corpus": Need(
         lambda study: bool(study.extract_coefficients.other_corpora),
         "extract_coefficients.other_corpora is empty",
+    ),
+    "entropy_by_phase": Need(
+        _has_phases,
+        "no two families have models with summarize.min_points trained checkpoints, or"
+        " evaluate_retention is absent",
     ),
     "attention_and_next_token_entropy": Need(
         _has_token_entropies,

@@ -31,6 +31,7 @@ class Tables(NamedTuple):
     summary: pd.DataFrame  # of runs that did not diverge: a row per seed
     estimates: pd.DataFrame  # the means over them
     families: pd.DataFrame  # and over models that are seeds of one another
+    phases: pd.DataFrame  # of each model's pretraining
     correlations: pd.DataFrame
     between_runs: pd.DataFrame
     curves: pd.DataFrame  # of runs that did not diverge, as the summary's and what is retained

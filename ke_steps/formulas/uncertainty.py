@@ -186,6 +186,28 @@ def mean(values: pd.Series, intervals: Array, spread: SeedSpread, confidence: fl
     return combined(value, (value - float(below), value + float(above)), of_mean, confidence)
 
 
+def combination(coefficients: Sequence[float], samples: Sequence[Sequence[Sampled]]) -> Sampled:
+    """Return Σ c_s y_s over states, each the mean over its seeds, resample by resample.
+
+    Args:
+        coefficients: c, one per state.
+        samples: by state, those of its seeds.
+
+    Raises:
+        UserError: two states answered other units, so that nothing pairs them.
+    """
+    if len({sample.units for state in samples for sample in state}) > 1:
+        raise UserError("results to be compared are of different passages, items or sequences")
+    factors = np.asarray(coefficients, dtype=np.float64)
+    values = np.array([np.mean([sample.value for sample in state]) for state in samples])
+    replicates = np.array([np.mean([s.replicates for s in state], axis=0) for state in samples])
+    unresolved = max(
+        abs(c) * s.unresolved for c, state in zip(factors, samples, strict=True) for s in state
+    )
+    units = samples[0][0].units
+    return Sampled(float(factors @ values), factors @ replicates, unresolved, units)
+
+
 def contrast(
     coefficients: Sequence[float],
     samples: Sequence[Sequence[Sampled]],
@@ -203,18 +225,10 @@ def contrast(
     Raises:
         UserError: two states answered other units, so that nothing pairs them.
     """
-    if len({sample.units for state in samples for sample in state}) > 1:
-        raise UserError("results to be compared are of different passages, items or sequences")
-    factors = np.asarray(coefficients, dtype=np.float64)
-    values = np.array([np.mean([sample.value for sample in state]) for state in samples])
-    replicates = np.array([np.mean([s.replicates for s in state], axis=0) for state in samples])
-    unresolved = max(
-        abs(c) * s.unresolved for c, state in zip(factors, samples, strict=True) for s in state
-    )
-    value = float(factors @ values)
-    sampled = sampling_interval(value, factors @ replicates, unresolved, confidence)
-    variance = spread.variance * float(factors @ factors) / len(samples[0])
-    return combined(value, sampled, SeedSpread(variance, spread.freedom), confidence)
+    found = combination(coefficients, samples)
+    sampled = sampling_interval(found.value, found.replicates, found.unresolved, confidence)
+    variance = spread.variance * sum(c * c for c in coefficients) / len(samples[0])
+    return combined(found.value, sampled, SeedSpread(variance, spread.freedom), confidence)
 
 
 def holm(p_values: Array) -> Array:

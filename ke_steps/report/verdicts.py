@@ -6,8 +6,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ke_steps.claims.findings import PAPER
+from ke_steps.claims.findings import BEYOND, PAPER, PREDICTION
 from ke_steps.summary.quantities import number, show, show_p
+
+ORIGINS = {
+    PAPER: "the paper's",
+    BEYOND: "beyond the paper",
+    PREDICTION: "this study's prediction",
+}
 
 
 class Mark(NamedTuple):
@@ -40,7 +46,7 @@ def _marks(claim: dict[Any, Any]) -> list[Mark]:
     """Return what a reader must know of a verdict before believing it."""
     marks = []
     if claim["origin"] is not None:
-        marks.append(Mark("the paper's" if claim["origin"] == PAPER else "beyond the paper"))
+        marks.append(Mark(ORIGINS[claim["origin"]]))
     if claim["is_primary"] is not None:
         marks.append(Mark("primary" if claim["is_primary"] else "secondary"))
     if claim["adjusted_p_value"] is not None:

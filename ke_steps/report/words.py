@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ke_steps.claims.findings import VERDICTS
+from ke_steps.claims.findings import PREDICTION, VERDICTS
 from ke_steps.report.tables import Results
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.points import points
@@ -43,16 +43,27 @@ def sentences(
     words.extend(map(_undefined, undefined(estimates)))
     words.extend(_same_weights(checkpoints))
     words.extend(_diverged(runs))
-    words.append(_verdicts(findings))
+    words.extend(_verdicts(findings))
     return words
 
 
-def _verdicts(findings: pd.DataFrame) -> str:
+def _verdicts(findings: pd.DataFrame) -> Iterator[str]:
+    """Count the verdicts, of what the study predicted and of all else by themselves."""
+    is_predicted = findings["origin"] == PREDICTION
+    for noun, rows in (
+        ("prediction", findings[is_predicted]),
+        ("judgement", findings[~is_predicted]),
+    ):
+        if len(rows):
+            yield _counted(rows, noun)
+
+
+def _counted(findings: pd.DataFrame, noun: str) -> str:
     counts = findings["verdict"].value_counts()
     told = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts]
     num_corrected = int(findings["adjusted_p_value"].notna().sum())
     corrected = f" ({num_corrected} corrected for their number, by Holm)" if num_corrected else ""
-    return f"Of {_count(len(findings), 'judgement')}{corrected}: {', '.join(told)}."
+    return f"Of {_count(len(findings), noun)}{corrected}: {', '.join(told)}."
 
 
 def _scope(summary: pd.DataFrame) -> str:

@@ -90,6 +90,14 @@ class Study(Strict):
                 return {**study, **dict(_with_corpora(study, list(map(str, corpora))))}
         return study
 
+    @property
+    def nurseries(self) -> dict[str, Nursery]:
+        """The settings of every model that is trained here."""
+        names = [
+            name for name, model in self.models.items() if isinstance(model.source, NurserySource)
+        ]
+        return dict.fromkeys(names, self.pretrain_nursery) if self.pretrain_nursery else {}
+
     def states(self) -> list[State]:
         """Return every checkpoint as it is, then under each variant whose scope includes it."""
         return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ke_steps.settings.learning import Score, Variant
 from ke_steps.settings.types import Fraction, Name, Natural, NonNegative, OpenFraction, Strict
@@ -14,6 +14,7 @@ FigureName = Literal[
     "entropy_by_layer",
     "entropy_by_measure",
     "entropy_by_corpus",
+    "entropy_by_phase",
     "attention_and_next_token_entropy",
     "acquisition_and_forgetting",
     "performance_by_stage",
@@ -40,6 +41,42 @@ MIN_RUNS_OF_PRETRAINING = 8
 """With fewer, nothing is decided between them: chance alone orders them as well too often."""
 
 
+PredictionClaim = Literal[
+    "entropy_falls_after_saturation",
+    "entropy_falls_more_after_saturation",
+    "entropy_rises_before_saturation",
+    "knowledge_after_falls_after_saturation",
+    "forgetting_rises_after_saturation",
+]
+CONTRAST: PredictionClaim = "entropy_falls_more_after_saturation"
+"""The claim that compares families: the others say the same of each."""
+
+
+class Prediction(Strict):
+    """What a study says will come out, written before it runs; its unit is a pretraining run."""
+
+    name: Name = Field(description="what the report calls it, such as P1")
+    claim: PredictionClaim
+    families: Annotated[list[Name], Field(min_length=1)] = Field(
+        description="families of models that it speaks of, and of every one of them"
+    )
+    setting: Annotated[str, Field(strict=True)] | None = Field(
+        None,
+        description=f"for {CONTRAST}: the number among a nursery's settings with which the fall"
+        " grows; compared are runs alike in all others, and the seed",
+    )
+
+    @model_validator(mode="after")
+    def _contrast_has_setting(self) -> Prediction:
+        if self.claim == CONTRAST and self.setting is None:
+            raise ValueError(f"setting: missing, but needed by {CONTRAST}")
+        if self.claim != CONTRAST and self.setting is not None:
+            raise ValueError(f"setting is for {CONTRAST}; remove it")
+        if len(set(self.families)) != len(self.families):
+            raise ValueError(f"families must not repeat, got {self.families}")
+        return self
+
+
 class Summarize(Strict):
     """Statistics over the whole study."""
 
@@ -60,6 +97,10 @@ class Summarize(Strict):
     turnover_fraction: OpenFraction = Field(
         0.1, description="size of the most and the least active set whose turnover is told"
     )
+    predictions: list[Prediction] = Field(
+        default_factory=list,
+        description="judged between runs of pretraining, and corrected for their number alone",
+    )
     seed: Natural = 0
 
 
@@ -75,6 +116,9 @@ class SummarizeJob(Summarize):
     )
     families: dict[Name, Name] = Field(
         default_factory=dict, description="of the models that have one"
+    )
+    nurseries: dict[Name, dict[str, Any]] = Field(
+        default_factory=dict, description="how the models of nurseries were pretrained"
     )
     untrained: list[Name] = Field(
         default_factory=list, description="models whose step 0 is what pretraining began with"

@@ -10,6 +10,7 @@ from ke_steps.settings.checkpoints import NurserySource
 from ke_steps.settings.learning import ORIGINAL, Scope
 from ke_steps.settings.study import Study
 from ke_steps.settings.texts import Knowledge, WorldKnowledge, WorldText
+from ke_steps.study.predictions import prediction_faults
 
 NUM_TEXTS = 10
 """Texts of a paraphrase passage: the original and nine paraphrases, in both kinds of knowledge."""
@@ -28,6 +29,7 @@ def contradictions(study: Study) -> Iterator[tuple[str, str]]:
     yield from _variant_faults(study)
     yield from _recipe_faults(study)
     yield from _knowledge_faults(study)
+    yield from prediction_faults(study)
     yield from _cluster_faults(study)
     for index, figure in enumerate(study.plot_figures.figures or []):
         if reason := missing(study, figure):

@@ -107,6 +107,9 @@ def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
         "score": study.evaluate_knowledge.score,
         "variant_kinds": {name: variant.kind for name, variant in study.variants.items()},
         "families": {name: model.family for name, model in study.models.items() if model.family},
+        "nurseries": {
+            name: nursery.model_dump(mode="json") for name, nursery in study.nurseries.items()
+        },
         "untrained": [name for name, model in study.models.items() if model.has_untrained],
         "places": folders(study),
     }

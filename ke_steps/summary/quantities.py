@@ -175,6 +175,8 @@ class Measure(NamedTuple):
 
 ENTROPY = Measure("entropy_nats", WHOLE_MODEL)
 """H."""
+CONTRIBUTION_ENTROPY = Measure("contribution_entropy_nats", WHOLE_MODEL)
+"""H of contributions |c|·‖v‖, which no rescaling of a memory and its key can change."""
 ENTROPY_BOUND = Measure("entropy_bound_nats", WHOLE_MODEL)
 DORMANT = Measure("dormant_fraction", WHOLE_MODEL)
 ACQUISITION = Measure("acquisition", ALL_PROBES)

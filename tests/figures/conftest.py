@@ -10,6 +10,7 @@ from ke_steps.figures import style
 from ke_steps.figures.panels import Tables
 from tests.invented.between_runs import Pretrained
 from tests.invented.figures import INPUTS, STEPS, VARIANTS, Drawn, read_tables
+from tests.invented.phases import ARMS, grid, tables_of
 from tests.invented.study import SyntheticStudy
 
 
@@ -48,4 +49,7 @@ def _style_used() -> None:
 @pytest.fixture(scope="session")
 def drawn(one_model: Tables, tables: Tables) -> Drawn:
     """Return every figure, drawn when a test first asks for it."""
-    return Drawn(one_model, tables)
+    families = [arm.family for arm in ARMS[:2]]
+    told = {"name": "P1", "claim": "entropy_falls_after_saturation", "families": families}
+    others = {"learning_by_model": tables, "entropy_by_phase": tables_of(grid([told]))}
+    return Drawn(one_model, others)

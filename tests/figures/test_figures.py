@@ -53,7 +53,7 @@ def test_what_is_missing_at_some_stages_is_left_out(tables: Tables) -> None:
 def names_of(study: SyntheticStudy) -> Iterator[str]:
     """The figures that these invented studies have data for."""
     alone = {"resuscitation_by_boost", "resuscitation_by_quantile", "attention_temperature"}
-    alone |= {"learning_by_recipe", "learning_by_model"}
+    alone |= {"learning_by_recipe", "learning_by_model", "entropy_by_phase"}
     if not study.variants:
         alone |= {"variants", "resuscitation_by_stage"}
     if len(study.steps) == 1:

@@ -27,6 +27,14 @@ def boost(boost: float = 2.0, quantile: float = 0.5, **more: Any) -> dict[str, A
     return {"kind": "resuscitate", "quantile": quantile, "boost": boost, **more}
 
 
+def families(*num_trained: int) -> dict[str, Any]:
+    """Models of a family each, of so many trained checkpoints beside the untrained one."""
+    return {
+        f"model{number}": OTHER | {"family": f"family{number}", "steps": list(range(steps + 1))}
+        for number, steps in enumerate(num_trained)
+    }
+
+
 WARM = {"kind": "temper_attention", "temperature": 2.0}
 LEAN = {
     "models": {"tiny": NURSERY},
@@ -115,6 +123,10 @@ def test_a_study_that_learns_nothing_has_figures_of_what_it_measures() -> None:
         ),
         ({"recipes": {"baseline": RECIPE, "other": RECIPE}}, {"learning_by_recipe"}),
         ({"models": {"tiny": NURSERY, "other": OTHER}}, {"learning_by_model"}),
+        ({"models": families(4, 4)}, {"learning_by_model", "entropy_by_phase"}),
+        # Step 0 is the untrained model: three trained checkpoints are no course.
+        ({"models": families(4, 3)}, {"learning_by_model"}),
+        ({"models": families(4, 4), "evaluate_retention": None}, {"learning_by_model"}),
         (
             {"recipes": {"baseline": LATER}},
             {"retention_over_time"},

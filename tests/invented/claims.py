@@ -45,9 +45,17 @@ class Invented:
 
     Attributes:
         settings: what ``summarize`` would receive.
+        model: its name.
     """
 
-    def __init__(self, *, variant_kinds: Mapping[str, str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        model: str = MODEL,
+        variant_kinds: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.model = model
         self.settings = SummarizeJob.model_validate(
             {
                 "confidence": LEVEL,
@@ -63,10 +71,16 @@ class Invented:
         self._found: dict[tuple[Measure, Identity], Resampled] = {}
         self._rows: list[dict[str, Any]] = []
 
-    def entropies(self, step: int, groups: Mapping[str, Array], variant: str = "original") -> None:
+    def entropies(
+        self,
+        step: int,
+        groups: Mapping[str, Array],
+        variant: str = "original",
+        measure: Measure = ENTROPY,
+    ) -> None:
         """Add H by group (model, layer 0, …), of each group of sequences (num_groups,)."""
         for group, values in groups.items():
-            self._add(ENTROPY.of(group), Identity(MODEL, step, variant, None, None), values)
+            self._add(measure.of(group), Identity(self.model, step, variant, None, None), values)
 
     def value(
         self,
@@ -79,14 +93,14 @@ class Invented:
         seed: int | None = None,
     ) -> None:
         """Add a value of which nothing is resampled."""
-        identity = Identity(MODEL, step, variant, recipe, seed)
+        identity = Identity(self.model, step, variant, recipe, seed)
         self._row(measure, identity, (value, value, value))
 
     def accuracy(
         self, step: int, right: Array, chance: float = 0.25, variant: str = "original"
     ) -> None:
         """Add P before learning, of which items were answered rightly (num_items,)."""
-        state = Identity(MODEL, step, variant, None, None)
+        state = Identity(self.model, step, variant, None, None)
         self._add(ACCURACY_BEFORE, state, right)
         self._add(CHANCE, state, np.full(len(right), chance))
 
@@ -101,7 +115,7 @@ class Invented:
         recipe: str = RECIPE,
     ) -> None:
         """Add a run: K of each passage before and after (num_passages,), and items right after."""
-        run = Identity(MODEL, step, variant, recipe, seed)
+        run = Identity(self.model, step, variant, recipe, seed)
         for measure, values in zip((KNOWLEDGE_BEFORE, KNOWLEDGE_AFTER), knowledge, strict=True):
             self._add(measure, run, values)
         if right is not None:
@@ -120,12 +134,12 @@ class Invented:
             values = {"value": acquired.value, "low": low, "high": high, "num_items": 1}
             rows.append({**names, **ACQUISITION._asdict(), **values})
         summary = pd.DataFrame(rows).reindex(columns=SUMMARY.names).astype({"seed": "Int64"})
-        summary = mark_trained(summary, [MODEL])
+        summary = mark_trained(summary, [self.model])
         summary["unit"] = summary["quantity"].map(lambda name: QUANTITIES[name].unit)
         estimates = estimates_of(summary, self.settings)
         pairs = pd.DataFrame(correlations(estimates, self.settings), columns=CORRELATIONS.names)
         return Measured.of(
-            MODEL,
+            self.model,
             summary=summary,
             estimates=estimates,
             replicates=replicates,

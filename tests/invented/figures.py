@@ -21,6 +21,7 @@ from ke_steps.artefacts.summary_schemas import (
     ESTIMATES,
     FAMILIES,
     NOVELTY_QUANTILES,
+    PHASES,
     RANKINGS,
     RETAINED_CURVES,
     SUMMARY,
@@ -36,6 +37,7 @@ INPUTS = {
     "summary": SUMMARY,
     "estimates": ESTIMATES,
     "families": FAMILIES,
+    "phases": PHASES,
     "correlations": CORRELATIONS,
     "between_runs": BETWEEN_RUNS,
     "curves": CURVES,
@@ -152,16 +154,15 @@ def check_stages(drawn: Mapping[str, Figure], tables: Tables, line: ByStage) -> 
 class Drawn(dict[str, Figure]):
     """The figures of a study by name, each drawn when it is first asked for."""
 
-    def __init__(self, tables: Tables, of_two_models: Tables) -> None:
+    def __init__(self, tables: Tables, others: Mapping[str, Tables]) -> None:
         super().__init__()
-        self.tables, self.of_two_models = tables, of_two_models
+        self.tables, self.others = tables, others
 
     def __missing__(self, name: str) -> Figure:
         self[name] = self.draw(name)
         return self[name]
 
     def draw(self, name: str) -> Figure:
-        """Draw a figure anew, of two models only where they are what is compared."""
+        """Draw a figure anew, of several models only where they are what is compared."""
         style.use_style()
-        tables = self.of_two_models if name == "learning_by_model" else self.tables
-        return plot_figures.FIGURES[name](tables)
+        return plot_figures.FIGURES[name](self.others.get(name, self.tables))

@@ -54,7 +54,7 @@ STUDY = {
 }
 
 TABLES = (
-    *("summary", "estimates", "families", "downstream", "runs", "correlations", "claims"),
+    *("summary", "estimates", "families", "phases", "downstream", "runs", "correlations", "claims"),
     *("warnings", "curves", "checkpoints", "memories", "rankings"),
 )
 

@@ -41,7 +41,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for kind in ("svg", "pdf", "png")
     ]
     names = ("summary", "estimates", "families", "runs", "correlations", "curves", "distributions")
-    names += ("between_runs", "rankings", "novelty", "retained")
+    names += ("phases", "between_runs", "rankings", "novelty", "retained")
     arguments = [f"--{name.replace('_', '-')}={tables[name]}" for name in names]
     settings = {"figures": FIGURES, "confidence": 0.95, "corpus": CORPUS, "variants": VARIANTS}
     settings["recipes"] = ["baseline"]
@@ -86,6 +86,7 @@ def test_every_table_can_be_downloaded_with_full_numbers(study: dict[str, Any]) 
     assert set(frames) == {
         "claims.csv",
         "main.csv",
+        "phases.csv",
         "variants.csv",
         "downstream.csv",
         "table_1_nursery.csv",
