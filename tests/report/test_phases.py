@@ -51,7 +51,9 @@ def test_a_study_without_recall_has_no_table() -> None:
 
 
 def test_a_prediction_is_told_apart(runs: list[Measured], tmp_path: Path) -> None:
-    rows = pd.DataFrame(claims(runs, between_runs=[]), columns=CLAIMS.names).astype({"decided_by_step": "Int64"})
+    rows = pd.DataFrame(claims(runs, between_runs=[]), columns=CLAIMS.names).astype(
+        {"decided_by_step": "Int64"}
+    )
     write_table(tmp_path / "claims.parquet", rows, CLAIMS)
     told = findings_of(read_frame(tmp_path / "claims.parquet", CLAIMS))
     assert told[0]["model"] == FAMILY

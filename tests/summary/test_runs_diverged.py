@@ -52,9 +52,10 @@ SCHEMAS = {
 }
 DRAWN_FROM = (
     *list(SCHEMAS)[:5],
-    *("between_runs", "families", "runs", "distributions", "rankings", "novelty"),
+    *("between_runs", "families", "phases", "runs", "distributions", "rankings", "novelty"),
 )
-FIGURES = typing.get_args(FigureName)
+FIGURES = tuple(name for name in typing.get_args(FigureName) if name != "entropy_by_phase")
+"""All but one that compares families of models."""
 RICH: dict[str, Any] = {
     "variants": dict.fromkeys(
         ("boost_p50_q1", BOOST, "boost_p25_q2", "temperature1.5", "temperature2"), (400,)
