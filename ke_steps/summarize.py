@@ -1,8 +1,8 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``artefacts.places``). Writes seventeen tables (``summary_schemas``); those
-whose data the study lacks have no rows:
+to is read from its path (``artefacts.places``). Writes seventeen tables (``summary_schemas``);
+those whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
   interval, and how many passages, items or sequences were sampled for it; recipe and seed are null
