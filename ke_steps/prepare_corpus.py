@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import assert_never
 
 from ke_steps.artefacts.parquet import write_batches, write_table
 from ke_steps.artefacts.text_schemas import DOCUMENTS, sequences_schema
@@ -33,16 +32,11 @@ from ke_steps.checkpoints.families import num_positions
 from ke_steps.job import provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
-from ke_steps.job.files import hash_file
 from ke_steps.settings.texts import (
-    HubDatasetText,
-    LocalText,
     PrepareCorpus,
     TokenFileText,
-    World,
-    WorldText,
 )
-from ke_steps.texts.documents import Document, TextDocument, tokenise
+from ke_steps.texts.documents import Document, tokenise
 from ke_steps.texts.packing import (
     DocumentTable,
     content_sha256,
@@ -51,10 +45,9 @@ from ke_steps.texts.packing import (
     sequence_batches,
 )
 from ke_steps.texts.rows import TextlessRows
-from ke_steps.texts.text_files import read_text_documents
+from ke_steps.texts.sources import read_texts
 from ke_steps.texts.token_files import read_token_documents
 from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
-from ke_steps.texts.world import continual_documents, pretraining_documents
 
 
 def read_documents(
@@ -71,40 +64,7 @@ def read_documents(
             num_tokens=num_sequences * settings.sequence_length_tokens,
             may_be_shorter=settings.may_be_fewer,
         )
-    return tokenise(_read_texts(source, settings.world, textless), tokenizer)
-
-
-def _read_texts(
-    source: WorldText | LocalText | HubDatasetText, world: World | None, textless: TextlessRows
-) -> Iterator[TextDocument]:
-    match source:
-        case WorldText():
-            return _world_documents(source, world)
-        case LocalText():
-            return _local_documents(source, textless)
-        case HubDatasetText():
-            from ke_steps.texts.hub_datasets import read_hub_documents
-
-            return read_hub_documents(source, textless)
-    assert_never(source)
-
-
-def _world_documents(source: WorldText, world: World | None) -> Iterator[TextDocument]:
-    if world is None:
-        raise UserError("world: missing, but the corpus has source.kind 'world'")
-    if source.domain == "pretraining":
-        texts = pretraining_documents(world, source)
-    else:
-        texts = continual_documents(world, source)
-    return (TextDocument(str(place), text) for place, text in enumerate(texts))
-
-
-def _local_documents(source: LocalText, textless: TextlessRows) -> Iterator[TextDocument]:
-    paths = [Path(path) for path in source.paths]
-    texts = read_text_documents(paths, source.text_field, textless)
-    for path in paths:
-        provenance.note(f"sha256 of {path}", hash_file(path))
-    return texts
+    return tokenise(read_texts(source, settings.world, textless), tokenizer)
 
 
 def refuse_too_long(sequence_length_tokens: int, model_directory: Path) -> None:

@@ -1,39 +1,39 @@
-r"""Pretrain a small OLMo from scratch and keep checkpoints along the way.
+r"""Pretrain a small OLMo from scratch, and keep it as it is at some steps.
 
-Reads the tokenizer and the packed sequences of the pretraining corpus, which are consumed in their
-order, each once. Writes one checkpoint directory per kept step (fp32 safetensors, tokenizer and
-manifest; step 0 is the untrained model) and the training table: train_step, loss_nats,
+Reads the tokenizer and the packed sequences of the pretraining corpus, each consumed once: in their
+order with seed 0, in one drawn by any other seed. Writes the training table: train_step, loss_nats,
 learning_rate, gradient_norm, num_injected_sequences (0 here), one row per step. The learning rate
 warms up linearly and, unless ``schedule`` says otherwise, falls on a cosine to the end of the run,
 so that the last step is a *final* checkpoint in the paper's sense and one at half of the run a
 *mid* one.
 
-Checkpoints appear together, when the run is done. One that is ended from outside leaves
-``unfinished/`` beside the first: the same command goes on from there (``training.resuming``).
+Beside the table lies ``states/`` (``training.kept_states``): for each step of ``steps``, and the
+last, the state of training with the checkpoint (fp32 safetensors, tokenizer and manifest; step 0 is
+the untrained model), from where ``keep_checkpoint`` takes it. What a checkpoint is does not depend
+on which others are asked for. A job of the same training that asks for other steps trains what is
+missing alone, and one that was ended from outside goes on where it was: the same bytes.
 
-    python -m ke_steps.pretrain_nursery --tokenizer results/train_tokenizer/manifest.json \
-        --sequences results/prepare_corpus/pretraining/sequences.parquet \
-        --output-manifests results/nursery/step0/manifest.json … \
-        --output-training results/nursery/training.parquet --settings '{…}'
+    python -m ke_steps.pretrain_nursery --tokenizer results/train_tokenizer/m/manifest.json \
+        --sequences results/prepare_corpus/m/pretraining/sequences.parquet \
+        --output-training results/pretrain_nursery/m/training.parquet --settings '{…}'
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
 
 from ke_steps.artefacts.learning_schemas import TRAINING
 from ke_steps.artefacts.parquet import write_table
-from ke_steps.checkpoints.checkpoint_files import (
-    read_checkpoint_manifest,
-    replacing,
-    save_checkpoint,
-)
+from ke_steps.artefacts.places import kept_checkpoint, state_of
+from ke_steps.checkpoints.checkpoint_files import save_checkpoint
+from ke_steps.job import provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.models import ranks
@@ -42,8 +42,8 @@ from ke_steps.models.loading import prepare_torch
 from ke_steps.settings.checkpoints import Nursery, PretrainNursery
 from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences, read_corpus
-from ke_steps.training.log import Watcher
-from ke_steps.training.resuming import FOLDER, Unfinished
+from ke_steps.training.kept_states import KeptStates
+from ke_steps.training.log import Watcher, saved_rows
 from ke_steps.training.sharding import gather_whole
 from ke_steps.training.train import Build, train
 
@@ -73,15 +73,11 @@ def build_model(
 
 
 def run(
-    *,
-    tokenizer: Path,
-    sequences: Path,
-    output_manifests: list[Path],
-    output_training: Path,
-    settings: PretrainNursery,
+    *, tokenizer: Path, sequences: Path, output_training: Path, settings: PretrainNursery
 ) -> None:
-    """Pretrain the nursery; ``output_manifests`` follow the order of ``settings.steps``."""
-    manifest_of_step = _manifest_of_step(settings, output_manifests)
+    """Pretrain the nursery; what is there of the same training already is not done again."""
+    _refuse_beyond(settings)
+    provenance.disregard("steps")
     device = prepare_torch(settings.num_threads, settings.seed)
     words = load_tokenizer(tokenizer.parent)
     optimisation = Optimisation.of(
@@ -101,97 +97,87 @@ def run(
         transformers.set_seed(settings.seed)
         return build_model(settings, words, tokens.shape[1]).to(device)
 
-    keeper = _Keeper(settings, build, tokenizer.parent, output_manifests[0].parent / FOLDER)
-    unfinished = Unfinished(output_manifests[0], keeper)
-    trained = train(
-        build,
-        TrainingSequences(tokens, num_items=optimisation.num_sequences),
-        optimisation,
-        tokenizer=words,
-        device=device,
-        watcher=keeper,
-        unfinished=unfinished,
-    )
+    kept = {*settings.steps, settings.num_steps}
+    keeper = _Keeper(settings, kept, build, tokenizer.parent)
+    states = KeptStates(output_training, keeper, kept)
+    states.take_stock()
+    if states.are_missing(first=True):
+        keeper.observe(build(torch.device("cpu")), 0)
+        states.complete(0)
+    while states.are_missing():
+        train(
+            build,
+            TrainingSequences(
+                tokens,
+                num_items=optimisation.num_sequences,
+                order=order_of(settings.seed, len(tokens)),
+            ),
+            optimisation,
+            tokenizer=words,
+            device=device,
+            watcher=keeper,
+            unfinished=states,
+        )
     if ranks.is_first():
-        keeper.hand_over(manifest_of_step)
-        write_table(output_training, trained.rows, TRAINING)
-        unfinished.remove()
+        states.finish()
+        write_table(output_training, saved_rows(states.state_of(settings.num_steps)), TRAINING)
+
+
+def order_of(seed: int, num_sequences: int) -> NDArray[np.int64] | None:
+    """Return the order (num_sequences,) in which sequences are consumed; None as they are."""
+    return np.random.default_rng(seed).permutation(num_sequences) if seed else None
 
 
 class _Keeper(Watcher):
-    """Keeps checkpoints of a training under way, until all of them can be handed over."""
+    """Puts a checkpoint into the training state of each step that is kept."""
 
     def __init__(
         self,
         settings: PretrainNursery,
+        steps: Collection[int],
         build: Build,
         tokenizer_directory: Path,
-        folder: Path,
     ) -> None:
         self._settings = settings
+        self._steps = steps
         self._build = build
         self._tokenizer_directory = tokenizer_directory
-        self._folder = folder
-
-    def begin(self, saved: Path | None) -> None:
-        """Make sure that the checkpoints up to a saved state are still there."""
-        if saved is not None:
-            done = int(saved.name.rpartition("-")[2])
-            for step in self._settings.steps:
-                if step <= done:
-                    read_checkpoint_manifest(self._kept(step))
+        self._observed: tuple[int, PreTrainedModel] | None = None
 
     def observe(self, model: PreTrainedModel, step: int) -> None:
-        """Keep a checkpoint if the study asks for one of this step."""
-        if step not in self._settings.steps:
+        """Have the whole model at hand where it will be saved."""
+        if step in self._steps:
+            self._observed = step, gather_whole(model, lambda: self._build(torch.device("cpu")))
+
+    def save(self, folder: Path) -> None:
+        """Add the checkpoint to the state of its step; one saved in between has none."""
+        if self._observed is None or folder != state_of(folder.parent, self._observed[0]):
             return
-        whole = gather_whole(model, lambda: self._build(torch.device("cpu")))
-        if ranks.is_first():
-            save_checkpoint(
-                whole,
-                self._tokenizer_directory,
-                self._kept(step),
-                step=step,
-                source={"kind": "nursery", "seed": self._settings.seed},
-                sizes=describe_model(whole),
-            )
+        step, model = self._observed
+        said = self._settings.model_dump(exclude={"steps", "num_threads"})
+        save_checkpoint(
+            model,
+            self._tokenizer_directory,
+            kept_checkpoint(folder),
+            step=step,
+            source={"kind": "nursery"} | said,
+            sizes=describe_model(model),
+        )
 
     def diverged(self, model: PreTrainedModel, step: int) -> None:
         """Refuse: there are no checkpoints of later steps to study."""
-        if ranks.is_first():
-            shutil.rmtree(self._folder)
         raise UserError(
             f"pretraining diverged after step {step} of {self._settings.num_steps}: lower"
-            " pretrain_nursery.learning_rate"
+            " learning_rate, in pretrain_nursery or the model's source"
         )
 
-    def hand_over(self, manifest_of_step: Mapping[int, Path]) -> None:
-        """Move all checkpoints to where they belong, their manifests last."""
-        for step, manifest in manifest_of_step.items():
-            kept = self._kept(step)
-            with replacing(manifest) as directory:
-                for path in kept.parent.iterdir():
-                    if path != kept:
-                        path.replace(directory / path.name)
-                kept.replace(manifest)
 
-    def _kept(self, step: int) -> Path:
-        return self._folder / f"step{step}" / "manifest.json"
-
-
-def _manifest_of_step(settings: PretrainNursery, manifests: list[Path]) -> dict[int, Path]:
-    if len(manifests) != len(settings.steps):
-        raise UserError(
-            f"--output-manifests: {len(manifests)} paths for {len(settings.steps)} steps"
-            f" ({settings.steps}), one per step is needed"
-        )
+def _refuse_beyond(settings: PretrainNursery) -> None:
     beyond = [step for step in settings.steps if step > settings.num_steps]
     if beyond:
         raise UserError(
-            f"steps {beyond} are beyond the end of pretraining: pretrain_nursery.num_steps is"
-            f" {settings.num_steps}"
+            f"steps {beyond} are beyond the end of pretraining: num_steps is {settings.num_steps}"
         )
-    return dict(zip(settings.steps, manifests, strict=True))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Learn the nursery's tokenizer: a byte-level BPE of the world's pretraining domain.
+"""Learn a nursery's tokenizer: a byte-level BPE of the corpus that the nursery is trained on.
 
-Reads nothing but the world. Writes a directory: ``tokenizer.json``, ``tokenizer_config.json`` and,
+Reads the first documents of the corpus' source, whatever the corpus passes over: the world, local
+text files (``texts.text_files``) or a dataset of the hub (``texts.hub_datasets``). Writes a directory: ``tokenizer.json``, ``tokenizer_config.json`` and,
 last, ``manifest.json`` (kind, vocab_size, provenance, files with size_bytes and sha256).
 ``<|endoftext|>`` has id 0 and ``<|padding|>`` id 1; then come all 256 bytes, so that any text can
 be written, whatever its domain.
 
     python -m ke_steps.train_tokenizer --output results/train_tokenizer/manifest.json --settings \
-      '{"vocab_size_tokens": 1024, "num_documents": 4000, "world": {"seed": 0, "num_people": 240,
-        "num_continual_entities": 120, "num_questions": 200}}'
+      '{"vocab_size_tokens": 1024, "num_documents": 4000,
+        "source": {"kind": "text", "paths": ["a.jsonl.zst"]}}'
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from ke_steps.job import provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import replacing, write_json
-from ke_steps.settings.checkpoints import TrainWorldTokenizer
-from ke_steps.texts.world import pretraining_documents
+from ke_steps.settings.checkpoints import TrainTokenizerJob
+from ke_steps.texts.rows import TextlessRows
+from ke_steps.texts.sources import read_texts
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
@@ -49,17 +51,19 @@ def train_tokenizer(documents: Iterable[str], vocab_size_tokens: int) -> Tokeniz
     return tokenizer
 
 
-def run(*, output: Path, settings: TrainWorldTokenizer) -> None:
-    """Train on the first documents of the pretraining domain and write the directory."""
-    documents = itertools.islice(pretraining_documents(settings.world), settings.num_documents)
-    tokenizer = train_tokenizer(documents, settings.vocab_size_tokens)
+def run(*, output: Path, settings: TrainTokenizerJob) -> None:
+    """Train on the first documents of the corpus and write the directory."""
+    textless = TextlessRows()
+    documents = read_texts(settings.source, settings.world, textless)
+    texts = (document.text for document in itertools.islice(documents, settings.num_documents))
+    tokenizer = train_tokenizer(texts, settings.vocab_size_tokens)
+    textless.tell()
     vocab_size = tokenizer.get_vocab_size()
     if vocab_size < settings.vocab_size_tokens:
         raise UserError(
             f"train_tokenizer.vocab_size_tokens: {settings.vocab_size_tokens} is more than the"
-            f" {vocab_size} tokens found in {settings.num_documents} documents on"
-            f" {settings.world.num_people} people; lower it, or raise num_documents or"
-            " world.num_people"
+            f" {vocab_size} tokens found in the first {settings.num_documents} documents of the"
+            " corpus; lower it, or raise num_documents where the corpus has more"
         )
     _write_directory(output, tokenizer, vocab_size)
 

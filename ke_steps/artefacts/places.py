@@ -23,6 +23,9 @@ RUN = f"{STATE}/{SCHEDULE}"
 PREPARATION = "{model}/{corpus}"
 
 PRETRAINED = f"pretrain_nursery/{CHECKPOINT}/manifest.json"
+STATES = "states"
+"""Beside a nursery's training table: its training states, each with its checkpoint. No result."""
+
 FETCHED = f"fetch_checkpoint/{CHECKPOINT}/manifest.json"
 SEQUENCES = f"prepare_corpus/{PREPARATION}/sequences.parquet"
 PASSAGES = "prepare_knowledge/passages.parquet"
@@ -31,6 +34,16 @@ PASSAGES = "prepare_knowledge/passages.parquet"
 WILDCARD = r"\{(\w+)\}"
 NUMBERS = frozenset({"step", "shard", "seed"})
 """Wildcards whose values are natural numbers."""
+
+
+def state_of(states: Path, step: int) -> Path:
+    """Return the folder of the training state after a step; transformers' ``Trainer`` names it."""
+    return states / f"checkpoint-{step}"
+
+
+def kept_checkpoint(state: Path) -> Path:
+    """Return the manifest of the checkpoint that a training state holds."""
+    return state / "kept" / "manifest.json"
 
 
 class Identity(NamedTuple):

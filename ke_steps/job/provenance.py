@@ -164,6 +164,13 @@ def note(key: str, value: str) -> None:
         record[key] = value
 
 
+def disregard(setting: str) -> None:
+    """Leave a setting out, as what the running job writes does not depend on it."""
+    record = _current.get()
+    if record is not None:
+        record["settings"].pop(setting, None)
+
+
 def current() -> dict[str, Any]:
     """Return the running job's provenance; empty outside a job, as in a unit test."""
     return _current.get() or {}

@@ -36,6 +36,7 @@ from ke_steps.study.places import (
     places,
     preparations,
     schedules,
+    speakers,
 )
 from ke_steps.study.presets import expand, expand_knowledge
 
@@ -101,16 +102,19 @@ def costs_by_rule(jobs: Iterable[PlannedJob]) -> dict[str, Cost]:
 def jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
     """Yield every job that a study takes from nothing, in the order of the workflow."""
     there = places(study)
-    for model in models_of(there.nursery_checkpoints):
+    for _ in speakers(study, study.nurseries):
         yield PlannedJob("train_tokenizer")
+    for model in study.nurseries:
         yield _pretraining(study, model, sizes[model].shape)
+    for _ in there.nursery_checkpoints:
+        yield PlannedJob("keep_checkpoint")
     for checkpoint in there.fetched_checkpoints:
         yield _fetch(study, checkpoint, sizes[checkpoint.model])
     for preparation in preparations(study):
         yield _preparation(study, preparation)
     if there.runs:
         yield _knowledge(study)
-    for _ in models_of(there.runs):
+    for _ in speakers(study, models_of(there.runs)):
         yield PlannedJob("encode_probes")
     for _ in schedules(study):
         yield PlannedJob("schedule_injections")
@@ -122,12 +126,15 @@ def jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
 
 
 def _pretraining(study: Study, model: str, shape: ModelShape) -> PlannedJob:
-    tokens, length = pretraining_tokens(study)
+    """A checkpoint is once on the disk, its training state as weights and two moments of each."""
+    tokens, length = pretraining_tokens(study, model)
+    steps = {*study.models[model].steps, study.nurseries[model].num_steps}
+    num_kept = len(steps) + 3 * len(steps - {0})
     return PlannedJob(
         "pretrain_nursery",
         training_tokens=tokens,
         flops={Work("training", "fp32"): shape.training_flops(tokens, length)},
-        disk_bytes=len(study.models[model].steps) * FP32_BYTES * shape.num_parameters,
+        disk_bytes=num_kept * FP32_BYTES * shape.num_parameters,
     )
 
 

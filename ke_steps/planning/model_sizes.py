@@ -148,7 +148,7 @@ def _configs(study: Study, name: str) -> Iterator[FoundConfig]:
     yield from _read(sorted(Path(study.results_dir).glob(str(fetched))))
     match source:
         case NurserySource():
-            yield _nursery_config(study)
+            yield _nursery_config(study, source)
         case DirectorySource():
             yield from _read(path / "config.json" for path in _places(source.path, model.steps))
         case GgufSource():
@@ -174,11 +174,11 @@ def _read(paths: Iterable[Path]) -> Iterator[FoundConfig]:
                 raise UserError(f"{path}: not a readable JSON file ({error})") from error
 
 
-def _nursery_config(study: Study) -> FoundConfig:
-    if study.pretrain_nursery is None or study.train_tokenizer is None:
-        raise ValueError("a study with a nursery has both sections")
+def _nursery_config(study: Study, source: NurserySource) -> FoundConfig:
+    if study.train_tokenizer is None:
+        raise ValueError("a study with a nursery has the section")
     rest = {"model_type": "olmo", "vocab_size": study.train_tokenizer.vocab_size_tokens}
-    return FoundConfig("pretrain_nursery", study.pretrain_nursery.model_dump() | rest)
+    return FoundConfig("trained here", source.model_dump() | rest)
 
 
 def _gguf_config(path: Path, *, tied_head: bool) -> FoundConfig:

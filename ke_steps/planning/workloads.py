@@ -40,11 +40,9 @@ RECALL_CHOICES, RECALL_TOKENS, RECALL_SCORED_TOKENS = 4, 20, 4
 """Of an item of world_recall, roughly; tokens are those of a choice with its prompt."""
 
 
-def pretraining_tokens(study: Study) -> tuple[int, int]:
-    """Return the tokens that the nursery trains on, and the length of a sequence."""
-    nursery = study.pretrain_nursery
-    if nursery is None:
-        raise ValueError("a study with a nursery has its section")
+def pretraining_tokens(study: Study, model: str) -> tuple[int, int]:
+    """Return the tokens that a nursery trains on, and the length of a sequence."""
+    nursery = study.nurseries[model]
     length = study.corpora[nursery.corpus].sequence_length_tokens
     return nursery.num_steps * nursery.batch_size_sequences * length, length
 

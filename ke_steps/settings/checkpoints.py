@@ -7,7 +7,8 @@ from typing import Annotated, Literal, assert_never
 from pydantic import Field, model_validator
 
 from ke_steps.settings.schedules import Scheduled
-from ke_steps.settings.texts import HubRepo, World
+from ke_steps.settings.steps import Steps
+from ke_steps.settings.texts import DocumentSource, HubRepo, World
 from ke_steps.settings.types import (
     BeginOfText,
     Count,
@@ -22,8 +23,46 @@ from ke_steps.settings.types import (
 )
 
 
-class NurserySource(Strict):
-    """Checkpoints of the small model that ``pretrain_nursery`` trains."""
+class Nursery(Scheduled):
+    """Pretraining of a small OLMo from scratch."""
+
+    corpus: Name = Field("", description="the first of corpora when absent")
+    hidden_size: Count = 96
+    intermediate_size: Count = 384
+    num_hidden_layers: Count = 4
+    num_attention_heads: Count = 4
+    tie_word_embeddings: bool = Field(
+        True,
+        strict=True,
+        description="whether the head is the embedding, on which no weight decay acts; a head of"
+        " its own decays as all matrices of linear layers do",
+    )
+    num_steps: Count = 400
+    batch_size_sequences: Count = 32
+    learning_rate: Positive = 3e-3
+    weight_decay: NonNegative = 0.1
+    seed: Seed = Field(
+        0,
+        description="0: the corpus in its order; another draws the order of its sequences, as it"
+        " draws initial weights",
+    )
+    num_threads: Count = Field(2, description="CPU threads; they change rounding, hence a setting")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Nursery:
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of twice"
+                f" num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+
+class NurserySource(Nursery):
+    """A small model that is trained here: what differs from the section ``pretrain_nursery``.
+
+    A study that is read has its whole settings here (``settings.study``).
+    """
 
     kind: Literal["nursery"]
 
@@ -82,8 +121,10 @@ class Model(Strict):
     family: Name | None = Field(
         None, description="what it has in common with models of other seeds of one pretraining"
     )
-    steps: Annotated[list[Natural], Field(min_length=1)] = Field(
-        [0], description="of pretraining, ascending; absent for a model that is one checkpoint"
+    steps: Steps = Field(
+        [0],
+        description="of pretraining, ascending, or {log_spaced: [first, last, count]}; absent for a"
+        " model that is one checkpoint",
     )
     end_of_text: EndOfText = None
     begin_of_text: BeginOfText = Field(
@@ -140,52 +181,28 @@ class FetchCheckpoint(Strict):
 
 
 class TrainTokenizer(Strict):
-    """The nursery's byte-level BPE."""
+    """A nursery's byte-level BPE, learnt from the corpus that it is trained on."""
 
     vocab_size_tokens: Annotated[int, Field(strict=True, ge=300, le=65536)] = 1024
     num_documents: Count = Field(
-        4000, description="documents of the pretraining domain to learn from"
+        4000, description="documents to learn from, the first of the corpus"
     )
 
 
-class TrainWorldTokenizer(TrainTokenizer):
-    """What the job of ``train_tokenizer`` receives."""
+class TrainTokenizerJob(TrainTokenizer):
+    """What the job of ``train_tokenizer`` receives: where its documents are from."""
 
-    world: World
-
-
-class Nursery(Scheduled):
-    """Pretraining of a small OLMo from scratch."""
-
-    corpus: Name = Field("", description="the first of corpora when absent")
-    hidden_size: Count = 96
-    intermediate_size: Count = 384
-    num_hidden_layers: Count = 4
-    num_attention_heads: Count = 4
-    tie_word_embeddings: bool = Field(
-        True,
-        strict=True,
-        description="whether the head is the embedding, on which no weight decay acts; a head of"
-        " its own decays as all matrices of linear layers do",
-    )
-    num_steps: Count = 400
-    batch_size_sequences: Count = 32
-    learning_rate: Positive = 3e-3
-    weight_decay: NonNegative = 0.1
-    seed: Seed = 0
-    num_threads: Count = Field(2, description="CPU threads; they change rounding, hence a setting")
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Nursery:
-        if self.hidden_size % (2 * self.num_attention_heads):
-            raise ValueError(
-                f"hidden_size {self.hidden_size} must be a multiple of twice"
-                f" num_attention_heads {self.num_attention_heads}"
-            )
-        return self
+    source: Annotated[DocumentSource, Field(discriminator="kind")]
+    world: World | None = None
 
 
 class PretrainNursery(Nursery):
-    """One pretraining run: the steps at which it keeps a checkpoint."""
+    """What the job of ``pretrain_nursery`` receives: also the steps whose checkpoints it keeps."""
 
     steps: list[Natural]
+
+
+class KeepCheckpoint(Nursery):
+    """What the job of ``keep_checkpoint`` receives: the pretraining, and one step of it."""
+
+    step: Natural

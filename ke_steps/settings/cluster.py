@@ -58,6 +58,7 @@ class Jobs(Strict):
     encode_probes: Annotated[CpuRequest, Request(0, 4, 60)] = CpuRequest()
     schedule_injections: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
     pretrain_nursery: Annotated[ManyGpusRequest, Request(1, 16, 480)] = ManyGpusRequest()
+    keep_checkpoint: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
     extract_coefficients: Annotated[ManyGpusRequest, Request(1, 32, 240)] = ManyGpusRequest()
     extract_shard: Annotated[ManyGpusRequest, Request(1, 32, 240)] = ManyGpusRequest()
     merge_shards: Annotated[CpuRequest, Request(0, 16, 60)] = CpuRequest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ke_steps.settings.checkpoints import Model, Nursery, NurserySource, TrainTokenizer
 from ke_steps.settings.cluster import Cluster
@@ -83,20 +83,35 @@ class Study(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_corpora(cls, study: Any) -> Any:
-        """Name the corpora of sections that name none."""
+    def _say_defaults(cls, study: Any) -> Any:
+        """Name the corpora of sections that name none, then say each nursery's whole settings."""
         match study:
             case {"corpora": {**corpora}} if corpora:
-                return {**study, **dict(_with_corpora(study, list(map(str, corpora))))}
+                study = {**study, **dict(_with_corpora(study, list(map(str, corpora))))}
+        match study:
+            case {"pretrain_nursery": {**section}, "models": {**models}} if _is_right(section):
+                whole = {name: _with_section(model, section) for name, model in models.items()}
+                return {**study, "models": whole}
         return study
 
     @property
-    def nurseries(self) -> dict[str, Nursery]:
+    def nurseries(self) -> dict[str, NurserySource]:
         """The settings of every model that is trained here."""
-        names = [
-            name for name, model in self.models.items() if isinstance(model.source, NurserySource)
-        ]
-        return dict.fromkeys(names, self.pretrain_nursery) if self.pretrain_nursery else {}
+        sources = {name: model.source for name, model in self.models.items()}
+        return {name: each for name, each in sources.items() if isinstance(each, NurserySource)}
+
+    def speaker(self, model: str) -> str:
+        """Return the model whose tokenizer a model has, and with it all texts as token ids.
+
+        The first of the nurseries of one corpus, whose tokenizers would be the same; a model from
+        outside has its own.
+        """
+        nurseries = self.nurseries
+        if model not in nurseries:
+            return model
+        return next(
+            name for name, each in nurseries.items() if each.corpus == nurseries[model].corpus
+        )
 
     def states(self) -> list[State]:
         """Return every checkpoint as it is, then under each variant whose scope includes it."""
@@ -129,8 +144,8 @@ class Study(Strict):
         """Return the corpus that a model's H, its interventions and its updates rest on."""
         if corpus := self.extract_coefficients.corpus:
             return corpus
-        if self.pretrain_nursery and isinstance(self.models[model].source, NurserySource):
-            return self.pretrain_nursery.corpus
+        if nursery := self.nurseries.get(model):
+            return nursery.corpus
         return next(iter(self.corpora))
 
     def main_corpora(self) -> dict[str, str]:
@@ -143,6 +158,22 @@ class Study(Strict):
         if state.variant != ORIGINAL:
             return [main]
         return list(dict.fromkeys([main, *self.extract_coefficients.other_corpora]))
+
+
+def _is_right(section: Mapping[str, Any]) -> bool:
+    """Tell whether a section can be given to models: its own faults are told once, where it is."""
+    try:
+        Nursery.model_validate(section)
+    except ValidationError:
+        return False
+    return True
+
+
+def _with_section(model: Any, section: Mapping[str, Any]) -> Any:
+    match model:
+        case {"source": {"kind": "nursery", **said}}:
+            return {**model, "source": {**section, **said, "kind": "nursery"}}
+    return model
 
 
 CORPUS_KEYS = {

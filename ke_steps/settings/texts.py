@@ -149,7 +149,10 @@ class PresetText(Strict):
     name: PresetName
 
 
-TextSource = WorldText | LocalText | HubDatasetText | TokenFileText
+DocumentSource = WorldText | LocalText | HubDatasetText
+"""What has texts as people read them."""
+
+TextSource = DocumentSource | TokenFileText
 
 
 class Corpus(Strict):

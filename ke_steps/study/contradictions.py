@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from ke_steps.figures.needs import missing
-from ke_steps.settings.checkpoints import NurserySource
 from ke_steps.settings.learning import ORIGINAL, Scope
 from ke_steps.settings.study import Study
 from ke_steps.settings.texts import Knowledge, WorldKnowledge, WorldText
+from ke_steps.study.nurseries import nursery_faults, section_of
 from ke_steps.study.predictions import prediction_faults
 
 NUM_TEXTS = 10
@@ -24,7 +25,7 @@ def contradictions(study: Study) -> Iterator[tuple[str, str]]:
     yield from unknown
     if not unknown:
         yield from _corpora_too_small(study)
-    yield from _nursery_faults(study)
+    yield from nursery_faults(study)
     yield from _world_faults(study)
     yield from _variant_faults(study)
     yield from _recipe_faults(study)
@@ -36,76 +37,53 @@ def contradictions(study: Study) -> Iterator[tuple[str, str]]:
             yield f"plot_figures.figures[{index}]", f"{figure} cannot be drawn: {reason}"
 
 
-def _corpus_users(study: Study) -> Iterator[tuple[str, str, int]]:
-    """Yield (key, corpus, sequences needed) of everything that reads a corpus."""
+class _Reader(NamedTuple):
+    """A reader of a corpus: the key that names the corpus, and who reads how many sequences."""
+
+    key: str
+    corpus: str
+    section: str
+    num_sequences: int
+
+
+def _readers(study: Study) -> Iterator[_Reader]:
+    """Yield everything that reads a corpus."""
     extract = study.extract_coefficients
     measured = extract.num_sequences or extract.num_groups
+    section = "extract_coefficients"
     for corpus in dict.fromkeys(study.main_corpora().values()):
-        yield "extract_coefficients.corpus", corpus, measured
+        yield _Reader(f"{section}.corpus", corpus, section, measured)
     for corpus in extract.other_corpora:
-        yield "extract_coefficients.other_corpora", corpus, measured
+        yield _Reader(f"{section}.other_corpora", corpus, section, measured)
     for corpus in study.evaluate_novelty.corpora if study.evaluate_novelty else []:
-        yield "evaluate_novelty.corpora", corpus, 1
+        yield _Reader("evaluate_novelty.corpora", corpus, "evaluate_novelty", 1)
     if retention := study.evaluate_retention:
-        yield "evaluate_retention.held_out_corpus", retention.held_out_corpus, 1
+        section = "evaluate_retention"
+        yield _Reader(f"{section}.held_out_corpus", retention.held_out_corpus, section, 1)
     for name, recipe in study.recipes.items():
         needed = recipe.num_steps // recipe.num_epochs * recipe.batch_size_sequences
-        yield f"recipes.{name}.corpus", recipe.corpus, needed
-    if nursery := study.pretrain_nursery:
+        yield _Reader(f"recipes.{name}.corpus", recipe.corpus, f"recipes.{name}", needed)
+    for name, nursery in study.nurseries.items():
         needed = nursery.num_steps * nursery.batch_size_sequences
-        yield "pretrain_nursery.corpus", nursery.corpus, needed
+        key = f"{section_of(study, name, 'corpus')}.corpus"
+        yield _Reader(key, nursery.corpus, f"models.{name}.source", needed)
 
 
 def _unknown_corpora(study: Study) -> Iterator[tuple[str, str]]:
-    for key, corpus, _ in _corpus_users(study):
+    for key, corpus in dict.fromkeys((each.key, each.corpus) for each in _readers(study)):
         if corpus not in study.corpora:
             yield key, f"no corpus {corpus!r}; corpora has {_listed(study.corpora)}"
 
 
 def _corpora_too_small(study: Study) -> Iterator[tuple[str, str]]:
-    for key, corpus, needed in _corpus_users(study):
-        available = study.corpora[corpus].most_sequences
-        if available < needed:
-            said = "" if study.corpora[corpus].num_sequences else "absent, hence at most "
+    for each in _readers(study):
+        available = study.corpora[each.corpus].most_sequences
+        if available < each.num_sequences:
+            said = "" if study.corpora[each.corpus].num_sequences else "absent, hence at most "
             yield (
-                f"corpora.{corpus}.num_sequences",
-                f"{said}{available} is too few: {key.rpartition('.')[0]} reads {needed}",
+                f"corpora.{each.corpus}.num_sequences",
+                f"{said}{available} is too few: {each.section} reads {each.num_sequences}",
             )
-
-
-def _nursery_faults(study: Study) -> Iterator[tuple[str, str]]:
-    nurseries = [
-        name for name, model in study.models.items() if isinstance(model.source, NurserySource)
-    ]
-    if len(nurseries) > 1:
-        yield "models", f"only one model may have source kind 'nursery', got {_listed(nurseries)}"
-    if not nurseries:
-        return
-    for section in ("pretrain_nursery", "train_tokenizer"):
-        if getattr(study, section) is None:
-            yield section, f"missing, but models.{nurseries[0]}.source is a nursery"
-    if study.models[nurseries[0]].begin_of_text == "always":
-        yield (
-            f"models.{nurseries[0]}.begin_of_text",
-            "the nursery's tokenizer has no begin-of-text token; say tokenizer or never",
-        )
-    if not (nursery := study.pretrain_nursery):
-        return
-    for step in study.models[nurseries[0]].steps:
-        if step > nursery.num_steps:
-            yield (
-                f"models.{nurseries[0]}.steps",
-                f"{step} is beyond pretrain_nursery.num_steps {nursery.num_steps}",
-            )
-    if nursery.corpus in study.corpora:
-        longest = study.corpora[nursery.corpus].sequence_length_tokens
-        for name, corpus in study.corpora.items():
-            if corpus.sequence_length_tokens > longest:
-                yield (
-                    f"corpora.{name}.sequence_length_tokens",
-                    f"{corpus.sequence_length_tokens} exceeds the {longest} positions that the"
-                    f" nursery learns on corpora.{nursery.corpus}",
-                )
 
 
 def _world_faults(study: Study) -> Iterator[tuple[str, str]]:
@@ -118,8 +96,6 @@ def _world_faults(study: Study) -> Iterator[tuple[str, str]]:
         users.append("knowledge.source")
     if study.evaluate_retention and "world_recall" in study.evaluate_retention.tasks:
         users.append("evaluate_retention.tasks")
-    if study.train_tokenizer:
-        users.append("train_tokenizer")
     if users and study.world is None:
         yield "world", f"missing, but needed by {_listed(users)}"
 
@@ -184,10 +160,11 @@ def _cluster_faults(study: Study) -> Iterator[tuple[str, str]]:
         ("inject_knowledge", jobs.inject_knowledge, f"recipes.{name}", recipe.batch_size_sequences)
         for name, recipe in study.recipes.items()
     ]
-    if nursery := study.pretrain_nursery:
-        rule = "pretrain_nursery"
-        trainings.append((rule, jobs.pretrain_nursery, rule, nursery.batch_size_sequences))
-    for rule, request, section, batch in trainings:
+    for name, nursery in study.nurseries.items():
+        section = section_of(study, name, "batch_size_sequences")
+        batch = nursery.batch_size_sequences
+        trainings.append(("pretrain_nursery", jobs.pretrain_nursery, section, batch))
+    for rule, request, section, batch in dict.fromkeys(trainings):
         if request.num_gpus and batch % request.num_gpus:
             yield (
                 f"cluster.jobs.{rule}.num_gpus",

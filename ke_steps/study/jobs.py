@@ -66,6 +66,14 @@ def _shards(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return _extraction(study, wildcards) | {"num_shards": num_shards}
 
 
+def _tokenizer(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return _texts(study, study.nurseries[wildcards["model"]].corpus)
+
+
+def _keeping(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    return {"step": int(wildcards["step"])}
+
+
 def _world(study: Study, *, needed: bool = True) -> dict[str, Any]:
     world = study.world.model_dump(mode="json") if study.world and needed else None
     return {"world": world}
@@ -73,14 +81,17 @@ def _world(study: Study, *, needed: bool = True) -> dict[str, Any]:
 
 def _corpus(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     corpus = study.corpora[wildcards["corpus"]]
-    source = expand(corpus.source)
-    world = _world(study, needed=isinstance(source, WorldText))
-    return world | {
+    return _texts(study, wildcards["corpus"]) | {
         **_begin_of_text(study, wildcards),
-        "source": source.model_dump(mode="json"),
         "num_sequences": corpus.most_sequences,
         "may_be_fewer": corpus.num_sequences is None,
     }
+
+
+def _texts(study: Study, corpus: str) -> dict[str, Any]:
+    source = expand(study.corpora[corpus].source)
+    world = _world(study, needed=isinstance(source, WorldText))
+    return world | {"source": source.model_dump(mode="json")}
 
 
 def _knowledge(study: Study, wildcards: Wildcards) -> dict[str, Any]:
@@ -131,6 +142,8 @@ def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 
 ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
     "fetch_checkpoint": _fetch,
+    "pretrain_nursery": lambda study, w: study.nurseries[w["model"]],
+    "keep_checkpoint": lambda study, w: study.nurseries[w["model"]],
     "prepare_corpus": lambda study, w: study.corpora[w["corpus"]],
     "extract_shard": lambda study, w: study.extract_coefficients,
     "merge_shards": lambda study, w: study.extract_coefficients,
@@ -145,8 +158,9 @@ ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
 """The part of the config that a step is about, where that is not the section of its name."""
 
 EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
-    "train_tokenizer": lambda study, w: _world(study),
+    "train_tokenizer": _tokenizer,
     "pretrain_nursery": lambda study, w: {"steps": study.models[w["model"]].steps},
+    "keep_checkpoint": _keeping,
     "prepare_corpus": _corpus,
     "encode_probes": _begin_of_text,
     "prepare_knowledge": _knowledge,

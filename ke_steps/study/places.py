@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ke_steps.artefacts.places import CHECKPOINT, MEASUREMENT, RUN, STATE
-from ke_steps.settings.checkpoints import NurserySource
 from ke_steps.settings.study import Run, State, Study
 
 
@@ -31,7 +30,7 @@ class Measurement(NamedTuple):
 
 
 class Preparation(NamedTuple):
-    """A corpus in the tokens of a model."""
+    """A corpus in the tokens of a model, which may speak for others (``Study.speaker``)."""
 
     model: str
     corpus: str
@@ -70,7 +69,7 @@ def places(study: Study) -> Places:
     last: list[Checkpoint] = []
     for name, model in study.models.items():
         checkpoints = [Checkpoint(name, step) for step in model.steps]
-        (nursery if isinstance(model.source, NurserySource) else fetched).extend(checkpoints)
+        (nursery if name in study.nurseries else fetched).extend(checkpoints)
         last.append(checkpoints[-1])
     states, runs = study.states(), study.runs()
     return Places(
@@ -105,20 +104,24 @@ def models_of(found: Iterable[Checkpoint | Run]) -> list[str]:
     return list(dict.fromkeys(place.model for place in found))
 
 
+def speakers(study: Study, models: Iterable[str]) -> list[str]:
+    """Return the models whose tokenizers some models have, each once."""
+    return list(dict.fromkeys(map(study.speaker, models)))
+
+
 def preparations(study: Study) -> list[Preparation]:
     """Return the corpora that the jobs of each model read, each once."""
     there = places(study)
-    read = [Preparation(each.model, each.corpus) for each in there.measurements]
-    read += [Preparation(run.model, study.recipes[run.recipe].corpus) for run in there.runs]
+    read = [(each.model, each.corpus) for each in there.measurements]
+    read += [(run.model, study.recipes[run.recipe].corpus) for run in there.runs]
     if retention := study.evaluate_retention:
-        read += [Preparation(model, retention.held_out_corpus) for model in study.models]
+        read += [(model, retention.held_out_corpus) for model in study.models]
     if novelty := study.evaluate_novelty:
         last = there.novelty_checkpoints
-        read += [Preparation(each.model, corpus) for each in last for corpus in novelty.corpora]
-    if nursery := study.pretrain_nursery:
-        trained = models_of(there.nursery_checkpoints)
-        read += [Preparation(model, nursery.corpus) for model in trained]
-    return list(dict.fromkeys(read))
+        read += [(each.model, corpus) for each in last for corpus in novelty.corpora]
+    read += [(model, nursery.corpus) for model, nursery in study.nurseries.items()]
+    texts = (Preparation(study.speaker(model), corpus) for model, corpus in read)
+    return list(dict.fromkeys(texts))
 
 
 def schedules(study: Study) -> list[Schedule]:

@@ -18,7 +18,7 @@ from ke_steps.artefacts.summary_schemas import CHECKPOINTS
 from ke_steps.job.files import canonical_json
 
 PLACES = ("repo", "path")
-"""Keys of a manifest's source that say where the weights are from; a nursery's have none."""
+"""Keys of a manifest's source that say where weights from outside are from."""
 
 
 def weights_sha256(tensors: dict[str, dict[str, Any]]) -> str:
@@ -35,7 +35,10 @@ def checkpoints_of(manifests: Iterable[Path]) -> pd.DataFrame:
 
     The first other of its own model, if there is one, else of another.
     """
-    rows = sorted(map(_describe, manifests), key=lambda row: (row["model"], row["step"]))
+    contents = {path: json.loads(path.read_text()) for path in manifests}
+    differing = _differing(each["source"] for each in contents.values())
+    described = [_describe(path, manifest, differing) for path, manifest in contents.items()]
+    rows = sorted(described, key=lambda row: (row["model"], row["step"]))
     for row in rows:
         alike = [other for other in rows if other["weights_sha256"] == row["weights_sha256"]]
         alike.sort(key=lambda other: other["model"] != row["model"])
@@ -45,10 +48,18 @@ def checkpoints_of(manifests: Iterable[Path]) -> pd.DataFrame:
     return table.astype({"same_weights_as": "Int64"})
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    manifest = json.loads(path.read_text())
+def _differing(sources: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the settings that tell the models apart that were trained here."""
+    nurseries = [source for source in sources if source["kind"] == "nursery"]
+    keys = dict.fromkeys(key for source in nurseries for key in source)
+    return [key for key in keys if len({str(source.get(key)) for source in nurseries}) > 1]
+
+
+def _describe(path: Path, manifest: dict[str, Any], differing: Iterable[str]) -> dict[str, Any]:
     identity, source = identify(path), manifest["source"]
     place = next((source[key] for key in PLACES if key in source), "")
+    if source["kind"] == "nursery":
+        place = ", ".join(f"{key} {source[key]}" for key in differing)
     return {
         "model": identity.model,
         "step": identity.step,

@@ -71,6 +71,9 @@ class TrainingSequences(Dataset[NDArray[np.int32]]):
     num_epochs: int = 1
     """How often the run goes over them, each time in the same order."""
 
+    order: NDArray[np.int64] | None = None
+    """The places (num_sequences,) of the sequences in the order of training; None: as they are."""
+
     prefixes: Mapping[int, Sequence[int]] = field(default_factory=dict)
     """Token ids that precede item i, whose own tokens are cut back to keep T in all."""
 
@@ -79,8 +82,8 @@ class TrainingSequences(Dataset[NDArray[np.int32]]):
 
     def __getitem__(self, item: int) -> NDArray[np.int32]:
         """Return the token ids (T,) of an item, 0…len - 1."""
-        place = self.first + item % self.num_items
-        sequence = self.sequences[place % len(self.sequences)]
+        place = (self.first + item % self.num_items) % len(self.sequences)
+        sequence = self.sequences[place if self.order is None else self.order[place]]
         prefix = self.prefixes.get(item)
         return sequence if prefix is None else prepend(prefix, sequence)
 

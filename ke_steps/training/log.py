@@ -15,7 +15,9 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 
+from ke_steps.job.files import read_object
 from ke_steps.models import ranks
 
 
@@ -102,12 +104,20 @@ class StepLog(TrainerCallback):
             self._bar.close()
 
     def _add(self, step: int, logs: Mapping[str, float]) -> None:
-        self.rows.append(
-            {
-                "train_step": step,
-                "loss_nats": logs["loss"],
-                "learning_rate": logs["learning_rate"],
-                "gradient_norm": logs["grad_norm"],
-                "num_injected_sequences": self._num_injected.get(step, 0),
-            }
-        )
+        self.rows.append(_row(step, logs, self._num_injected.get(step, 0)))
+
+
+def _row(step: int, logs: Mapping[str, float], num_injected: int) -> dict[str, Any]:
+    return {
+        "train_step": step,
+        "loss_nats": logs["loss"],
+        "learning_rate": logs["learning_rate"],
+        "gradient_norm": logs["grad_norm"],
+        "num_injected_sequences": num_injected,
+    }
+
+
+def saved_rows(state: Path) -> list[dict[str, Any]]:
+    """Return the rows, from the first step on, of a training without injections that was saved."""
+    log = read_object(state / TRAINER_STATE_NAME)["log_history"]
+    return [_row(entry["step"], entry, 0) for entry in log]

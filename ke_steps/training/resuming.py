@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ke_steps.artefacts.places import state_of
 from ke_steps.job import provenance
 from ke_steps.job.errors import Stopped, UserError
 from ke_steps.job.files import canonical_json, hash_file, write_json
@@ -44,6 +45,12 @@ ECHO_SECONDS = 10.0
 
 class Unfinished:
     """The folder of a training's saved states."""
+
+    kept: frozenset[int] = frozenset()
+    """Steps whose states are saved whenever they are reached, and stay."""
+
+    stop: int | None = None
+    """The step after which training ends; None for its last."""
 
     def __init__(self, first_output: Path, watcher: Watcher) -> None:
         """Take the job's first output, beside which the folder lies, and the run's watcher."""
@@ -64,7 +71,7 @@ class Unfinished:
 
     def state_of(self, step: int) -> Path:
         """Return the folder of the state after a step."""
-        return self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        return state_of(self.folder, step)
 
     def complete(self, step: int) -> None:
         """Make the state that ``Trainer`` has just written the one to go on from."""
@@ -73,7 +80,7 @@ class Unfinished:
             state = self.state_of(step)
             self._watcher.save(state)
             write_json(state / STATE, {"job": _job(), "files": _hashes(state)})
-            self._remove_states_but(step)
+            self._remove_states(s for s in self._steps() if s < step and s not in self.kept)
         ranks.wait()
 
     def remove_half_written(self) -> None:
@@ -95,7 +102,7 @@ class Unfinished:
         if refusal is not None or not steps:
             self.remove()
             return 0
-        self._remove_states_but(max(steps))
+        self._remove_states(step for step in self._steps() if step != max(steps))
         return max(steps)
 
     def _refusal(self, step: int) -> str | None:
@@ -125,10 +132,9 @@ class Unfinished:
         numbers = [name.rpartition("-")[2] for name in names]
         return [int(number) for number in numbers if number.isdecimal()]
 
-    def _remove_states_but(self, kept: int) -> None:
-        for step in self._steps():
-            if step != kept:
-                shutil.rmtree(self.state_of(step), ignore_errors=True)
+    def _remove_states(self, steps: Iterable[int]) -> None:
+        for step in steps:
+            shutil.rmtree(self.state_of(step), ignore_errors=True)
 
 
 def _job() -> dict[str, Any]:
@@ -140,7 +146,8 @@ def _job() -> dict[str, Any]:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {path.name: hash_file(path) for path in sorted(folder.iterdir())}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
 
 
 class StopRequest:
@@ -196,7 +203,9 @@ class Saver(TrainerCallback):
         """Decide, the same on every rank, whether Trainer saves now."""
         is_due = time.monotonic() - self._saved_at >= self._interval_seconds
         self._reason = ranks.highest(self._request.number or is_due * TIME_IS_UP)
-        control.should_save = self._reason > 0
+        control.should_save = self._reason > 0 or state.global_step in self._unfinished.kept
+        if state.global_step == self._unfinished.stop:
+            control.should_training_stop = True
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import torch
 
 from ke_steps import pretrain_nursery
+from ke_steps.artefacts.places import STATES, kept_checkpoint, state_of
 from ke_steps.settings.checkpoints import PretrainNursery
 from ke_steps.training.batches import Optimisation
 from tests.invented.models import EOS_ID, PAD_ID
@@ -52,13 +53,13 @@ def nursery_settings(**changes):
 
 
 def pretrain(folder, tokenizer, corpus, **changes):
+    """Pretrain a nursery; return the manifests of the checkpoints that it keeps."""
     these = nursery_settings(**changes)
-    manifests = [folder / f"step{step}" / "manifest.json" for step in these.steps]
+    folder.mkdir(parents=True, exist_ok=True)
     pretrain_nursery.run(
         tokenizer=tokenizer,
         sequences=corpus,
-        output_manifests=manifests,
         output_training=folder / "training.parquet",
         settings=these,
     )
-    return manifests
+    return [kept_checkpoint(state_of(folder / STATES, step)) for step in these.steps]

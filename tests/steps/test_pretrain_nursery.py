@@ -13,11 +13,14 @@ from ke_steps.artefacts.learning_schemas import TRAINING
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
 from ke_steps.describe_memories import memory_rows
+from ke_steps.job import provenance
 from ke_steps.job.errors import Stopped, UserError
 from ke_steps.models.loading import load_model
+from ke_steps.pretrain_nursery import order_of
 from ke_steps.settings.measures import DescribeMemoriesJob
 from ke_steps.texts.tokenizers import load_tokenizer
-from ke_steps.training.trainer import build_optimizer
+from ke_steps.training.batches import TrainingSequences
+from ke_steps.training.trainer import StudyTrainer, build_optimizer
 from tests.invented.models import VOCAB_SIZE, build_sequences
 from tests.invented.training import LENGTH, nursery_settings, pretrain
 
@@ -34,7 +37,9 @@ def test_checkpoints_and_training_table(tmp_path, tokenizer_manifest, corpus):
     described = [read_checkpoint_manifest(path) for path in manifests]
     assert [m["step"] for m in described] == [0, 2, 6]
     assert described[0]["num_memories"] == 24
-    assert described[0]["source"] == {"kind": "nursery", "seed": 5}
+    source = described[0]["source"]
+    assert (source["kind"], source["seed"], source["weight_decay"]) == ("nursery", 5, 0.1)
+    assert not {"steps", "num_threads"} & source.keys()  # a checkpoint is the same with others
     assert {t["dtype"] for t in described[2]["tensors"].values()} == {"F32"}
     embeddings = [m["tensors"]["model.embed_tokens.weight"]["sha256"] for m in described]
     assert len(set(embeddings)) == 3
@@ -58,6 +63,7 @@ def test_step_0_is_the_untrained_model_and_steps_share_one_run(
     all_steps = pretrain(tmp_path / "a", tokenizer_manifest, corpus)
     last_only = pretrain(tmp_path / "b", tokenizer_manifest, corpus, steps=[6])
     weights = [path.parent / "model.safetensors" for path in (*all_steps, *last_only)]
+    assert not (tmp_path / "b" / "states" / "checkpoint-2").exists()
     assert weights[2].read_bytes() == weights[3].read_bytes()
     assert abs(load_file(weights[0])["model.embed_tokens.weight"]).max() < 0.2
 
@@ -82,34 +88,28 @@ def stop_after(step, monkeypatch):
     monkeypatch.setattr(pretrain_nursery._Keeper, "observe", stopping)
 
 
-@pytest.mark.parametrize("lost", [None, "step2/config.json", "step0"])
+@pytest.mark.parametrize("lost", [None, "checkpoint-2/kept/config.json", "checkpoint-0"])
 def test_going_on_after_a_signal_gives_the_same_checkpoints(
     lost, tmp_path, tokenizer_manifest, corpus, capsys
 ):
-    undisturbed = pretrain(tmp_path / "undisturbed", tokenizer_manifest, corpus)
+    pretrain(tmp_path / "undisturbed", tokenizer_manifest, corpus)
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped, match="after step 3 of 6"):
         stop_after(2, patch)
         pretrain(folder, tokenizer_manifest, corpus)
-    unfinished = folder / "step0" / "unfinished"
-    assert [path for path in folder.rglob("*.*") if unfinished not in path.parents] == []
-    assert {path.name for path in unfinished.iterdir()} == {"step0", "step2", "checkpoint-3"}
-    if lost == "step0":
-        shutil.rmtree(unfinished / lost)
+    states = folder / "states"
+    assert [path.name for path in folder.iterdir()] == ["states"]
+    assert {path.name for path in states.iterdir()} == {f"checkpoint-{step}" for step in (0, 2, 3)}
+    if lost == "checkpoint-0":
+        shutil.rmtree(states / lost)
     elif lost is not None:
-        (unfinished / lost).unlink()
+        (states / lost).unlink()
 
-    manifests = pretrain(folder, tokenizer_manifest, corpus)
-    told = "going on from the state saved after step 3" if lost is None else "starting over: "
-    assert told in capsys.readouterr().err
-    assert not unfinished.exists()
-    for ours, theirs in zip(manifests, undisturbed, strict=True):
-        names = sorted(path.name for path in theirs.parent.iterdir())
-        assert sorted(path.name for path in ours.parent.iterdir()) == names
-        for name in names:
-            assert (ours.parent / name).read_bytes() == (theirs.parent / name).read_bytes()
-    tables = [path / "training.parquet" for path in (folder, tmp_path / "undisturbed")]
-    assert tables[0].read_bytes() == tables[1].read_bytes()
+    pretrain(folder, tokenizer_manifest, corpus)
+    said = capsys.readouterr().err
+    assert "going on from the state saved after step 3" in said
+    assert (f"removed: {states / 'checkpoint-2'} is damaged" in said) == ("2" in (lost or ""))
+    assert_same(folder, tmp_path / "undisturbed")
 
 
 def test_a_head_of_its_own_is_trained_and_is_what_memories_are_read_by(
@@ -174,12 +174,95 @@ def test_going_on_within_another_schedule_gives_the_same_rates_and_weights(
     np.testing.assert_allclose(rates, [1e-2, 1e-2, 1e-2, 7e-3, 4e-3, 1e-3])
 
 
-def test_divergence_is_told_in_one_line_and_leaves_no_checkpoint(
-    tmp_path, tokenizer_manifest, corpus
+def files_of(folder):
+    """Return the bytes of all checkpoints and of the table; not those of optimisers' states."""
+    kept = [path for path in folder.rglob("kept/*") if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in [*kept, table_of(folder)]}
+
+
+def table_of(folder):
+    return folder / "training.parquet"
+
+
+def assert_same(folder, other):
+    ours, theirs = files_of(folder), files_of(other)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    states = [{path.name for path in (each / "states").iterdir()} for each in (folder, other)]
+    assert states[0] == states[1]
+
+
+@pytest.fixture
+def trained_steps(monkeypatch):
+    """Return a list to which every step that is trained is added."""
+    steps = []
+    method = StudyTrainer.training_step
+
+    def counted(self, *arguments, **keywords):
+        steps.append(self.state.global_step + 1)
+        return method(self, *arguments, **keywords)
+
+    monkeypatch.setattr(StudyTrainer, "training_step", counted)
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "trained"),
+    [
+        ([0, 2, 6], [0, 2, 5, 6], [3, 4, 5]),
+        ([0, 2, 6], [0, 1, 2, 4, 6], [1, 3, 4]),
+        ([2, 6], [0, 2, 6], []),
+        ([0, 2, 6], [2], []),
+        ([2], [2, 6], []),  # the last state is there for the training table
+    ],
+    ids=str,
+)
+def test_other_steps_of_the_same_run_train_what_is_missing_alone(
+    before, after, trained, tmp_path, tokenizer_manifest, corpus, trained_steps
 ):
-    with pytest.raises(UserError, match=r"^pretraining diverged after step 1 of 6: lower pretrain"):
+    def run(folder, steps):
+        settings = nursery_settings(steps=steps).model_dump()
+        inputs = {"tokenizer": tokenizer_manifest, "sequences": corpus}
+        with provenance.recording("pretrain_nursery", settings, inputs):
+            pretrain(folder, tokenizer_manifest, corpus, steps=steps)
+
+    run(tmp_path / "undisturbed", after)
+    run(tmp_path / "again", before)
+    (tmp_path / "again" / "training.parquet").unlink()  # as Snakemake does before a job
+    trained_steps.clear()
+    run(tmp_path / "again", after)
+    assert trained_steps == trained
+    assert_same(tmp_path / "again", tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("changed", ["settings", "inputs", "code"])
+def test_states_of_another_run_are_removed(
+    changed, tmp_path, tokenizer_manifest, corpus, trained_steps, capsys
+):
+    for changes in ({}, {changed: {"other": "one"}}):
+        with provenance.recording("pretrain_nursery", {"seed": 5, "steps": []}, {}):
+            provenance.current().update(changes)
+            trained_steps.clear()
+            pretrain(tmp_path, tokenizer_manifest, corpus)
+    assert trained_steps == [1, 2, 3, 4, 5, 6]
+    said = capsys.readouterr().err
+    assert said.count(f"is of another job: {changed} differ") == 3
+
+
+def test_seed_0_reads_the_corpus_in_its_order_and_another_draws_one():
+    assert order_of(0, 9) is None
+    drawn = [order_of(seed, 9).tolist() for seed in (1, 2, 1)]
+    assert drawn[0] == drawn[2] != drawn[1]
+    assert sorted(drawn[0]) == sorted(drawn[1]) == list(range(9))
+    rows = np.arange(9, dtype=np.int32)[:, None]
+    items = TrainingSequences(rows, num_items=6, order=order_of(1, 9))
+    assert [int(items[item][0]) for item in range(6)] == drawn[0][:6]
+
+
+def test_divergence_is_told_in_one_line_and_leaves_no_table(tmp_path, tokenizer_manifest, corpus):
+    with pytest.raises(UserError, match=r"^pretraining diverged after step 1 of 6: lower learning"):
         pretrain(tmp_path, tokenizer_manifest, corpus, learning_rate=1e30, warmup_fraction=0.0)
-    assert not list(tmp_path.rglob("*.*"))
+    assert not table_of(tmp_path).exists()
 
 
 def test_refusals(tmp_path, tokenizer_manifest, corpus):
@@ -187,12 +270,4 @@ def test_refusals(tmp_path, tokenizer_manifest, corpus):
         pretrain(tmp_path, tokenizer_manifest, corpus, num_steps=7)
     with pytest.raises(UserError, match=r"steps \[9\].*num_steps is 6"):
         pretrain(tmp_path, tokenizer_manifest, corpus, steps=[0, 9])
-    with pytest.raises(UserError, match="2 paths for 3 steps"):
-        pretrain_nursery.run(
-            tokenizer=tokenizer_manifest,
-            sequences=corpus,
-            output_manifests=[tmp_path / "a.json", tmp_path / "b.json"],
-            output_training=tmp_path / "t.parquet",
-            settings=nursery_settings(),
-        )
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import transformers
 
 from ke_steps import train_tokenizer
 from ke_steps.job.errors import UserError
-from ke_steps.settings.checkpoints import TrainWorldTokenizer
+from ke_steps.settings.checkpoints import TrainTokenizerJob
 from ke_steps.texts.tokenizers import load_tokenizer
 
 WORLD = {"seed": 0, "num_people": 30, "num_continual_entities": 5, "num_questions": 5}
@@ -16,8 +16,9 @@ FILES = ["tokenizer.json", "tokenizer_config.json"]
 
 
 def settings(vocab_size_tokens=600, num_documents=500):
-    return TrainWorldTokenizer.model_validate(
-        {"vocab_size_tokens": vocab_size_tokens, "num_documents": num_documents, "world": WORLD}
+    return TrainTokenizerJob.model_validate(
+        {"vocab_size_tokens": vocab_size_tokens, "num_documents": num_documents}
+        | {"world": WORLD, "source": {"kind": "world", "domain": "pretraining"}}
     )
 
 
@@ -90,3 +91,23 @@ def test_a_vocabulary_that_the_text_cannot_fill_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"vocab_size_tokens: 5000 is more than the \d+ tokens"):
         train_tokenizer.run(output=output, settings=settings(vocab_size_tokens=5000))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tokenizer_learns_the_first_documents_of_its_corpus(tmp_path):
+    """Texts of a file: the same as those alone that are asked for, and not those after them."""
+    texts = [f"zyxwv{number % 50} qpqp" for number in range(300)]
+    others = [f"another kind of text {number}" for number in range(500)]
+
+    def learn(name, lines, num_documents):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+        output = tmp_path / name / "manifest.json"
+        source = {"kind": "text", "paths": [str(path)]}
+        asked = {"vocab_size_tokens": 300, "num_documents": num_documents, "source": source}
+        train_tokenizer.run(output=output, settings=TrainTokenizerJob.model_validate(asked))
+        return output.with_name("tokenizer.json").read_bytes()
+
+    alone = learn("alone", texts, 300)
+    assert learn("more", [*texts, *others], 300) == alone
+    assert learn("other", [*others, *texts], 300) != alone
+    assert "zyxwv" in alone.decode()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ke_steps.settings.checkpoints import PretrainNursery, TrainWorldTokenizer
+from ke_steps.settings.checkpoints import PretrainNursery, TrainTokenizerJob
 from ke_steps.settings.learning import (
     EncodeProbes,
     EvaluateKnowledge,
@@ -80,7 +80,7 @@ def test_every_job_accepts_its_own_settings():
     wildcards = {"model": "nursery", "step": "0"}
     wildcards |= {"recipe": "baseline", "seed": "1", "corpus": "held_out", "shard": "0"}
     for step, received in {
-        "train_tokenizer": TrainWorldTokenizer,
+        "train_tokenizer": TrainTokenizerJob,
         "pretrain_nursery": PretrainNursery,
         "encode_probes": EncodeProbes,
         "prepare_corpus": PrepareCorpus,

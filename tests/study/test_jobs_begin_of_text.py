@@ -17,7 +17,13 @@ TOLD = ["prepare_corpus", "encode_probes", "inject_knowledge", "evaluate_retenti
 def settings(setting):
     """Return the settings of every step about a model from outside."""
     study = read_study(changed("models/outside", OUTSIDE | setting))
-    unset = {"train_tokenizer", "evaluate_retention_after_learning", "write_report"}
+    unset = {
+        "train_tokenizer",
+        "pretrain_nursery",
+        "keep_checkpoint",
+        "evaluate_retention_after_learning",
+        "write_report",
+    }
     return {step: settings_for(study, step, WILDCARDS) for step in Jobs.model_fields.keys() - unset}
 
 

@@ -35,7 +35,51 @@ WRONG = [
     ),
     ("models/nursery/end_of_text", "", ["models.nursery.end_of_text"]),
     ("models/nursery/steps", [0, 900], ["models.nursery.steps: 900", "num_steps 400"]),
-    ("models/other", {"source": {"kind": "nursery"}, "steps": [0]}, ["models: only one model"]),
+    (
+        "models/other",
+        {"source": {"kind": "nursery", "learning_rate": "fast"}, "steps": [0]},
+        ["models.other.source.learning_rate: got 'fast'"],
+    ),
+    (
+        "models/other",
+        {"source": {"kind": "nursery", "weight_decays": 1.0}, "steps": [0]},
+        ["models.other.source.weight_decays: unknown key; did you mean 'weight_decay'?"],
+    ),
+    (
+        "models/other",
+        {"source": {"kind": "nursery", "hidden_size": 90}, "steps": [0]},
+        ["models.other.source: hidden_size 90 must be a multiple"],
+    ),
+    (
+        "models/other",
+        {"source": {"kind": "nursery", "corpus": "dolma"}, "steps": [0]},
+        ["models.other.source.corpus: no corpus 'dolma'"],
+    ),
+    (
+        "models/other",
+        {"source": {"kind": "nursery", "num_steps": 300}, "steps": [0, 400]},
+        ["models.other.steps: 400 is beyond models.other.source.num_steps 300"],
+    ),
+    (
+        "models/other",
+        {"source": {"kind": "nursery", "num_steps": 500}, "steps": [0]},
+        ["12800 is too few: models.other.source reads 16000"],
+    ),
+    (
+        "corpora/pretraining/source",
+        {"kind": "token_file", "location": "http://host/ids.npy", "dtype": "uint16"},
+        ["pretrain_nursery.corpus: corpora.pretraining is a file of token ids", "corpus of texts"],
+    ),
+    (
+        "models/nursery/steps",
+        {"log_spaced": [1, 10, 12]},
+        [
+            "models.nursery.steps: log_spaced: [1, 10, 12]: rounded to whole steps, two of them are 1"
+        ],
+    ),
+    ("models/nursery/steps", {"log_spaced": [0, 10, 3]}, ["models.nursery.steps: log_spaced: [0"]),
+    ("models/nursery/steps", {"log_spaced": [1, 9]}, ["models.nursery.steps: got {'log_spaced'"]),
+    ("models/nursery/steps", {"log_spaced": [1, 9.5, 3]}, ["in whole numbers"]),
     (
         "models/local",
         {"source": {"kind": "directory", "path": "/no/such"}, "steps": [1]},

@@ -104,10 +104,11 @@ def test_a_run_has_the_numbers_of_one_rank(sharding, alone, together):
 def test_a_nursery_has_the_checkpoints_of_one_rank(sharding, alone, together):
     folder = together / f"{sharding}_nursery"
     for step in (0, 2, 6):
-        manifest = read_checkpoint_manifest(folder / f"step{step}" / "manifest.json")
+        kept = f"states/checkpoint-{step}/kept"
+        manifest = read_checkpoint_manifest(folder / kept / "manifest.json")
         assert manifest["step"] == step
         ours, theirs = (
-            load_file(nursery / f"step{step}" / "model.safetensors")
+            load_file(nursery / kept / "model.safetensors")
             for nursery in (folder, alone / "nursery")
         )
         assert ours.keys() == theirs.keys()

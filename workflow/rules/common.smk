@@ -29,7 +29,7 @@ from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.texts import LocalText, TokenFileText
 from ke_steps.study import jobs, own_results, requests
 from ke_steps.study.local_files import knowledge_paths, local_weights
-from ke_steps.study.places import folders, models_of, places
+from ke_steps.study.places import folders
 from ke_steps.study.reading import read_study
 
 # For the jobs. Threads that wait must not spin for long: beside another job they would slow both
@@ -49,7 +49,7 @@ except UserError as error:
     raise WorkflowError(f"the study's config is wrong:\n{error}") from None
 
 RESULTS = STUDY.results_dir
-NURSERIES = models_of(places(STUDY).nursery_checkpoints)
+NURSERIES = list(STUDY.nurseries)
 VARIANTS = [ORIGINAL, *STUDY.variants]
 KINDS = {name: variant.kind for name, variant in STUDY.variants.items()}
 
@@ -147,9 +147,9 @@ def checkpoint(wildcards):
 
 
 def tokenizer(wildcards):
-    """The nursery's own tokenizer, or that of a fetched family's first checkpoint."""
+    """What the nurseries of a corpus share, or that of a fetched family's first checkpoint."""
     if wildcards.model in NURSERIES:
-        return f"{RESULTS}/train_tokenizer/{wildcards.model}/manifest.json"
+        return f"{RESULTS}/train_tokenizer/{STUDY.speaker(wildcards.model)}/manifest.json"
     return manifest_of(wildcards.model, STUDY.models[wildcards.model].steps[0])
 
 
@@ -177,8 +177,9 @@ def weight_files(wildcards):
     return local_weights(STUDY.models[wildcards.model].source, int(wildcards.step))
 
 
-def text_files(wildcards):
-    source = STUDY.corpora[wildcards.corpus].source
+def text_files(corpus):
+    """The local files that a corpus is read from."""
+    source = STUDY.corpora[corpus].source
     if isinstance(source, TokenFileText) and "://" not in source.location:
         return [source.location]
     return source.paths if isinstance(source, LocalText) else []
@@ -188,12 +189,19 @@ def knowledge_files(wildcards):
     return [path for _, path in knowledge_paths(STUDY)]
 
 
-def sequences(corpus):
-    return f"{RESULTS}/{SEQUENCES}".replace("{corpus}", corpus)
+PROBES = "encode_probes/{model}/probes.parquet"
+DOCUMENTS = f"prepare_corpus/{PREPARATION}/documents.parquet"
 
 
-def documents(corpus):
-    return f"{RESULTS}/prepare_corpus/{PREPARATION}/documents.parquet".replace("{corpus}", corpus)
+def text_of(place, *corpora):
+    """Corpora in the tokens of a job's model, by what lies there; the job's own when none is named.
+
+    Models that share a tokenizer read the same files.
+    """
+    return lambda wildcards: [
+        f"{RESULTS}/{place}".format(model=STUDY.speaker(wildcards.model), corpus=corpus)
+        for corpus in corpora or [wildcards.corpus]
+    ]
 
 
 COEFFICIENTS = f"{RESULTS}/extract_coefficients/{MEASUREMENT}/coefficients.parquet"
@@ -219,4 +227,4 @@ def _coefficients(wildcards, variant):
 
 
 NOVEL_CORPORA = STUDY.evaluate_novelty.corpora if STUDY.evaluate_novelty else []
-HELD_OUT = sequences(STUDY.evaluate_retention.held_out_corpus) if STUDY.evaluate_retention else []
+HELD_OUT = [STUDY.evaluate_retention.held_out_corpus] if STUDY.evaluate_retention else []

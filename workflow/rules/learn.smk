@@ -65,9 +65,9 @@ rule rescale_queries:
 rule inject_knowledge:
     input:
         unpack(state),
-        sequences=lambda w: sequences(STUDY.recipes[w.recipe].corpus).format(model=w.model),
+        sequences=lambda w: text_of(SEQUENCES, STUDY.recipes[w.recipe].corpus)(w),
         passages=rules.prepare_knowledge.output.passages,
-        probes=rules.encode_probes.output,
+        probes=lambda w: f"{RESULTS}/{PROBES}".format(model=STUDY.speaker(w.model)),
         schedule=rules.schedule_injections.output,
     output:
         model=f"{RESULTS}/inject_knowledge/{RUN}/manifest.json",
@@ -164,7 +164,7 @@ rule aggregate_updates:
 rule evaluate_retention:
     input:
         unpack(state),
-        sequences=HELD_OUT,
+        sequences=text_of(SEQUENCES, *HELD_OUT),
     output:
         retention=f"{RESULTS}/evaluate_retention/{STATE}/retention.parquet",
         answers=f"{RESULTS}/evaluate_retention/{STATE}/items.parquet",
@@ -194,7 +194,7 @@ rule evaluate_retention:
 use rule evaluate_retention as evaluate_retention_after_learning with:
     input:
         checkpoint=rules.inject_knowledge.output.model,
-        sequences=HELD_OUT,
+        sequences=text_of(SEQUENCES, *HELD_OUT),
     output:
         retention=f"{RESULTS}/evaluate_retention/{RUN}/retention.parquet",
         answers=f"{RESULTS}/evaluate_retention/{RUN}/items.parquet",

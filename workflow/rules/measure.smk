@@ -14,7 +14,7 @@ if NUM_SHARDS == 1:
     rule extract_coefficients:
         input:
             unpack(state),
-            sequences=sequences("{corpus}"),
+            sequences=text_of(SEQUENCES),
         output:
             coefficients=COEFFICIENTS,
             token_entropies=TOKEN_ENTROPIES,
@@ -45,7 +45,7 @@ else:
     rule extract_shard:
         input:
             unpack(state),
-            sequences=sequences("{corpus}"),
+            sequences=text_of(SEQUENCES),
         output:
             coefficients=f"{RESULTS}/extract_shard/{SHARD}/coefficients.parquet",
             token_entropies=f"{RESULTS}/extract_shard/{SHARD}/token_entropies.parquet",
@@ -101,7 +101,7 @@ rule aggregate_entropy:
     input:
         coefficients=COEFFICIENTS,
         token_entropies=TOKEN_ENTROPIES,
-        sequences=sequences("{corpus}"),
+        sequences=text_of(SEQUENCES),
     output:
         entropy=f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/entropy.parquet",
         replicates=f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/replicates.parquet",
@@ -150,8 +150,8 @@ rule describe_memories:
 rule evaluate_novelty:
     input:
         checkpoint=checkpoint,
-        sequences=[sequences(corpus) for corpus in NOVEL_CORPORA],
-        documents=[documents(corpus) for corpus in NOVEL_CORPORA],
+        sequences=text_of(SEQUENCES, *NOVEL_CORPORA),
+        documents=text_of(DOCUMENTS, *NOVEL_CORPORA),
     output:
         f"{RESULTS}/evaluate_novelty/{CHECKPOINT}/novelty.parquet",
     log:

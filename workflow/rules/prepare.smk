@@ -21,6 +21,8 @@ rule fetch_checkpoint:
 
 
 rule train_tokenizer:
+    input:
+        lambda w: text_files(STUDY.nurseries[w.model].corpus),
     output:
         f"{RESULTS}/train_tokenizer/{{model}}/manifest.json",
     log:
@@ -39,11 +41,11 @@ rule train_tokenizer:
 
 rule prepare_corpus:
     input:
-        texts=text_files,
+        texts=lambda w: text_files(w.corpus),
         tokenizer=tokenizer,
     output:
-        sequences=sequences("{corpus}"),
-        documents=documents("{corpus}"),
+        sequences=f"{RESULTS}/{SEQUENCES}",
+        documents=f"{RESULTS}/{DOCUMENTS}",
     log:
         **logs("prepare_corpus", PREPARATION),
     benchmark:
@@ -88,7 +90,7 @@ rule encode_probes:
         tokenizer=tokenizer,
         probes=rules.prepare_knowledge.output.probes,
     output:
-        f"{RESULTS}/encode_probes/{{model}}/probes.parquet",
+        f"{RESULTS}/{PROBES}",
     log:
         **logs("encode_probes", "{model}"),
     benchmark:
@@ -120,15 +122,17 @@ rule schedule_injections:
         step("schedule_injections", "passages", "output")
 
 
+def pretraining_input(wildcards):
+    return {
+        "tokenizer": tokenizer(wildcards),
+        "sequences": text_of(SEQUENCES, STUDY.nurseries[wildcards.model].corpus)(wildcards),
+    }
+
+
 rule pretrain_nursery:
     input:
-        tokenizer=rules.train_tokenizer.output,
-        sequences=(sequences(STUDY.pretrain_nursery.corpus) if STUDY.pretrain_nursery else []),
+        unpack(pretraining_input),
     output:
-        manifests=[
-            f"{RESULTS}/{PRETRAINED}".replace("{step}", str(each.step))
-            for each in places(STUDY).nursery_checkpoints
-        ],
         training=f"{RESULTS}/pretrain_nursery/{{model}}/training.parquet",
     log:
         **logs("pretrain_nursery", "{model}"),
@@ -136,10 +140,33 @@ rule pretrain_nursery:
         benchmark_of("pretrain_nursery", "{model}")
     wildcard_constraints:
         model=one_of(NURSERIES),
-    threads: STUDY.pretrain_nursery.num_threads if STUDY.pretrain_nursery else 1
+    threads: lambda w: STUDY.nurseries[w.model].num_threads
     resources:
         **resources_for("pretrain_nursery"),
     params:
         **params_of("pretrain_nursery"),
     shell:
-        step("pretrain_nursery", "tokenizer", "sequences", "output_manifests", "output_training")
+        step("pretrain_nursery", "tokenizer", "sequences", "output_training")
+
+
+# A stage more or less makes another training table of the same numbers: hence `ancient`. All else
+# that a checkpoint depends on is an input or a parameter here, too.
+rule keep_checkpoint:
+    input:
+        unpack(pretraining_input),
+        training=ancient(rules.pretrain_nursery.output.training),
+    output:
+        f"{RESULTS}/{PRETRAINED}",
+    log:
+        **logs("pretrain_nursery", CHECKPOINT),
+    benchmark:
+        benchmark_of("pretrain_nursery", CHECKPOINT)
+    wildcard_constraints:
+        model=one_of(NURSERIES),
+    resources:
+        **resources_for("keep_checkpoint"),
+    params:
+        **params_of("keep_checkpoint"),
+        pretraining=code_digest("pretrain_nursery"),
+    shell:
+        step("keep_checkpoint", "training", "output")
