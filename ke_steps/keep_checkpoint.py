@@ -5,7 +5,7 @@ checkpoint's directory as pretraining made it: safetensors, config, tokenizer, a
 manifest. The files are copies, so that nothing done to a checkpoint touches the states.
 
     python -m ke_steps.keep_checkpoint --training results/pretrain_nursery/m/training.parquet \
-        --output results/pretrain_nursery/m/step400/manifest.json --settings '{"step": 400, …}'
+        --output results/pretrain_nursery/m/step400/manifest.json --settings '{"step": 400}'
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ class PretrainNursery(Nursery):
     steps: list[Natural]
 
 
-class KeepCheckpoint(Nursery):
-    """What the job of ``keep_checkpoint`` receives: the pretraining, and one step of it."""
+class KeepCheckpoint(Strict):
+    """One checkpoint of a nursery."""
 
     step: Natural

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ke_steps.figures.needs import available
-from ke_steps.settings.checkpoints import FetchCheckpoint
+from ke_steps.settings.checkpoints import FetchCheckpoint, KeepCheckpoint
 from ke_steps.settings.learning import EncodeProbes, ScheduleInjections
 from ke_steps.settings.study import Study
 from ke_steps.settings.telling import FigureName
@@ -68,10 +68,6 @@ def _shards(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 
 def _tokenizer(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return _texts(study, study.nurseries[wildcards["model"]].corpus)
-
-
-def _keeping(study: Study, wildcards: Wildcards) -> dict[str, Any]:
-    return {"step": int(wildcards["step"])}
 
 
 def _world(study: Study, *, needed: bool = True) -> dict[str, Any]:
@@ -143,7 +139,7 @@ def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
     "fetch_checkpoint": _fetch,
     "pretrain_nursery": lambda study, w: study.nurseries[w["model"]],
-    "keep_checkpoint": lambda study, w: study.nurseries[w["model"]],
+    "keep_checkpoint": lambda study, w: KeepCheckpoint(step=int(w["step"])),
     "prepare_corpus": lambda study, w: study.corpora[w["corpus"]],
     "extract_shard": lambda study, w: study.extract_coefficients,
     "merge_shards": lambda study, w: study.extract_coefficients,
@@ -160,7 +156,6 @@ ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
 EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
     "train_tokenizer": _tokenizer,
     "pretrain_nursery": lambda study, w: {"steps": study.models[w["model"]].steps},
-    "keep_checkpoint": _keeping,
     "prepare_corpus": _corpus,
     "encode_probes": _begin_of_text,
     "prepare_knowledge": _knowledge,

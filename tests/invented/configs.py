@@ -17,6 +17,7 @@ NUM_JOBS = {
     "encode_probes": 1,
     "schedule_injections": 4,
     "pretrain_nursery": 1,
+    "keep_checkpoint": 2,
     "extract_coefficients": 7,
     "aggregate_entropy": 7,
     "describe_memories": 2,

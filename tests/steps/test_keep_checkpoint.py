@@ -9,7 +9,7 @@ from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
 from ke_steps.job.errors import UserError
 from ke_steps.settings.checkpoints import KeepCheckpoint
 from tests.invented.models import build_sequences
-from tests.invented.training import LENGTH, nursery_settings, pretrain
+from tests.invented.training import LENGTH, pretrain
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,8 @@ def trained(tmp_path_factory, tokenizer_manifest):
 
 
 def keep(folder, output, step):
-    settings = KeepCheckpoint(step=step, **nursery_settings().model_dump(exclude={"steps"}))
-    keep_checkpoint.run(training=folder / "training.parquet", output=output, settings=settings)
+    training, settings = folder / "training.parquet", KeepCheckpoint(step=step)
+    keep_checkpoint.run(training=training, output=output, settings=settings)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

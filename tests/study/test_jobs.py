@@ -2,7 +2,7 @@
 
 import pytest
 
-from ke_steps.settings.checkpoints import PretrainNursery, TrainTokenizerJob
+from ke_steps.settings.checkpoints import KeepCheckpoint, PretrainNursery, TrainTokenizerJob
 from ke_steps.settings.learning import (
     EncodeProbes,
     EvaluateKnowledge,
@@ -82,6 +82,7 @@ def test_every_job_accepts_its_own_settings():
     for step, received in {
         "train_tokenizer": TrainTokenizerJob,
         "pretrain_nursery": PretrainNursery,
+        "keep_checkpoint": KeepCheckpoint,
         "encode_probes": EncodeProbes,
         "prepare_corpus": PrepareCorpus,
         "prepare_knowledge": PrepareKnowledge,

@@ -122,16 +122,10 @@ rule schedule_injections:
         step("schedule_injections", "passages", "output")
 
 
-def pretraining_input(wildcards):
-    return {
-        "tokenizer": tokenizer(wildcards),
-        "sequences": text_of(SEQUENCES, STUDY.nurseries[wildcards.model].corpus)(wildcards),
-    }
-
-
 rule pretrain_nursery:
     input:
-        unpack(pretraining_input),
+        tokenizer=tokenizer,
+        sequences=lambda w: text_of(SEQUENCES, STUDY.nurseries[w.model].corpus)(w),
     output:
         training=f"{RESULTS}/pretrain_nursery/{{model}}/training.parquet",
     log:
@@ -149,12 +143,9 @@ rule pretrain_nursery:
         step("pretrain_nursery", "tokenizer", "sequences", "output_training")
 
 
-# A stage more or less makes another training table of the same numbers: hence `ancient`. All else
-# that a checkpoint depends on is an input or a parameter here, too.
 rule keep_checkpoint:
     input:
-        unpack(pretraining_input),
-        training=ancient(rules.pretrain_nursery.output.training),
+        training=rules.pretrain_nursery.output.training,
     output:
         f"{RESULTS}/{PRETRAINED}",
     log:
@@ -167,6 +158,5 @@ rule keep_checkpoint:
         **resources_for("keep_checkpoint"),
     params:
         **params_of("keep_checkpoint"),
-        pretraining=code_digest("pretrain_nursery"),
     shell:
         step("keep_checkpoint", "training", "output")
