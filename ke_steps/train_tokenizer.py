@@ -1,8 +1,9 @@
 """Learn a nursery's tokenizer: a byte-level BPE of the corpus that the nursery is trained on.
 
 Reads the first documents of the corpus' source, whatever the corpus passes over: the world, local
-text files (``texts.text_files``) or a dataset of the hub (``texts.hub_datasets``). Writes a directory: ``tokenizer.json``, ``tokenizer_config.json`` and,
-last, ``manifest.json`` (kind, vocab_size, provenance, files with size_bytes and sha256).
+text files (``texts.text_files``) or a dataset of the hub (``texts.hub_datasets``). Writes a
+directory: ``tokenizer.json``, ``tokenizer_config.json`` and, last, ``manifest.json`` (kind,
+vocab_size, provenance, files with size_bytes and sha256).
 ``<|endoftext|>`` has id 0 and ``<|padding|>`` id 1; then come all 256 bytes, so that any text can
 be written, whatever its domain.
 

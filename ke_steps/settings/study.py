@@ -160,7 +160,7 @@ class Study(Strict):
         return list(dict.fromkeys([main, *self.extract_coefficients.other_corpora]))
 
 
-def _is_right(section: Mapping[str, Any]) -> bool:
+def _is_right(section: Mapping[Any, Any]) -> bool:
     """Tell whether a section can be given to models: its own faults are told once, where it is."""
     try:
         Nursery.model_validate(section)
@@ -169,7 +169,7 @@ def _is_right(section: Mapping[str, Any]) -> bool:
     return True
 
 
-def _with_section(model: Any, section: Mapping[str, Any]) -> Any:
+def _with_section(model: Any, section: Mapping[Any, Any]) -> Any:
     match model:
         case {"source": {"kind": "nursery", **said}}:
             return {**model, "source": {**section, **said, "kind": "nursery"}}

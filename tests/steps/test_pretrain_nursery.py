@@ -32,6 +32,11 @@ def corpus(tmp_path_factory):
     return build_sequences(tmp_path_factory.mktemp("corpus") / "s.parquet", input_ids=ids)
 
 
+@pytest.fixture
+def inputs(tokenizer_manifest, corpus):
+    return {"tokenizer": tokenizer_manifest, "sequences": corpus}
+
+
 def test_checkpoints_and_training_table(tmp_path, tokenizer_manifest, corpus):
     manifests = pretrain(tmp_path, tokenizer_manifest, corpus)
     described = [read_checkpoint_manifest(path) for path in manifests]
@@ -207,24 +212,25 @@ def trained_steps(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "trained"),
+    ("steps", "trained"),
     [
-        ([0, 2, 6], [0, 2, 5, 6], [3, 4, 5]),
-        ([0, 2, 6], [0, 1, 2, 4, 6], [1, 3, 4]),
-        ([2, 6], [0, 2, 6], []),
-        ([0, 2, 6], [2], []),
-        ([2], [2, 6], []),  # the last state is there for the training table
+        (([0, 2, 6], [0, 2, 5, 6]), [3, 4, 5]),
+        (([0, 2, 6], [0, 1, 2, 4, 6]), [1, 3, 4]),
+        (([2, 6], [0, 2, 6]), []),
+        (([0, 2, 6], [2]), []),
+        (([2], [2, 6]), []),  # the last state is there for the training table
     ],
     ids=str,
 )
 def test_other_steps_of_the_same_run_train_what_is_missing_alone(
-    before, after, trained, tmp_path, tokenizer_manifest, corpus, trained_steps
+    steps, trained, tmp_path, inputs, trained_steps
 ):
+    before, after = steps
+
     def run(folder, steps):
         settings = nursery_settings(steps=steps).model_dump()
-        inputs = {"tokenizer": tokenizer_manifest, "sequences": corpus}
         with provenance.recording("pretrain_nursery", settings, inputs):
-            pretrain(folder, tokenizer_manifest, corpus, steps=steps)
+            pretrain(folder, *inputs.values(), steps=steps)
 
     run(tmp_path / "undisturbed", after)
     run(tmp_path / "again", before)
@@ -236,14 +242,12 @@ def test_other_steps_of_the_same_run_train_what_is_missing_alone(
 
 
 @pytest.mark.parametrize("changed", ["settings", "inputs", "code"])
-def test_states_of_another_run_are_removed(
-    changed, tmp_path, tokenizer_manifest, corpus, trained_steps, capsys
-):
+def test_states_of_another_run_are_removed(changed, tmp_path, inputs, trained_steps, capsys):
     for changes in ({}, {changed: {"other": "one"}}):
         with provenance.recording("pretrain_nursery", {"seed": 5, "steps": []}, {}):
             provenance.current().update(changes)
             trained_steps.clear()
-            pretrain(tmp_path, tokenizer_manifest, corpus)
+            pretrain(tmp_path, *inputs.values())
     assert trained_steps == [1, 2, 3, 4, 5, 6]
     said = capsys.readouterr().err
     assert said.count(f"is of another job: {changed} differ") == 3

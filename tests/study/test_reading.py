@@ -73,9 +73,7 @@ WRONG = [
     (
         "models/nursery/steps",
         {"log_spaced": [1, 10, 12]},
-        [
-            "models.nursery.steps: log_spaced: [1, 10, 12]: rounded to whole steps, two of them are 1"
-        ],
+        ["models.nursery.steps: log_spaced: [1, 10, 12]: rounded to whole", "two of them are 1"],
     ),
     ("models/nursery/steps", {"log_spaced": [0, 10, 3]}, ["models.nursery.steps: log_spaced: [0"]),
     ("models/nursery/steps", {"log_spaced": [1, 9]}, ["models.nursery.steps: got {'log_spaced'"]),
