@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from ke_steps.job.errors import UserError
-from ke_steps.settings.checkpoints import Nursery
 from ke_steps.settings.study import Study
 from ke_steps.settings.telling import Prediction
 from ke_steps.study.jobs import settings_for
@@ -19,10 +18,10 @@ from tests.invented.project import ROOT
 
 SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
 MORE = "entropy_falls_more_after_saturation"
-NURSERIES = {
-    "a": Nursery(weight_decay=0.1, seed=1),
-    "b": Nursery(weight_decay=1.0, seed=1),
-    "c": Nursery(weight_decay=1.0, seed=2, hidden_size=64),
+NURSERIES: dict[str, dict[str, Any]] = {
+    "a": {"weight_decay": 0.1, "seed": 1},
+    "b": {"weight_decay": 1.0, "seed": 1},
+    "c": {"weight_decay": 1.0, "seed": 2, "hidden_size": 64},
 }
 FAMILIES = {"a": "little", "b": "much", "c": "narrow"}
 
@@ -36,25 +35,23 @@ def prediction(**changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that tells the faults of predictions on three nurseries."""
-    monkeypatch.setattr(Study, "nurseries", property(lambda _: NURSERIES))
-    source = {"kind": "directory", "path": "/m_{step}"}
-    models = {name: {"source": source, "family": FAMILIES[name]} for name in NURSERIES}
-    models["outside"] = {"source": source, "family": "outside"}
-    for model in models.values():
-        model["steps"] = [8, 9]
-
-    def faults(*predictions: dict[str, Any], **changes: Any) -> list[tuple[str, str]]:
-        told = {"predictions": list(predictions)}
-        study = Study.model_validate(SMOKE | {"models": models, "summarize": told} | changes)
-        return list(prediction_faults(study))
-
-    return faults
+def study_of(*predictions: dict[str, Any], **changes: Any) -> Study:
+    """Return a study of three nurseries and a model from outside."""
+    sources = {name: {"kind": "nursery", **said} for name, said in NURSERIES.items()}
+    sources["outside"] = {"kind": "directory", "path": "/m_{step}"}
+    models = {
+        name: {"source": source, "family": FAMILIES.get(name, name), "steps": [4, 8]}
+        for name, source in sources.items()
+    }
+    told = {"predictions": list(predictions)}
+    return Study.model_validate(SMOKE | {"models": models, "summarize": told} | changes)
 
 
-def test_predictions_that_runs_can_decide_are_taken(faults: Any) -> None:
+def faults(*predictions: dict[str, Any], **changes: Any) -> list[tuple[str, str]]:
+    return list(prediction_faults(study_of(*predictions, **changes)))
+
+
+def test_predictions_that_runs_can_decide_are_taken() -> None:
     assert faults() == []
     more = prediction(name="P2", claim=MORE, setting="weight_decay")
     assert faults(prediction(), more, prediction(name="P3", families=["outside"])) == []
@@ -83,20 +80,18 @@ def test_predictions_that_runs_can_decide_are_taken(faults: Any) -> None:
         ),
     ],
 )
-def test_what_nothing_could_decide_is_refused(
-    faults: Any, changes: dict[str, Any], key: str, says: str
-) -> None:
+def test_what_nothing_could_decide_is_refused(changes: dict[str, Any], key: str, says: str) -> None:
     ((place, fault),) = faults(prediction(**changes))
     assert place == f"summarize.predictions[0].{key}"
     assert fault.startswith(says)
 
 
-def test_two_predictions_have_two_names(faults: Any) -> None:
+def test_two_predictions_have_two_names() -> None:
     found = faults(prediction(), prediction())
     assert found[0] == ("summarize.predictions[0].name", "must not repeat, got 'P1' twice")
 
 
-def test_without_recall_nothing_saturates(faults: Any) -> None:
+def test_without_recall_nothing_saturates() -> None:
     found = faults(prediction(), evaluate_retention=None)
     assert found == [("evaluate_retention", "missing, but summarize.predictions need recall")]
 
@@ -118,11 +113,13 @@ def test_a_wrong_prediction_is_refused_in_one_line(changes: dict[str, Any], says
     assert says in str(refusal.value).splitlines()[0]
 
 
-def test_the_summary_is_told_the_predictions_and_the_nurseries(faults: Any) -> None:
-    told = {"predictions": [prediction(families=["kind"])]}
-    study = Study.model_validate(SMOKE | {"summarize": told})
+def test_the_summary_is_told_the_predictions_and_the_nurseries() -> None:
+    study = study_of(prediction())
     settings = settings_for(study, "summarize", {})
     assert [Prediction.model_validate(each) for each in settings["predictions"]] == (
         study.summarize.predictions
     )
-    assert settings["nurseries"]["b"] == NURSERIES["b"].model_dump(mode="json")
+    told = settings["nurseries"]
+    assert list(told) == list(NURSERIES)
+    assert told["b"].items() >= NURSERIES["b"].items()
+    assert told["b"]["corpus"] == "pretraining"  # whole, also what only the section says
