@@ -5,7 +5,7 @@ Runs without saturation are in no mean, and named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +67,7 @@ def predictions(models: Sequence[Measured]) -> list[tuple[str, Finding]]:
         runs = [run for run in models if family_of(run) in prediction.families]
         changes = [Changes.of(runs, phases, claim, measure) for measure in claim.measures]
         if prediction.setting is None:
-            means = [mean for each in changes for mean in _by_family(each, prediction.families)]
+            means = [_over_families(each, prediction.families) for each in changes]
         else:
             means = [_by_setting(each, prediction.setting) for each in changes]
         found.append((", ".join(prediction.families), _finding(prediction, runs, changes, means)))
@@ -82,23 +82,28 @@ class _Mean(NamedTuple):
     smallest: float
 
 
-def _by_family(changes: Changes, families: Sequence[str]) -> Iterator[_Mean]:
-    """Yield the mean change of each family."""
+def _over_families(changes: Changes, families: Sequence[str]) -> _Mean:
+    """Return the mean change over the runs of some families, whose spread is that within them."""
+    if not changes.runs:
+        return _Mean("no run", UNKNOWN, 0.0)
+    first, measure = changes.runs[0], changes.measure
+    strata, told = [], []
     for family in families:
-        own = [run for run in changes.runs if family_of(run) == family]
-        if own:
-            settings = own[0].settings
-            found = [changes.found[run.model] for run in own if run.model in changes.found]
-            mean = mean_over_runs([found], settings.confidence)
-            smallest = 0.0
-            if changes.measure in ENTROPIES:
-                num_layers = len(by_layer(own[0].summary, ENTROPY.quantity))
-                smallest = num_layers * settings.smallest_entropy_change_nats
-            told = _spread(own[0], mean, changes.measure)
-            words = f"{changes.measure.label}, {family} ({len(found)} of {len(own)} runs): {told}"
-        else:
-            words, mean, smallest = f"{family} (no run)", UNKNOWN, 0.0
-        yield _Mean(words, mean, smallest)
+        own = [run.model for run in changes.runs if family_of(run) == family]
+        found = [changes.found[model] for model in own if model in changes.found]
+        here = "none"
+        if found:
+            strata.append(found)
+            value = float(np.mean([change.value for change in found]))
+            here = show(value, difference_unit(measure.unit))
+        told.append(f"{here} in {family} ({len(found)} of {len(own)})")
+    mean = mean_over_runs(strata, first.settings.confidence)
+    smallest = 0.0
+    if measure in ENTROPIES:
+        num_layers = len(by_layer(first.summary, ENTROPY.quantity))
+        smallest = num_layers * first.settings.smallest_entropy_change_nats
+    words = f"{measure.label}: {_spread(first, mean, measure)}; families: {', '.join(told)}"
+    return _Mean(words, mean, smallest)
 
 
 def _by_setting(changes: Changes, setting: str) -> _Mean:
@@ -184,10 +189,7 @@ def _rule(prediction: Prediction) -> str:
         smallest = "zero"
         if claim.measures == ENTROPIES:
             smallest = "the smallest of interest by every measure"
-        what = (
-            f"the mean over runs of the {change} checkpoint has its interval above {smallest} in"
-            " every family"
-        )
+        what = f"the mean over runs of the {change} checkpoint has its interval above {smallest}"
     return (
         f"Supported if {what}; not supported if one interval lies below. The unit is a run of"
         " pretraining: the interval holds the spread between runs (Student's t) and the sampling"

@@ -64,7 +64,7 @@ def test_predictions_that_runs_can_decide_are_taken() -> None:
         (
             {"claim": MORE, "setting": "decay"},
             "setting",
-            "'decay' is no number of a nursery; known: hidden_size, intermediate_size",
+            "'decay' is no number of a nursery; known: warmup_fraction, min_learning_rate_ratio,",
         ),
         ({"claim": MORE, "setting": "seed"}, "setting", "'seed' is no number of a nursery"),
         ({"claim": MORE, "setting": "corpus"}, "setting", "'corpus' is no number of a nursery"),
