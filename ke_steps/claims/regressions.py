@@ -95,13 +95,13 @@ class Regression(NamedTuple):
 
 
 def regressions(models: Sequence[Measured], runs: pd.DataFrame) -> list[Regression]:
-    """Return the regressions of every outcome and recipe of a study.
+    """Return the regressions of every outcome and recipe of a study; none where none is a family.
 
     Args:
         models: what was measured on each.
         runs: a frame of RUNS.
     """
-    if not models:
+    if not any(measured.model in measured.settings.families for measured in models):
         return []
     estimates = pd.concat([measured.estimates for measured in models], ignore_index=True)
     recipes = dict.fromkeys(recipe for measured in models for recipe in measured.recipes())

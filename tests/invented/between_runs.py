@@ -93,7 +93,7 @@ class Pretrained:
         settings = SummarizeJob.model_validate(
             {
                 "num_bootstrap": 200,
-                "corpus": "pretraining",
+                "main_corpora": dict.fromkeys(self.families, "pretraining"),
                 "score": "per_token",
                 "variant_kinds": {},
                 "families": {name: family for name, family in self.families.items() if family},

@@ -157,7 +157,7 @@ def tables_of(runs: Sequence[Measured]) -> Tables:
         novelty=nothing,
         retained=nothing,
         confidence=settings.confidence,
-        corpus=settings.corpus,
+        main_corpora=settings.main_corpora,
         variants={},
         recipes=["baseline"],
     )

@@ -40,6 +40,7 @@ STUDY = {
             "corpus": "pubmed",
             "batch_size_sequences": 128,
             "learning_rate": 4e-4,
+            "schedule": "cosine",
             "num_steps": 1600,
             "warmup_fraction": 0.05,
             "min_learning_rate_ratio": 0.1,

@@ -43,7 +43,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     names = ("summary", "estimates", "families", "runs", "correlations", "curves", "distributions")
     names += ("phases", "between_runs", "rankings", "novelty", "retained")
     arguments = [f"--{name.replace('_', '-')}={tables[name]}" for name in names]
-    settings = {"figures": FIGURES, "confidence": 0.95, "corpus": CORPUS, "variants": VARIANTS}
+    settings = {"figures": FIGURES, "confidence": 0.95, "variants": VARIANTS}
+    settings["main_corpora"] = {"nursery": CORPUS}
     settings["recipes"] = ["baseline"]
     arguments += ["--settings", json.dumps(settings)]
     arguments += ["--record", str(root / "logs" / "plot_figures" / "record.json")]

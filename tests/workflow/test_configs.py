@@ -137,9 +137,12 @@ def test_the_papers_recipes_have_its_numbers():
         assert injected == recipe.num_steps // recipe.num_epochs
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", sorted({*STUDIES} - {"nursery_grid", "gcide"}))
 def test_a_study_follows_new_knowledge_for_ten_intervals_after_the_last_injection(name):
-    """One recipe of each, but for smoke.yaml, whose numbers mean nothing."""
+    """One recipe of each, but for smoke.yaml, whose numbers mean nothing.
+
+    Studies of phases of pretraining ask how much is learned and forgotten, not how it fades.
+    """
     study = read(name)
     tails = {
         key: (recipe.num_steps - injection_steps(recipe)[-1]) // recipe.injection_interval_steps
