@@ -108,7 +108,7 @@ def _run(
         origin = provenance.current()
     if record is not None and is_first:
         hashes = {str(path): hash_file(path) for path in outputs.values()}
-        job = {"outputs": hashes, "host": platform.node()}
+        job = {"settings": settings, "outputs": hashes, "host": platform.node()}
         write_json(record, origin | usage.summary() | job)
 
 

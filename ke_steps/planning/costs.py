@@ -106,8 +106,9 @@ def jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
         yield PlannedJob("train_tokenizer")
     for model in study.nurseries:
         yield _pretraining(study, model, sizes[model].shape)
-    for _ in there.nursery_checkpoints:
-        yield PlannedJob("keep_checkpoint")
+    for model, _ in there.nursery_checkpoints:
+        weights = FP32_BYTES * sizes[model].shape.num_parameters
+        yield PlannedJob("keep_checkpoint", disk_bytes=weights)
     for checkpoint in there.fetched_checkpoints:
         yield _fetch(study, checkpoint, sizes[checkpoint.model])
     for preparation in preparations(study):
@@ -126,7 +127,7 @@ def jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
 
 
 def _pretraining(study: Study, model: str, shape: ModelShape) -> PlannedJob:
-    """A checkpoint is once on the disk, its training state as weights and two moments of each."""
+    """A state that is kept is a checkpoint and, after the first step, weights and two moments."""
     tokens, length = pretraining_tokens(study, model)
     steps = {*study.models[model].steps, study.nurseries[model].num_steps}
     num_kept = len(steps) + 3 * len(steps - {0})

@@ -31,6 +31,7 @@ from ke_steps.planning.costs import Cost, Work, costs_by_rule, jobs
 from ke_steps.planning.model_sizes import UNKNOWN, ModelSize, find_size
 from ke_steps.planning.why import NOT_THERE, Pending, read_dry_run
 from ke_steps.settings.study import Study
+from ke_steps.study.going_on import going_on, in_words
 from ke_steps.study.local_files import missing_files
 from ke_steps.study.reading import read_study_file
 
@@ -126,6 +127,8 @@ def _print_plan(study: Study, utilisation: Utilisation, dry_run: str | None) -> 
         console.print(f"{key}: {message}: a run would refuse this study", soft_wrap=True)
     if dry_run is not None and not missing:
         _print_pending(console, read_dry_run(dry_run), total(costs.values()).num_jobs)
+        if models := going_on(study):
+            console.print(f"These at most: {in_words(models)}", soft_wrap=True)
 
 
 def _cost_table(costs: Mapping[str, Cost], utilisation: Utilisation) -> Table:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ke_steps.job.errors import UserError
+from ke_steps.study.going_on import going_on, in_words
 from ke_steps.study.reading import read_study_file
 
 NOT_THERE = "not there yet"
@@ -71,8 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("study", type=Path, help="a config file")
     options = parser.parse_args(arguments)
     try:
-        read_study_file(options.study)
+        models = going_on(read_study_file(options.study))
         print("\n".join(lines(read_dry_run(sys.stdin.read()))))
+        if models:
+            print(f"These at most: {in_words(models)}")
     except UserError as error:
         sys.exit(str(error))
 

@@ -16,6 +16,9 @@ from ke_steps.running.lock import short_name
 MARK = "KE_STEPS_RESULTS"
 """Environment variable of Snakemake and of all that it starts: the results folder's whole path."""
 
+MORE_FOLLOWS = "KE_STEPS_MORE_FOLLOWS"
+"""Environment variable of a Snakemake that is not the last of its run."""
+
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """For a training job to save its state after it is told to stop."""

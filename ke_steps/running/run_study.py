@@ -9,6 +9,9 @@ first, so that running the same command again is always enough. Ctrl-C, SIGTERM 
 terminal stop Snakemake and its jobs, training jobs after they saved their state; a second Ctrl-C
 stops them at once.
 
+Nurseries that go on from kept states (``study.going_on``) are trained by a Snakemake of their own
+first. When that fails or is stopped, so is the run.
+
 Snakemake's own lock is switched off: it outlives a killed run, and one study's end removes that of
 every other study of the project folder. It would keep apart what this lock keeps apart, since a
 study writes nowhere but into its results folder.
@@ -29,8 +32,16 @@ from types import FrameType
 import yaml
 
 from ke_steps.job.errors import UserError
-from ke_steps.running.leftovers import PATIENCE_SECONDS, clear, mark, slurm_prefix
+from ke_steps.running.leftovers import (
+    MORE_FOLLOWS,
+    PATIENCE_SECONDS,
+    clear,
+    mark,
+    slurm_prefix,
+)
 from ke_steps.running.lock import only_run
+from ke_steps.settings.study import Study
+from ke_steps.study.going_on import going_on, in_words, training_table
 from ke_steps.study.reading import read_study_file
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -64,17 +75,30 @@ def run(study_file: Path, command: Sequence[str]) -> int:
     Raises:
         UserError: the study is wrong, its results folder cannot be used or another run has it.
     """
-    results_dir = Path(read_study_file(study_file).results_dir)
+    study = read_study_file(study_file)
+    results_dir = Path(study.results_dir)
     on_slurm = _executor(command) == "slurm"
     try:
         with only_run(results_dir), _stopping():
             clear(results_dir, on_slurm=on_slurm)
-            status = _follow([*command, *_additions(results_dir, on_slurm)], results_dir, on_slurm)
+            whole = [*command, *_additions(results_dir, on_slurm)]
+            status = _train_first(study, whole, on_slurm) or _follow(whole, results_dir, on_slurm)
     except _Stop as stop:
         return stop.status
     if status == 0:
         print(f"Report: {results_dir.resolve() / 'report.html'}")
     return status
+
+
+def _train_first(study: Study, command: Sequence[str], on_slurm: bool) -> int:
+    """Train the nurseries that go on from kept states; return Snakemake's status, 0 for none."""
+    models = going_on(study)
+    if not models:
+        return 0
+    print(in_words(models).capitalize(), file=sys.stderr)
+    tables = [training_table(study, model) for model in models]
+    folder = Path(study.results_dir)
+    return _follow([*command, "--", *tables], folder, on_slurm, more_follows=True)
 
 
 def _executor(command: Sequence[str]) -> str | None:
@@ -110,9 +134,13 @@ def _stopping() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _follow(command: Sequence[str], results_dir: Path, on_slurm: bool) -> int:
+def _follow(
+    command: Sequence[str], results_dir: Path, on_slurm: bool, *, more_follows: bool = False
+) -> int:
     """Run Snakemake to its end, in a process group of its own, so that signals come here only."""
     environment = os.environ | mark(results_dir)
+    if more_follows:
+        environment[MORE_FOLLOWS] = "yes"
     patience_seconds = PATIENCE_SECONDS
     try:
         child = subprocess.Popen(  # noqa: S603

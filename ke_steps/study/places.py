@@ -12,6 +12,9 @@ from typing import NamedTuple
 from ke_steps.artefacts.places import CHECKPOINT, MEASUREMENT, RUN, STATE
 from ke_steps.settings.study import Run, State, Study
 
+TRAINED = "pretrain_nursery/{model}/training.parquet"
+"""A nursery's training table."""
+
 
 class Checkpoint(NamedTuple):
     """A model at a step of its pretraining."""

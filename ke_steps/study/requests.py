@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Request] = {
 GROUPS = {
     "prepare_knowledge": "knowledge",
     "schedule_injections": "knowledge",
+    "keep_checkpoint": "checkpoints_{model}",
     "extract_coefficients": "memories",
     "describe_memories": "memories",
     "resuscitate": "interventions_{model}_{step}",
@@ -39,7 +40,7 @@ are of; and no training is among the groups. Nor is the summary: Snakemake would
 its inputs whenever one of them is there.
 """
 
-SIDE_BY_SIDE = frozenset({"interventions_{model}_{step}", "tables"})
+SIDE_BY_SIDE = frozenset({"checkpoints_{model}", "interventions_{model}_{step}", "tables"})
 """Groups of steps that do not wait for each other; the profile limits how many run at a time."""
 
 

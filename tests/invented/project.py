@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -24,7 +25,7 @@ OUTER_MAKE = dict.fromkeys(("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
 PRETENDER = """#!{python} -ES
 # Stands for the steps: makes what a job would make, without its content.
 import hashlib, json, pathlib, sys
-made, flag = {{}}, ""
+made, settings, flag = {{}}, {{}}, ""
 for word in sys.argv[1:]:
     if word.startswith("--"):
         flag = word
@@ -33,8 +34,10 @@ for word in sys.argv[1:]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(word)
         made[word] = hashlib.sha256(word.encode()).hexdigest()
+    elif flag == "--settings":
+        settings = json.loads(word)
     elif flag == "--record":
-        pathlib.Path(word).write_text(json.dumps({{"outputs": made}}))
+        pathlib.Path(word).write_text(json.dumps({{"settings": settings, "outputs": made}}))
 """
 
 
@@ -147,14 +150,21 @@ class Project:
         return self.call(self.run_command(*arguments))
 
     def pretend(self):
-        """Run the study with steps that compute nothing; only the rules and files are real."""
+        """Run the study with steps that compute nothing; only the rules and files are real.
+
+        Returns the jobs by rule of each Snakemake that had any.
+        """
         pretender = self.folder / "pretender/python"
         pretender.parent.mkdir(exist_ok=True)
         pretender.write_text(PRETENDER.format(python=sys.executable))
         pretender.chmod(0o755)
         path = f"{pretender.parent}:{self.variables()['PATH']}"
-        done = self.call(self.command(), PATH=path)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = self.call([sys.executable, *self.run_command()[1:]], PATH=path)
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        tables = re.findall(r"^Job stats:\n(.*?)^total ", said, re.MULTILINE | re.DOTALL)
+        counts = [dict(re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)) for table in tables]
+        return [{rule: int(n) for rule, n in jobs.items() if rule != "all"} for jobs in counts]
 
     def dry_run(self):
         """Return what Snakemake says that it would do."""

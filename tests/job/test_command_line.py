@@ -90,6 +90,21 @@ def test_only_the_first_rank_writes_a_record_and_clears_the_way(tmp_path, source
         assert (record.exists(), left.exists()) == (rank == "0", rank != "0")
 
 
+def run_disregarding(*, source: Path, output: Path, settings: Resuscitate) -> None:
+    """Write what an output says of its settings."""
+    provenance.disregard("quantile")
+    output.write_text(json.dumps(provenance.current()["settings"]))
+
+
+def test_the_record_has_the_settings_that_an_output_leaves_out(tmp_path, source):
+    output, record = tmp_path / "o", tmp_path / "record.json"
+    call = ["--source", str(source), "--settings", SETTINGS, "--output", str(output)]
+    main(run_disregarding, [*call, "--record", str(record)])
+    told, written = json.loads(record.read_text())["settings"], json.loads(output.read_text())
+    assert told == written | {"quantile": json.loads(SETTINGS)["quantile"]}
+    assert "quantile" not in written
+
+
 def run_with_others(*, source: Path, output: Path, settings: Resuscitate) -> None:
     """Meet the other ranks."""
     ranks.join(torch.device("cpu"))

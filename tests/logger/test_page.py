@@ -77,6 +77,17 @@ def test_the_page_of_a_run_that_is_over_says_how_it_ended(run):
     assert "if that was minutes ago" not in shown.text()
 
 
+def test_the_page_of_nurseries_that_go_first_waits_for_what_follows(run):
+    run.progress.more_follows = True
+    run.progress.plan({"train": 1})
+    run.start(1, 0)
+    run.finish(1, 1)
+    run.progress.end()
+    text = page(run, 1)
+    assert '<meta http-equiv="refresh" content="5">' in text
+    assert "nurseries first: 1 job in 1 s, now what follows" in Page(text).text()
+
+
 def test_the_page_shows_what_failed_and_escapes_it(run):
     run.start(1, 0)
     run.write(1, f"train: no such file: {EVIL}\n")

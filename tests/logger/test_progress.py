@@ -137,6 +137,18 @@ def test_what_an_earlier_attempt_left_in_the_log_is_not_of_this_one(run):
     assert own_progress(job, SECONDS + 70) == "training 5 %, 0:19 left"
 
 
+def test_nurseries_that_go_first_are_no_whole_run(run):
+    run.progress.more_follows = True
+    run.progress.plan({"train": 1})
+    run.start(1, 0)
+    run.write(1, "training: 37%|█| 37/100 [00:10<00:17, 2it/s]")
+    assert "nurseries first: 0 of 1 job (0 %), about 17 s left" in run.line(10)
+    run.finish(1, 27)
+    run.progress.end()
+    words = ending(run.progress, SECONDS + 27)
+    assert words == "nurseries first: 1 job in 27 s, now what follows"
+
+
 @pytest.mark.parametrize(
     ("finished", "failed", "state"),
     [(11, 0, "finished"), (10, 1, "failed"), (4, 0, "stopped"), (4, 1, "failed")],
@@ -215,6 +227,17 @@ def test_earlier_runs_tell_until_this_one_knows_better(run):
     assert left.seconds == pytest.approx(10 * 100 + 7)
     run.finish(1, 10)
     assert run.left(10).seconds == pytest.approx(9 * 10 + 7)
+
+
+def test_two_steps_in_one_folder_do_not_share_their_times(run):
+    for number, step, seconds in ((1, "train", 100.0), (2, "copy", 1.0), (3, "copy", 3.0)):
+        record = run.log_of(number).with_name("record.json")
+        record.parent.mkdir(parents=True)
+        record.write_text(json.dumps({"step": step, "wall_seconds": seconds}))
+    run.progress.plan({"train": 2, "copy": 10})
+    run.start(1, 0)
+    left = run.left(0)
+    assert (left.seconds, left.num_unknown) == (pytest.approx(2 * 100 + 10 * 2), 0)
 
 
 def test_the_longest_running_job_bounds_the_end(run):

@@ -275,6 +275,15 @@ def test_shards_compute_what_one_job_does():
     assert costs["extract_shard"].disk_bytes == 2 * whole.num_jobs * memories * of_memory
 
 
+def test_states_and_checkpoints_of_a_nursery_are_counted_on_the_disk():
+    study = read_study(SMOKE)  # the untrained model and one trained
+    size = find_size(study, "tiny")
+    costs = costs_of(study, {"tiny": size})
+    weights = 4 * size.shape.num_parameters
+    assert costs["pretrain_nursery"].disk_bytes == (1 + 4) * weights
+    assert costs["keep_checkpoint"].disk_bytes == 2 * weights
+
+
 def test_a_model_of_unknown_size_has_jobs_and_tokens_but_no_arithmetic(tmp_path):
     study = study_of({"kind": "directory", "path": f"{tmp_path}/{{step}}"}, tmp_path)
     costs = costs_of(study, {"other": UNKNOWN})

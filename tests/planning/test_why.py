@@ -128,6 +128,21 @@ def test_nothing_to_do_is_said(monkeypatch, capsys):
     assert capsys.readouterr().out == "Nothing to be done: everything is there.\n"
 
 
+def test_what_goes_first_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = tmp_path / "results/smoke/pretrain_nursery/tiny/step0/manifest.json"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_text("{}")
+    told = dry_run(job("pretrain_nursery", "Missing output files: t", "t", model="tiny"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(told))
+    main([STUDY])
+    assert capsys.readouterr().out.splitlines() == [
+        "pretrain_nursery  tiny  not there yet",
+        "1 job",
+        "These at most: trained first: tiny; what follows is done again only where that changes",
+    ]
+
+
 def test_what_is_no_dry_run_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("Error: no Snakefile\n"))
     with pytest.raises(SystemExit, match="no dry run: Error: no Snakefile"):

@@ -68,9 +68,6 @@ RUNS_PER_STEP = dict.fromkeys((*RUNS, "evaluate_retention_after_learning"), 2)
 COLUMN = PER_STEP | RUNS_PER_STEP | {"evaluate_retention": 1}
 """The jobs of one more stage of the smoke study, beside that which makes it."""
 
-NURSERY_COLUMN = COLUMN | {"keep_checkpoint": 1}
-WITH_STEP_4 = {rule: number + NURSERY_COLUMN.get(rule, 0) for rule, number in NURSERY.items()}
-WITHOUT_STEP_0 = {rule: number - NURSERY_COLUMN.get(rule, 0) for rule, number in NURSERY.items()}
 ONE_MORE_SEED = {
     "schedule_injections": 2,
     "inject_knowledge": 5,
@@ -85,8 +82,6 @@ SETTINGS = [
     ("world.seed", 1, NUM_JOBS | {"temper_attention": 0}),  # it reads nothing of a model
     ("train_tokenizer.num_documents", 400, TOKENIZER),
     ("pretrain_nursery.learning_rate", 1e-3, NURSERY),
-    ("models.tiny.steps", [0, 4, 8], WITH_STEP_4),  # what it trains is step 4 alone
-    ("models.tiny.steps", [8], WITHOUT_STEP_0),
     ("corpora.continual.num_sequences", 60, CONTINUAL),
     ("knowledge.num_once_passages", 3, KNOWLEDGE),
     ("extract_coefficients.active_threshold", 0.02, EXTRACT),
@@ -339,6 +334,49 @@ def test_a_renamed_results_folder_keeps_its_results(project):
     project.results().rename(project.folder / "results/renamed")
     project.study["results_dir"] = "results/renamed"
     assert project.pending() == TELL  # the summary names its inputs, the report its study
+
+
+# Stages of a nursery. Steps are pretended, and so what a training makes is always the same.
+
+
+@pytest.fixture(scope="module")
+def finished_nursery(finished_smoke, tmp_path_factory):
+    project = finished_smoke.clone(tmp_path_factory.mktemp("nursery"))
+    assert project.pretend() == [NUM_JOBS]
+    assert project.pending() == {}
+    return project
+
+
+@pytest.mark.parametrize(
+    ("steps", "again"),
+    [
+        ([0, 4, 8], {"keep_checkpoint": 1} | COLUMN | TELL),
+        ([8], TELL),
+    ],
+    ids=str,
+)
+def test_a_nursery_with_other_stages_is_trained_first_and_the_rest_follows_from_files(
+    finished_nursery, tmp_path, steps, again
+):
+    project = finished_nursery.copy(tmp_path)
+    project.study["models"]["tiny"]["steps"] = steps
+    assert project.pretend() == [{"pretrain_nursery": 1}, again]
+    assert project.pretend() == []
+
+
+def test_a_nursery_that_was_cut_off_goes_on_alone(finished_nursery, tmp_path):
+    project = finished_nursery.copy(tmp_path)
+    project.results("pretrain_nursery/tiny/training.parquet").unlink()
+    assert project.pretend() == [{"pretrain_nursery": 1}]
+
+
+def test_what_is_new_beside_a_new_stage_is_done_with_it(finished_nursery, tmp_path):
+    project = finished_nursery.copy(tmp_path)
+    project.study["models"]["tiny"]["steps"] = [0, 4, 8]
+    change(project, "describe_memories.num_tokens", 2)
+    first, then = project.pretend()
+    assert first == {"pretrain_nursery": 1}
+    assert then == {"keep_checkpoint": 1} | COLUMN | {"describe_memories": 3} | TELL
 
 
 # Stages of a model from outside. Its steps are pretended: rules, files and Snakemake are real.

@@ -245,6 +245,54 @@ def test_a_child_that_is_killed_ends_the_run(folder):
     assert done.returncode == 137
 
 
+TELL = "import os, sys; print(sys.argv[1:], 'KE_STEPS_MORE_FOLLOWS' in os.environ)"
+TABLE = f"{RESULTS}/pretrain_nursery/tiny/training.parquet"
+
+
+@pytest.fixture
+def cut_off(folder):
+    """A folder with a study whose nursery is there but for its training table."""
+    checkpoint = folder / RESULTS / "pretrain_nursery/tiny/step0/manifest.json"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_text("{}")
+    return folder
+
+
+def test_a_nursery_that_goes_on_has_a_snakemake_of_its_own_first(cut_off):
+    done = run(cut_off, TELL)
+    first, then, report = done.stdout.splitlines()
+    assert first == f"['--nolock', '--', '{TABLE}'] True"
+    assert then == "['--nolock'] False"
+    assert report.startswith("Report: ")
+    assert done.stderr.startswith("Trained first: tiny; what follows ")
+
+
+def test_when_that_fails_the_run_has_failed(cut_off):
+    done = run(cut_off, f"{TELL}; sys.exit(3)")
+    assert (done.returncode, done.stdout.count("\n")) == (3, 1)
+
+
+def test_when_that_is_stopped_the_run_is(cut_off):
+    with running(cut_off, SAVING) as (process, said):
+        assert said.startswith("Trained first: tiny")
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert "waiting" not in process.stdout.read()
+    assert (cut_off / "saved").exists()
+
+
+def test_both_are_under_one_lock(cut_off):
+    code = f"""
+import fcntl, sys
+try:
+    fcntl.flock(open("{RESULTS}/{NAME}"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("locked")
+"""
+    assert run(cut_off, code).stdout.startswith("locked\nlocked\nReport")
+
+
 SQUEUE = """#!/bin/sh
 test -e queue && cat queue
 exit 0

@@ -29,7 +29,7 @@ from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.texts import LocalText, TokenFileText
 from ke_steps.study import jobs, own_results, requests
 from ke_steps.study.local_files import knowledge_paths, local_weights
-from ke_steps.study.places import folders
+from ke_steps.study.places import TRAINED, folders
 from ke_steps.study.reading import read_study
 
 # For the jobs. Threads that wait must not spin for long: beside another job they would slow both

@@ -127,7 +127,7 @@ rule pretrain_nursery:
         tokenizer=tokenizer,
         sequences=lambda w: text_of(SEQUENCES, STUDY.nurseries[w.model].corpus)(w),
     output:
-        training=f"{RESULTS}/pretrain_nursery/{{model}}/training.parquet",
+        training=f"{RESULTS}/{TRAINED}",
     log:
         **logs("pretrain_nursery", "{model}"),
     benchmark:
@@ -154,6 +154,8 @@ rule keep_checkpoint:
         benchmark_of("pretrain_nursery", CHECKPOINT)
     wildcard_constraints:
         model=one_of(NURSERIES),
+    group:
+        group_of("keep_checkpoint")
     resources:
         **resources_for("keep_checkpoint"),
     params:

@@ -7,6 +7,7 @@ Snakemake says itself and that is not about a single job appears as without this
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from logging import LogRecord
@@ -17,6 +18,7 @@ from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultForma
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from ke_steps.running.leftovers import MORE_FOLLOWS
 from snakemake_logger_plugin_study.page import render, write
 from snakemake_logger_plugin_study.progress import Failure, Progress
 from snakemake_logger_plugin_study.words import ending, failure_words, line
@@ -52,7 +54,7 @@ class LogHandler(LogHandlerBase):
                 common.quiet, common.debug_dag, common.verbose, common.dryrun, common.printshellcmds
             ),
         )
-        self._progress = Progress(began=time.time())
+        self._progress = Progress(began=time.time(), more_follows=MORE_FOLLOWS in os.environ)
         self._told = time.monotonic()
         self._busy = RLock()
         self._is_over = Event()

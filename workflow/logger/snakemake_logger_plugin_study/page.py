@@ -39,7 +39,7 @@ def facts(progress: Progress, now: float) -> dict[str, Any]:
     recent = list(progress.finished.values())[-NUM_RECENT:][::-1]
     return {
         "state": progress.state,
-        "refresh_seconds": REFRESH_SECONDS if is_running else None,
+        "refresh_seconds": REFRESH_SECONDS if is_running or progress.more_follows else None,
         "results": str(progress.results or ""),
         "as_of": time.strftime("%H:%M:%S on %-d %B %Y", time.localtime(now)),
         "counted": counted(progress),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -94,11 +95,13 @@ class Progress:
     failed: dict[int, Failure] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     state: State = "running"
+    more_follows: bool = False
+    """Whether these are nurseries that are trained before it is known what else there is to do."""
     results: Path | None = None
     num_at_once: int = 1
     """Jobs that ran when the last one began: between two jobs there are fewer."""
     earlier_seconds: dict[str, float] = field(default_factory=dict)
-    """Mean time of earlier jobs, by the folder of their logs."""
+    """Mean time of earlier jobs, by step."""
 
     def plan(self, num_jobs: Mapping[str, int]) -> None:
         """Take in how many jobs of every rule there are to do."""
@@ -195,16 +198,11 @@ def name_of(rule: str, wildcards: Mapping[str, str]) -> str:
 
 
 def _earlier_seconds(results: Path) -> dict[str, float]:
-    means = {}
+    times: dict[str, list[float]] = {}
     for folder in logs_of(results).glob("*/"):
-        times = [_wall_seconds(path) for path in islice(records_in(folder), MAX_EARLIER)]
-        if known := [seconds for seconds in times if seconds is not None]:
-            means[folder.name] = statistics.fmean(known)
-    return means
-
-
-def _wall_seconds(record: Path) -> float | None:
-    try:
-        return float(read_record(record)["wall_seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        for path in islice(records_in(folder), MAX_EARLIER):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                record = read_record(path)  # a folder may hold the jobs of two steps
+                seconds = float(record["wall_seconds"])
+                times.setdefault(record.get("step", folder.name), []).append(seconds)
+    return {step: statistics.fmean(seconds) for step, seconds in times.items()}

@@ -73,10 +73,11 @@ def line(progress: Progress, now: float) -> str:
 
 
 def counted(progress: Progress) -> str:
-    """Return how many jobs are done: ``23 of 67 jobs (34 %)``."""
+    """Return how many jobs are done: ``23 of 67 jobs (34 %)``; said of nurseries that go first."""
     done, total = len(progress.finished), progress.num_planned()
     percent = 100 * done // total if total else 100
-    return f"{done} of {_jobs(total)} ({percent} %)"
+    first = "nurseries first: " if progress.more_follows else ""
+    return f"{first}{done} of {_jobs(total)} ({percent} %)"
 
 
 def _jobs(number: int) -> str:
@@ -99,6 +100,8 @@ def ending(progress: Progress, now: float) -> str:
     """Return how the run ended, in one line."""
     took = duration(now - progress.began)
     match progress.state:
+        case "finished" if progress.more_follows:
+            return f"nurseries first: {_jobs(progress.num_planned())} in {took}, now what follows"
         case "finished":
             return f"finished: {_jobs(progress.num_planned())} in {took}"
         case "failed":
