@@ -128,7 +128,7 @@ def _print_plan(study: Study, utilisation: Utilisation, dry_run: str | None) -> 
     if dry_run is not None and not missing:
         _print_pending(console, read_dry_run(dry_run), total(costs.values()).num_jobs)
         if models := going_on(study):
-            console.print(f"These at most: {in_words(models)}", soft_wrap=True)
+            console.print(f"These at most. {in_words(models)}", soft_wrap=True)
 
 
 def _cost_table(costs: Mapping[str, Cost], utilisation: Utilisation) -> Table:

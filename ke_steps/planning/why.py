@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         models = going_on(read_study_file(options.study))
         print("\n".join(lines(read_dry_run(sys.stdin.read()))))
         if models:
-            print(f"These at most: {in_words(models)}")
+            print(f"These at most. {in_words(models)}")
     except UserError as error:
         sys.exit(str(error))
 

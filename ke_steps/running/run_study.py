@@ -95,7 +95,7 @@ def _train_first(study: Study, command: Sequence[str], on_slurm: bool) -> int:
     models = going_on(study)
     if not models:
         return 0
-    print(in_words(models).capitalize(), file=sys.stderr)
+    print(in_words(models), file=sys.stderr)
     tables = [training_table(study, model) for model in models]
     folder = Path(study.results_dir)
     return _follow([*command, "--", *tables], folder, on_slurm, more_follows=True)

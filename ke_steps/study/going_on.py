@@ -23,7 +23,7 @@ MARKS = Path(".snakemake/incomplete")
 
 def in_words(models: Iterable[str]) -> str:
     """Say which nurseries go first, and what becomes of the rest."""
-    return f"trained first: {', '.join(models)}; what follows is done again only where that changes"
+    return f"Trained first: {', '.join(models)}; what follows is done again only where that changes"
 
 
 def training_table(study: Study, model: str) -> str:

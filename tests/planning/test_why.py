@@ -139,7 +139,7 @@ def test_what_goes_first_is_said(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "pretrain_nursery  tiny  not there yet",
         "1 job",
-        "These at most: trained first: tiny; what follows is done again only where that changes",
+        "These at most. Trained first: tiny; what follows is done again only where that changes",
     ]
 
 
