@@ -21,14 +21,10 @@ from ke_steps.formulas.uncertainty import (
     contrast,
     spread_within_states,
 )
-from ke_steps.job.files import canonical_json
 from ke_steps.summary.quantities import CONTRIBUTION_ENTROPY, ENTROPY, Measure
 
 ENTROPIES = (ENTROPY, CONTRIBUTION_ENTROPY)
 """A fall that is more than a change of scale is one of both."""
-
-Levels = dict[float, dict[int, str]]
-"""Models by the value of a setting, then by seed of pretraining; alike in everything else."""
 
 
 class Claim(NamedTuple):
@@ -111,24 +107,3 @@ def mean_over_runs(strata: Sequence[Sequence[Sampled]], confidence: float) -> Es
     if not spread.freedom:
         return UNKNOWN._replace(value=float(np.mean([change.value for change in every])))
     return contrast([1.0], [every], spread, confidence)
-
-
-def strata_of(
-    models: Sequence[str], nurseries: Mapping[str, Mapping[str, object]], setting: str
-) -> list[Levels]:
-    """Return the models in groups that differ in a setting, and beside it in the seed alone.
-
-    Those for which there is no other value of the setting are in none.
-
-    Args:
-        models: that are compared.
-        nurseries: the settings of each, the seed of pretraining among them.
-        setting: a number among these.
-    """
-    strata: dict[str, Levels] = {}
-    for model in models:
-        alike = dict(nurseries[model])
-        seed, level = alike.pop("seed"), alike.pop(setting)
-        levels = strata.setdefault(canonical_json(alike), {})
-        levels.setdefault(float(str(level)), {})[int(str(seed))] = model
-    return [dict(sorted(levels.items())) for levels in strata.values() if len(levels) > 1]

@@ -17,13 +17,13 @@ from ke_steps.claims.changes import (
     family_of,
     mean_over_runs,
     recipe_of,
-    strata_of,
 )
 from ke_steps.claims.findings import PREDICTION, Finding, Part, decide
 from ke_steps.claims.measured import Measured
 from ke_steps.claims.phases import SATURATED, phases_of
 from ke_steps.claims.stages import line_through
 from ke_steps.formulas.uncertainty import UNKNOWN, Estimate, combination
+from ke_steps.settings.strata import strata_of
 from ke_steps.settings.telling import CONTRAST, Prediction, PredictionClaim
 from ke_steps.summary.points import by_layer
 from ke_steps.summary.quantities import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ke_steps.claims.changes import strata_of
+from ke_steps.settings.strata import strata_of
 from ke_steps.settings.study import Study
 from ke_steps.settings.telling import Prediction
 

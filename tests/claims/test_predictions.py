@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ke_steps.claims.changes import mean_over_runs, strata_of
+from ke_steps.claims.changes import mean_over_runs
 from ke_steps.claims.findings import DECIDED, Part, decide
 from ke_steps.claims.judging import claims as judge
 from ke_steps.claims.measured import Measured
 from ke_steps.claims.predictions import predictions
 from ke_steps.formulas.bootstrap import bootstrap_weights
 from ke_steps.formulas.uncertainty import Sampled
+from ke_steps.settings.strata import strata_of
 from tests.invented.phases import ARMS, STEPS, Course, grid, moved, nursery
 
 ZIPF = [arm.family for arm in ARMS if arm.corpus == "zipf"]

@@ -149,10 +149,18 @@ def test_rooms_hold_no_code_of_their_own():
         assert isinstance(purpose, ast.Expr), path
 
 
-def test_light_rooms_load_nothing_heavy():
-    light = sorted(name for name in modules_of(HOUSE) if room_of(name) in LIGHT)
-    light.append("ke_steps.summarize")
-    code = f"import {', '.join(light)}, sys; print(*({HEAVY} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("rooms", "more", "heavy"),
+    [
+        (LIGHT, ["ke_steps.summarize"], HEAVY),
+        # each start of Snakemake, and of every job by it, loads these
+        (("settings", "study"), [], HEAVY | {"numpy", "pandas", "scipy", "pyarrow"}),
+    ],
+    ids=["light", "workflow"],
+)
+def test_light_rooms_load_nothing_heavy(rooms, more, heavy):
+    light = sorted(name for name in modules_of(HOUSE) if room_of(name) in rooms)
+    code = f"import {', '.join([*light, *more])}, sys; print(*({heavy} & set(sys.modules)))"
     run = [sys.executable, "-c", code]
     assert subprocess.check_output(run, cwd=ROOT, text=True).split() == []
 
