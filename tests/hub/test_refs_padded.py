@@ -14,7 +14,7 @@ from ke_steps.planning.model_sizes import find_size
 from ke_steps.settings.checkpoints import Model
 from ke_steps.study.local_files import unusable_models
 from ke_steps.study.reading import read_study
-from tests.invented.configs import DEFAULT
+from tests.invented.configs import WHOLE
 from tests.invented.fetching import fetch_local
 from tests.invented.gguf import write_gguf
 from tests.invented.hub_client import point_client_at
@@ -131,10 +131,10 @@ def test_a_padded_step_tells_steps_apart_and_doubled_braces_do_not(kind):
 
 
 def study_of(kind, place, tmp_path):
-    """Return the default study with one model, of step 10."""
+    """Return the whole study with one model, of step 10."""
     model = Model.model_validate({"source": source(kind, place), "steps": [10]})
     changes = {"models": {"padded": model}, "results_dir": str(tmp_path / "results")}
-    return read_study(DEFAULT).model_copy(update=changes)
+    return read_study(WHOLE).model_copy(update=changes)
 
 
 def test_a_padded_folder_is_found_by_the_study_the_plan_and_the_job(tmp_path):

@@ -1,4 +1,4 @@
-"""The default study, the same with one key changed, and the jobs of the smoke study."""
+"""A study with every section, the same with one key changed, and the jobs of the smoke study."""
 
 import copy
 
@@ -6,7 +6,7 @@ import yaml
 
 from tests.invented.project import ROOT
 
-DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+WHOLE = yaml.safe_load((ROOT / "tests/invented/every_section.yaml").read_text())
 
 REMOVE = "(removed)"
 
@@ -39,8 +39,8 @@ NUM_JOBS = {
 
 
 def changed(path: str, value: object) -> dict:
-    """The default study with one key set (or removed)."""
-    study = copy.deepcopy(DEFAULT)
+    """The study with one key set (or removed)."""
+    study = copy.deepcopy(WHOLE)
     *parents, last = path.split("/")
     node = study
     for key in parents:

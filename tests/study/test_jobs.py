@@ -26,11 +26,11 @@ from ke_steps.settings.texts import EvaluateNoveltyJob, PrepareCorpus, PrepareKn
 from ke_steps.study.jobs import settings_for
 from ke_steps.study.presets import FICTIONAL_KNOWLEDGE
 from ke_steps.study.reading import read_study
-from tests.invented.configs import DEFAULT, changed
+from tests.invented.configs import WHOLE, changed
 
 
 def test_settings_of_a_job_hold_only_what_it_depends_on():
-    study = read_study(DEFAULT)
+    study = read_study(WHOLE)
     wildcards = {"model": "nursery", "step": "200", "variant": "boost_p50_q2", "corpus": "held_out"}
     wildcards |= {"recipe": "baseline", "seed": "1"}
     assert settings_for(study, "resuscitate", wildcards) == {

@@ -9,14 +9,14 @@ from ke_steps.settings.steps import log_spaced
 from ke_steps.study.jobs import settings_for
 from ke_steps.study.places import folders, preparations
 from ke_steps.study.reading import read_study
-from tests.invented.configs import DEFAULT
+from tests.invented.configs import WHOLE
 
 TEXT = {"kind": "world", "domain": "continual"}
 
 
 def study_of(**sources):
-    """The default study with models besides, each a nursery that says so much."""
-    study = copy.deepcopy(DEFAULT)
+    """The whole study with models besides, each a nursery that says so much."""
+    study = copy.deepcopy(WHOLE)
     study["corpora"]["other"] = study["corpora"]["pretraining"] | {"source": TEXT}
     for name, source in sources.items():
         study["models"][name] = {"source": {"kind": "nursery", **source}, "steps": [0, 400]}

@@ -14,19 +14,19 @@ import yaml
 
 from ke_steps.running.run_study import main
 from tests.invented.command_line import tree
-from tests.invented.configs import DEFAULT, changed
+from tests.invented.configs import WHOLE, changed
 from tests.invented.models import build_model, build_tokenizer
 from tests.invented.project import ROOT
 
 NURSERY = {"source": {"kind": "nursery"}, "steps": [0]}
 WAKE = {"kind": "resuscitate", "quantile": 0.5, "boost": 1.0}
-RECIPE = DEFAULT["recipes"]["baseline"]
+RECIPE = WHOLE["recipes"]["baseline"]
 NAMES = "should be a letter or digit, then letters, digits, '.', '_' and '-'"
 
 
 def named(section, name, entry):
-    """The default study with one more entry under a name."""
-    study = copy.deepcopy(DEFAULT)
+    """The whole study with one more entry under a name."""
+    study = copy.deepcopy(WHOLE)
     study.setdefault(section, {})[name] = entry
     return study
 
@@ -134,7 +134,7 @@ def test_a_missing_study_is_refused(tmp_path, monkeypatch):
 
 
 def with_local(place, **corpus):
-    """The default study with a model from a folder beside it."""
+    """The whole study with a model from a folder beside it."""
     study = named("models", "local", {"source": {"kind": "directory", "path": place}, "steps": [3]})
     study["corpora"]["held_out"] |= corpus
     return study
