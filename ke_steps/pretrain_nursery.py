@@ -1,11 +1,11 @@
 r"""Pretrain a small OLMo from scratch, and keep it as it is at some steps.
 
-Reads the tokenizer and the packed sequences of the pretraining corpus, each consumed once: in their
-order with seed 0, in one drawn by any other seed. Writes the training table: train_step, loss_nats,
-learning_rate, gradient_norm, num_injected_sequences (0 here), one row per step. The learning rate
-warms up linearly and, unless ``schedule`` says otherwise, falls on a cosine to the end of the run,
-so that the last step is a *final* checkpoint in the paper's sense and one at half of the run a
-*mid* one.
+Reads the tokenizer and the packed sequences of the pretraining corpus, each consumed once in an
+epoch: in their order with seed 0, in one drawn by any other seed. Writes the training table:
+train_step, loss_nats, learning_rate, gradient_norm, num_injected_sequences (0 here), one row per
+step. The learning rate warms up linearly and, unless ``schedule`` says otherwise, falls on a cosine
+to the end of the run, so that the last step is a *final* checkpoint in the paper's sense and one at
+half of the run a *mid* one.
 
 Beside the table lies ``states/`` (``training.kept_states``): for each step of ``steps``, and the
 last, the state of training with the checkpoint (fp32 safetensors, tokenizer and manifest; step 0 is
@@ -110,6 +110,7 @@ def run(
             TrainingSequences(
                 tokens,
                 num_items=optimisation.num_sequences,
+                num_epochs=settings.num_epochs,
                 order=order_of(settings.seed, len(tokens)),
             ),
             optimisation,

@@ -38,6 +38,9 @@ class Nursery(Scheduled):
         " its own decays as all matrices of linear layers do",
     )
     num_steps: Count = 400
+    num_epochs: Count = Field(
+        1, description="times that num_steps go over their sequences, each in the same order"
+    )
     batch_size_sequences: Count = 32
     learning_rate: Positive = 3e-3
     weight_decay: NonNegative = 0.1
@@ -47,6 +50,12 @@ class Nursery(Scheduled):
         " draws initial weights",
     )
     num_threads: Count = Field(2, description="CPU threads; they change rounding, hence a setting")
+
+    @model_validator(mode="after")
+    def _epochs_divide(self) -> Nursery:
+        if self.num_steps % self.num_epochs:
+            raise ValueError(f"num_epochs {self.num_epochs} must divide num_steps {self.num_steps}")
+        return self
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Nursery:

@@ -64,7 +64,7 @@ def _readers(study: Study) -> Iterator[_Reader]:
         needed = recipe.num_steps // recipe.num_epochs * recipe.batch_size_sequences
         yield _Reader(f"recipes.{name}.corpus", recipe.corpus, f"recipes.{name}", needed)
     for name, nursery in study.nurseries.items():
-        needed = nursery.num_steps * nursery.batch_size_sequences
+        needed = nursery.num_steps // nursery.num_epochs * nursery.batch_size_sequences
         key = f"{section_of(study, name, 'corpus')}.corpus"
         yield _Reader(key, nursery.corpus, f"models.{name}.source", needed)
 

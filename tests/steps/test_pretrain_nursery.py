@@ -73,6 +73,21 @@ def test_step_0_is_the_untrained_model_and_steps_share_one_run(
     assert abs(load_file(weights[0])["model.embed_tokens.weight"]).max() < 0.2
 
 
+def test_epochs_go_over_the_same_sequences(tmp_path, tokenizer_manifest):
+    """Two epochs of three steps are one of six on a corpus that has its sequences twice."""
+    once = np.random.default_rng(3).integers(2, 9, (12, LENGTH), dtype=np.int32)
+    weights = []
+    for name, ids, num_epochs in (("once", once, 2), ("twice", np.concatenate([once] * 2), 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        corpus = build_sequences(folder / "s.parquet", input_ids=ids)
+        [manifest] = pretrain(
+            folder, tokenizer_manifest, corpus, steps=[6], seed=0, num_epochs=num_epochs
+        )
+        weights.append((manifest.parent / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 def test_seeds_differ(tmp_path, tokenizer_manifest, corpus):
     one, other = (
         pretrain(tmp_path / str(seed), tokenizer_manifest, corpus, steps=[6], seed=seed)[0]

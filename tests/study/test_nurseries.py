@@ -93,6 +93,20 @@ def test_a_corpus_must_fit_each_nursery_that_reads_it():
         read_study(study)
 
 
+def test_epochs_need_the_sequences_of_one():
+    study = study_of(twice={"corpus": "short", "num_epochs": 2})
+    study["corpora"]["short"] = study["corpora"]["pretraining"] | {"num_sequences": 6400}
+    read_study(study)
+    study["corpora"]["short"]["num_sequences"] = 6399
+    with pytest.raises(UserError, match=r"6399.* 6400"):
+        read_study(study)
+
+
+def test_epochs_must_divide_the_steps():
+    with pytest.raises(UserError, match=r"num_epochs 3 must divide num_steps 400"):
+        read_study(study_of(thirds={"num_epochs": 3}))
+
+
 @pytest.mark.parametrize(
     ("first", "last", "count", "steps"),
     [
