@@ -13,7 +13,6 @@ This module reads ``config.json``; only where transformers is to read it, that i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,6 +49,9 @@ class Family:
 
     default_softcapping: float | None = None
     """Cap on the attention scores where ``config.json`` does not say."""
+
+    activation: str = "hidden_act"
+    """The key of ``config.json`` that names the activation."""
 
     @property
     def attention(self) -> str:
@@ -93,6 +95,7 @@ _FAMILIES = {
         layers="h",
         queries="attn.c_attn",
         query_layout="leading",
+        activation="activation_function",
     ),
     "OlmoeForCausalLM": Family(
         "olmoe", form="experts", keys=_EXPERTS, output="mlp", normalises_queries=True
@@ -187,25 +190,3 @@ def num_positions(directory: Path) -> int | None:
     _, config = read_family(path)
     positions = config.get("max_position_embeddings", config.get("n_positions"))
     return positions if isinstance(positions, int) else None
-
-
-def refuse_query_scaling(family: Family, config: Mapping[str, Any], *, where: str) -> None:
-    """Refuse a model whose attention scores are not linear in its query projection.
-
-    Raises:
-        UserError: it normalises or clips its queries, or caps its attention scores.
-    """
-    softcapping = config.get("attn_logit_softcapping", family.default_softcapping)
-    if family.normalises_queries:
-        reason = "normalises its queries, which undoes any scale of the projection"
-    elif config.get("clip_qkv") is not None:
-        reason = f"clips its queries at clip_qkv {config['clip_qkv']}"
-    elif softcapping is not None:
-        reason = f"caps its attention scores at attn_logit_softcapping {softcapping}"
-    else:
-        return
-    raise UserError(
-        f"{where}: {family.model_type} {reason}: its attention has no exact temperature in the"
-        " weights; leave this model out of the variant's scope, or take the kind temper_attention,"
-        " which leaves the weights alone"
-    )

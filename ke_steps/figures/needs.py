@@ -133,7 +133,7 @@ NEEDS: dict[FigureName, Need] = {
     "probe_curves": _LEARNED,
     "knowledge_by_injection": _LEARNED,
     "variants": Need(
-        lambda study: _num_learning_models(study, study.variants) > 0,
+        lambda study: _num_learning_models(study, study.arms) > 0,
         "no recipe is run on a variant",
     ),
     "resuscitation_by_boost": Need(

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ke_steps.figures import style
-from ke_steps.settings.learning import ORIGINAL, Variant
+from ke_steps.settings.interventions import Variant
+from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.points import points, rows_of, stages_of
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,

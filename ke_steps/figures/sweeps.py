@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from ke_steps.settings.learning import (
-    RescaleQueriesVariant,
-    ResuscitateVariant,
-    TemperAttentionVariant,
+from ke_steps.settings.interventions import (
+    RescaleQueries,
+    Resuscitate,
+    TemperAttention,
     Variant,
 )
 
@@ -26,12 +26,12 @@ def sweeps(variants: Mapping[str, Variant], swept: SweptName) -> list[Sweep]:
     """Return the resuscitations that are alike but for ``swept``, where it takes two values."""
     found: dict[str, dict[str, float]] = {}
     for name, variant in variants.items():
-        if isinstance(variant, ResuscitateVariant):
+        if isinstance(variant, Resuscitate):
             found.setdefault(_shared(variant, swept), {})[name] = getattr(variant, swept)
     return [Sweep(*item) for item in found.items() if len(set(item[1].values())) > 1]
 
 
-def _shared(variant: ResuscitateVariant, swept: SweptName) -> str:
+def _shared(variant: Resuscitate, swept: SweptName) -> str:
     words = (
         f"p = {100 * variant.quantile:.3g} %" if swept == "boost" else f"q = {variant.boost:.3g}"
     )
@@ -44,10 +44,10 @@ def temperatures(variants: Mapping[str, Variant]) -> list[Sweep]:
     """Return the variants that give attention a temperature, by the way in which they do."""
     found: dict[str, dict[str, float]] = {}
     for name, variant in variants.items():
-        if isinstance(variant, TemperAttentionVariant):
+        if isinstance(variant, TemperAttention):
             way = "constant" if variant.course == "constant" else "decaying to 1 over learning"
             found.setdefault(way, {})[name] = variant.temperature
-        elif isinstance(variant, RescaleQueriesVariant):
+        elif isinstance(variant, RescaleQueries):
             found.setdefault("query weights rescaled", {})[name] = variant.temperature
     return [Sweep(*item) for item in found.items()]
 
@@ -59,4 +59,4 @@ def tempered(variants: Mapping[str, Variant]) -> list[str]:
 
 def resuscitations(variants: Mapping[str, Variant]) -> list[str]:
     """Return the variants that wake memories."""
-    return [name for name, variant in variants.items() if isinstance(variant, ResuscitateVariant)]
+    return [name for name, variant in variants.items() if isinstance(variant, Resuscitate)]

@@ -62,6 +62,24 @@ class Rows(NamedTuple):
             if self.bias is not None:
                 self.bias.mul_(factors)
 
+    def move(self, distances: Tensor, directions: Tensor) -> None:
+        """Move row i, with its bias as one more number, by ``distances[i]`` times its norm.
+
+        Args:
+            distances: (m,), in place of rows that stay as they are 0.
+            directions: (m, d), or (m, d + 1) with a bias, of any lengths but 0.
+        """
+        with torch.no_grad():
+            width = self.weight.shape[-1]
+            rows = self.weight.reshape(-1, width)
+            if self.bias is not None:
+                rows = torch.cat([rows, self.bias[:, None]], dim=1)
+            lengths = distances * rows.norm(dim=1) / directions.norm(dim=1)
+            moves = (lengths[:, None] * directions).to(rows.dtype)
+            self.weight.add_(moves[:, :width].view(self.weight.shape))
+            if self.bias is not None:
+                self.bias.add_(moves[:, width])
+
 
 @dataclass(frozen=True)
 class _Dense:
@@ -77,7 +95,10 @@ class _Dense:
         return _rows(self.output).weight.shape[1]
 
     def memory_vectors(self) -> Tensor:
-        return _rows(self.output).weight.T
+        return self.vector_rows().weight
+
+    def vector_rows(self) -> Rows:
+        return Rows(_rows(self.output).weight.T, None)
 
     def rows(self) -> list[Rows]:
         if self.is_fused:  # without biases in the one family that has this form
@@ -128,7 +149,10 @@ class _Mixture:
         return num_experts * num_neurons
 
     def memory_vectors(self) -> Tensor:
-        return self.experts.down_proj.transpose(1, 2).flatten(0, 1)
+        return self.vector_rows().weight.flatten(0, 1)
+
+    def vector_rows(self) -> Rows:
+        return Rows(self.experts.down_proj.transpose(1, 2), None)
 
     def rows(self) -> list[Rows]:
         return [Rows(half, None) for half in self.experts.gate_up_proj.chunk(2, dim=1)]
@@ -187,6 +211,10 @@ class FeedForward:
     def up_rows(self, layer: int) -> Rows:
         """Return a layer's rows of the up projection: the only keys of an ungated layer."""
         return self.layers[layer].rows()[-1]
+
+    def vector_rows(self, layer: int) -> Rows:
+        """Return a layer's memory vectors as rows that can be changed in place."""
+        return self.layers[layer].vector_rows()
 
     @contextmanager
     def observing(self, observe: Observe, *, with_relu: bool = False) -> Iterator[None]:

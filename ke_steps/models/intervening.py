@@ -1,4 +1,4 @@
-"""Interventions put into a model: factors on the rows of some projections, settings of its forward.
+"""Interventions put into a model: rows of some projections changed, settings of its forward pass.
 
 The scale of the query projections is an inverse temperature of the attention. Attention scores
 are q · k / √head_dim; where nothing but rotations and linear maps lies between the projection and
@@ -10,54 +10,68 @@ from __future__ import annotations
 
 from operator import attrgetter
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ke_steps.artefacts.interventions import Intervention
-from ke_steps.checkpoints.families import find_family, refuse_query_scaling
+from ke_steps.artefacts.interventions import NOISE, Intervention, Target
+from ke_steps.checkpoints.allowed_interventions import refuse_query_scaling, refuse_rows
+from ke_steps.checkpoints.families import find_family
 from ke_steps.job.errors import UserError
-from ke_steps.models.feed_forward import feed_forward
+from ke_steps.models.feed_forward import FeedForward, feed_forward
 from ke_steps.models.temperature import set_temperature
+
+_SHAPES: dict[Target, tuple[int, ...]] = {
+    "query_rows": (),
+    "attention_temperature": (2,),
+    "noise_seed": (),
+}
+"""Of what is not one number for each memory."""
 
 
 def intervene(model: PreTrainedModel, intervention: Intervention, *, where: str) -> None:
-    """Scale rows of a model's parameters, or set the temperature of its attention, in place.
+    """Change rows of a model's parameters, and the temperature of its attention, in place.
 
     ``up_rows`` scale the coefficients of a gated model by the same factors, for the same input.
     ``key_rows`` do not: in an ungated model c = act(k · x + b), so that the activation bends the
-    factor on k and b.
+    factor on k and b. ``memory_vectors`` scale what each memory adds to its layer's output.
 
     Raises:
         UserError: the values are not for such a model.
     """
-    target, values = intervention
     layers = feed_forward(model)
-    shapes = {"query_rows": (), "attention_temperature": (2,)}
-    expected = shapes.get(target, (layers.num_layers, layers.num_memories))
-    if values.shape != expected:
-        raise UserError(f"{where}: {target} is {values.shape}, expected {expected}")
-    if target == "query_rows":
-        _scale_queries(model, float(values), where=where)
-        return
-    if target == "attention_temperature":
-        set_temperature(model, float(values[0]))
-        return
-    if layers.is_gated and target == "key_rows":
-        raise UserError(
-            f"{where}: {type(model).__name__} has gated feed-forward layers, whose coefficients"
-            " scale exactly with the rows of the up projection: use up_rows (resuscitate with"
-            " rows: up), key_rows are for ungated layers, where the scale is not linear"
-        )
-    if not layers.is_gated and target == "up_rows":
-        raise UserError(
-            f"{where}: {type(model).__name__} has ungated feed-forward layers, whose coefficients"
-            " are not linear in a row of the up projection: up_rows do not apply; key_rows"
-            " (resuscitate with rows: key) do, through the activation"
-        )
-    for layer, row_factors in enumerate(torch.from_numpy(values)):
-        layers.up_rows(layer).scale(row_factors)
+    family = find_family(type(model).__name__, where=where)
+    for target, values in intervention.items():
+        expected = _SHAPES.get(target, (layers.num_layers, layers.num_memories))
+        if values.shape != expected:
+            raise UserError(f"{where}: {target} is {values.shape}, expected {expected}")
+        if target.startswith(("up_rows", "key_rows")):
+            refuse_rows(family, target.partition("_")[0], where=where)
+    for rows in NOISE:
+        for layer in range(layers.num_layers):
+            _change_rows(layers, rows, layer, intervention)
+    if (factor := intervention.get("query_rows")) is not None:
+        _scale_queries(model, float(factor), where=where)
+    if (temperatures := intervention.get("attention_temperature")) is not None:
+        set_temperature(model, float(temperatures[0]))
+
+
+def _change_rows(
+    layers: FeedForward, target: Target, layer: int, intervention: Intervention
+) -> None:
+    """Scale the rows of a layer, then move them; both where the intervention says so."""
+    is_vector = target == "memory_vectors"
+    rows = layers.vector_rows(layer) if is_vector else layers.up_rows(layer)
+    if (factors := intervention.get(target)) is not None:
+        rows.scale(torch.from_numpy(factors[layer]))
+    if (distances := intervention.get(NOISE[target])) is not None:
+        # numpy's generator, and of its own for each layer: on any device, in any order, the same
+        draws = np.random.default_rng((int(intervention["noise_seed"]), layer, is_vector))
+        width = rows.weight.shape[-1] + (rows.bias is not None)
+        directions = draws.standard_normal((layers.num_memories, width), dtype=np.float32)
+        rows.move(torch.from_numpy(distances[layer]), torch.from_numpy(directions))
 
 
 def _scale_queries(model: PreTrainedModel, factor: float, *, where: str) -> None:

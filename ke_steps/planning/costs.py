@@ -194,7 +194,7 @@ def _measuring_jobs(study: Study, there: Places, sizes: Sizes) -> Iterator[Plann
         yield PlannedJob("evaluate_novelty", flops={SCORING: flops})
     for state in there.states:
         if state.variant != ORIGINAL:
-            yield PlannedJob(study.variants[state.variant].kind)
+            yield PlannedJob("intervene")
 
 
 def _extraction_jobs(study: Study, corpus: str, shape: ModelShape) -> Iterator[PlannedJob]:

@@ -27,20 +27,6 @@ Task = Literal["world_recall", "sciq", "winogrande", "piqa", "openbook_qa", "hel
 PAPER_TASKS: tuple[Task, ...] = get_args(Task)[1:]
 
 
-class Resuscitate(Strict):
-    """Algorithm 1 of the paper, as its job receives it: wake the dormant memories."""
-
-    quantile: OpenFraction = Field(description="p: memories at or below this quantile are woken")
-    boost: Positive = Field(description="q: target activity as a multiple of the layer's mean")
-    max_multiplier: Positive | None = Field(None, description="cap on a row's multiplier")
-    rows: Literal["up", "key"] = Field(
-        "up",
-        description="up: rows of a gated layer's up projection, which scale its coefficients"
-        " exactly; key: rows and biases of an ungated layer's keys, which does not, as the"
-        " activation bends it",
-    )
-
-
 class Scope(Strict):
     """The checkpoints that a variant or a recipe is limited to; all where a key is absent."""
 
@@ -52,46 +38,6 @@ class Scope(Strict):
         return (self.models is None or model in self.models) and (
             self.steps is None or step in self.steps
         )
-
-
-class ResuscitateVariant(Resuscitate, Scope):
-    """Wake the dormant memories of checkpoints."""
-
-    kind: Literal["resuscitate"]
-
-
-class TemperAttention(Strict):
-    """Attention at another temperature in the forward pass, as its job receives it."""
-
-    temperature: Positive = Field(description="divides what the softmax is given; above 1 flattens")
-    course: Literal["decaying", "constant"] = Field(
-        "decaying",
-        description="over learning: decaying goes to 1 on a straight line, reached at the last"
-        " step, as the public code does by default; constant stays, also after learning",
-    )
-
-
-class TemperAttentionVariant(TemperAttention, Scope):
-    """The paper's control: broaden the attention in place of the memories."""
-
-    kind: Literal["temper_attention"]
-
-
-class RescaleQueries(Strict):
-    """Attention at another temperature by its query weights, as its job receives it."""
-
-    temperature: Positive = Field(description="divides the query weights; above 1 flattens")
-
-
-class RescaleQueriesVariant(RescaleQueries, Scope):
-    """Broaden the attention by its weights, which changes how fast they learn."""
-
-    kind: Literal["rescale_queries"]
-
-
-Variant = Annotated[
-    ResuscitateVariant | TemperAttentionVariant | RescaleQueriesVariant, Field(discriminator="kind")
-]
 
 
 class Training(Scheduled):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
 from ke_steps.settings.checkpoints import Model, Nursery, NurserySource, TrainTokenizer
 from ke_steps.settings.cluster import Cluster
+from ke_steps.settings.interventions import Noise, Permuted, Variant
 from ke_steps.settings.learning import (
     ORIGINAL,
     EvaluateKnowledge,
     EvaluateRetention,
     FitDecay,
     Recipe,
-    Variant,
 )
 from ke_steps.settings.measures import (
     AggregateEntropy,
@@ -29,7 +30,7 @@ from ke_steps.settings.types import Count, Name, ResultsPath, Seed, Strict
 
 
 class State(NamedTuple):
-    """A checkpoint under a variant."""
+    """A checkpoint under a variant, one of its draws where it has several."""
 
     model: str
     step: int
@@ -44,6 +45,14 @@ class Run(NamedTuple):
     variant: str
     recipe: str
     seed: int
+
+
+class Arm(NamedTuple):
+    """What is done to checkpoints: a variant of the study, and which of its draws."""
+
+    variant: str
+    settings: Variant
+    draw: int
 
 
 class Study(Strict):
@@ -113,21 +122,41 @@ class Study(Strict):
             name for name, each in nurseries.items() if each.corpus == nurseries[model].corpus
         )
 
+    @cached_property
+    def arms(self) -> dict[str, Arm]:
+        """What is done to checkpoints, by the name that results have for it.
+
+        Every draw of a variant that draws is one, ``<name>_draw0`` and so on. Whatever comes after
+        ``intervene`` knows these names alone.
+        """
+        return dict(self.named_arms())
+
+    def named_arms(self) -> Iterator[tuple[str, Arm]]:
+        """Yield these names and arms; in a study that is refused two may have one name."""
+        for name, variant in self.variants.items():
+            if isinstance(variant, Permuted | Noise):
+                for draw in range(variant.num_draws):
+                    yield f"{name}_draw{draw}", Arm(name, variant, draw)
+            else:
+                yield name, Arm(name, variant, 0)
+
     def states(self) -> list[State]:
-        """Return every checkpoint as it is, then under each variant whose scope includes it."""
+        """Return every checkpoint as it is, then under each arm whose scope includes it."""
+        arms = self.arms
         return [
             State(name, step, variant)
             for name, model in self.models.items()
-            for variant in (ORIGINAL, *self.variants)
+            for variant in (ORIGINAL, *arms)
             for step in model.steps
-            if variant == ORIGINAL or self.variants[variant].includes(name, step)
+            if variant == ORIGINAL or arms[variant].settings.includes(name, step)
         ]
 
     def runs_recipe(self, recipe: str, state: State) -> bool:
         """Tell whether a recipe is run on a state."""
         scope = self.recipes[recipe]
+        arm = self.arms.get(state.variant)
         return scope.includes(state.model, state.step) and (
-            scope.variants is None or state.variant in scope.variants
+            scope.variants is None or (arm.variant if arm else ORIGINAL) in scope.variants
         )
 
     def runs(self) -> list[Run]:

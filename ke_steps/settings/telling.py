@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ke_steps.settings.learning import Score, Variant
+from ke_steps.settings.interventions import Variant, VariantKind
+from ke_steps.settings.learning import Score
 from ke_steps.settings.types import Fraction, Name, Natural, NonNegative, OpenFraction, Strict
 
 FigureName = Literal[
@@ -111,9 +112,7 @@ class SummarizeJob(Summarize):
         description="by model, the corpus of the entropies that go without its name"
     )
     score: Score = Field(description="which log probability K is the mean of")
-    variant_kinds: dict[Name, Literal["resuscitate", "temper_attention", "rescale_queries"]] = (
-        Field(description="of every variant of the study")
-    )
+    variant_kinds: dict[Name, VariantKind] = Field(description="of every variant of the study")
     families: dict[Name, Name] = Field(
         default_factory=dict, description="of the models that have one"
     )
@@ -144,7 +143,9 @@ class PlotFiguresJob(PlotFigures):
     main_corpora: dict[Name, Name] = Field(
         description="by model, the corpus of the entropies whose group names none"
     )
-    variants: dict[Name, Variant] = Field(description="in the order of the config")
+    variants: dict[Name, Variant] = Field(
+        description="in the order of the config, every draw under its own name"
+    )
     recipes: list[Name] = Field(description="in the order of the config: the first is the main one")
 
 

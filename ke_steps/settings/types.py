@@ -63,6 +63,7 @@ def _refuse_place(name: str) -> str:
     return name
 
 
+MAX_NAME_CHARACTERS = 64
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 STEP_FORMAT = re.compile(r"(0[1-9]\d?)?d?")
 """As Python formats it; what would write commas, blanks or a fraction names no checkpoint."""
@@ -78,7 +79,7 @@ Fraction = Annotated[float, BeforeValidator(_parse_scientific), Field(strict=Tru
 OpenFraction = Annotated[float, BeforeValidator(_parse_scientific), Field(strict=True, gt=0, lt=1)]
 Name = Annotated[
     str,
-    Field(strict=True, pattern=NAME_PATTERN, max_length=64),
+    Field(strict=True, pattern=NAME_PATTERN, max_length=MAX_NAME_CHARACTERS),
     AfterValidator(_refuse_place),
 ]
 ResultsPath = Annotated[

@@ -10,6 +10,7 @@ from ke_steps.figures.needs import missing
 from ke_steps.settings.learning import ORIGINAL, Scope
 from ke_steps.settings.study import Study
 from ke_steps.settings.texts import Knowledge, WorldKnowledge, WorldText
+from ke_steps.study.arms import arm_faults
 from ke_steps.study.nurseries import nursery_faults, section_of
 from ke_steps.study.predictions import prediction_faults
 
@@ -28,6 +29,7 @@ def contradictions(study: Study) -> Iterator[tuple[str, str]]:
     yield from nursery_faults(study)
     yield from _world_faults(study)
     yield from _variant_faults(study)
+    yield from arm_faults(study)
     yield from _recipe_faults(study)
     yield from _knowledge_faults(study)
     yield from prediction_faults(study)

@@ -9,10 +9,12 @@ from pydantic import BaseModel
 
 from ke_steps.figures.needs import available
 from ke_steps.settings.checkpoints import FetchCheckpoint, KeepCheckpoint
+from ke_steps.settings.interventions import Variant
 from ke_steps.settings.learning import EncodeProbes, ScheduleInjections
 from ke_steps.settings.study import Study
 from ke_steps.settings.telling import FigureName
 from ke_steps.settings.texts import WorldKnowledge, WorldText
+from ke_steps.settings.types import Strict
 from ke_steps.study.places import folders
 from ke_steps.study.presets import expand, expand_knowledge
 
@@ -108,11 +110,20 @@ def _retention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return _learning(study, wildcards) | _world(study, needed=asks_world)
 
 
+def _intervention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    arm = study.arms[wildcards["variant"]]
+    return {"intervention": _said(arm.settings), "draw": arm.draw}
+
+
+def _said(variant: Variant) -> dict[str, Any]:
+    return variant.model_dump(mode="json", exclude={"models", "steps", "num_draws"})
+
+
 def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {
         "main_corpora": study.main_corpora(),
         "score": study.evaluate_knowledge.score,
-        "variant_kinds": {name: variant.kind for name, variant in study.variants.items()},
+        "variant_kinds": {name: arm.settings.kind for name, arm in study.arms.items()},
         "families": {name: model.family for name, model in study.models.items() if model.family},
         "nurseries": {
             name: nursery.model_dump(mode="json") for name, nursery in study.nurseries.items()
@@ -123,15 +134,11 @@ def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
-    variants = {
-        name: variant.model_dump(mode="json", exclude={"models", "steps"})
-        for name, variant in study.variants.items()
-    }
     return {
         "figures": figures(study),
         "confidence": study.summarize.confidence,
         "main_corpora": study.main_corpora(),
-        "variants": variants,
+        "variants": {name: _said(arm.settings) for name, arm in study.arms.items()},
         "recipes": list(study.recipes),
     }
 
@@ -146,9 +153,7 @@ ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
     "prepare_knowledge": _section("knowledge"),
     "schedule_injections": _schedule,
     "inject_knowledge": lambda study, w: study.recipes[w["recipe"]],
-    "resuscitate": lambda study, w: study.variants[w["variant"]],
-    "temper_attention": lambda study, w: study.variants[w["variant"]],
-    "rescale_queries": lambda study, w: study.variants[w["variant"]],
+    "intervene": lambda study, w: Strict(),
     "encode_probes": lambda study, w: EncodeProbes(),
 }
 """The part of the config that a step is about, where that is not the section of its name."""
@@ -163,6 +168,7 @@ EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
     "extract_coefficients": _extraction,
     "extract_shard": lambda study, w: _shards(study, w) | {"shard": int(w["shard"])},
     "merge_shards": _shards,
+    "intervene": _intervention,
     "describe_memories": _threads,
     "evaluate_novelty": _threads,
     "evaluate_retention": _retention,

@@ -37,8 +37,8 @@ def course_of(intervention: Path | None) -> Course | None:
     """Return the course that an intervention asks for; None if it leaves the temperature alone."""
     if intervention is None:
         return None
-    target, values = read_intervention(intervention)
-    return Course(*values.tolist()) if target == "attention_temperature" else None
+    temperatures = read_intervention(intervention).get("attention_temperature")
+    return None if temperatures is None else Course(*temperatures.tolist())
 
 
 class Tempering(TrainerCallback):

@@ -7,31 +7,31 @@ from pathlib import Path
 import pytest
 import torch
 
-from ke_steps import resuscitate
+from ke_steps import intervene
 from ke_steps.job import provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file
 from ke_steps.models import ranks
-from ke_steps.settings.learning import Resuscitate
+from ke_steps.settings.interventions import Multipliers
 
-SETTINGS = json.dumps({"quantile": 0.5, "boost": 2.0, "max_multiplier": None})
+SETTINGS = json.dumps({"quantile": 0.5, "boost": 2.0})
 
 
 def run(
-    *, source: Path, extra: Path | None, many: list[Path], output: Path, settings: Resuscitate
+    *, source: Path, extra: Path | None, many: list[Path], output: Path, settings: Multipliers
 ) -> None:
     """Copy the source and say what was given."""
     if source.read_text() == "bad":
         raise UserError(f"{source}: is bad; give a good one")
-    assert isinstance(settings, Resuscitate)
+    assert isinstance(settings, Multipliers)
     output.write_text(f"{source.read_text()} {extra} {[p.name for p in many]}")
     provenance.note("device", "cpu")
 
 
 @pytest.fixture(autouse=True)
 def _pretend_to_be_a_step(monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "__file__", resuscitate.__file__)
+    monkeypatch.setattr(sys.modules[__name__], "__file__", intervene.__file__)
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def test_run_is_called_and_recorded(tmp_path, source):
     main(run, [*arguments, "--output", str(output), "--record", str(record)])
     assert output.read_text() == "good None ['source', 'source']"
     job = json.loads(record.read_text())
-    assert job["step"] == "resuscitate"
-    assert job["settings"] == json.loads(SETTINGS) | {"rows": "up"}
+    assert job["step"] == "intervene"
+    assert job["settings"] == json.loads(SETTINGS) | {"max_multiplier": None}
     assert job["inputs"]["source"] == hash_file(source)
     assert set(job["inputs"]) == {"source", "many[0]", "many[1]"}
     assert job["outputs"] == {str(output): hash_file(output)}
@@ -75,7 +75,7 @@ def test_bad_call_is_one_line(tmp_path, source, change, line):
     arguments = {"--source": str(source), "--settings": SETTINGS, "--output": str(tmp_path / "o")}
     with pytest.raises(SystemExit) as end:
         main(run, [part for pair in (arguments | change).items() for part in pair])
-    assert str(end.value) == f"resuscitate: {line}"
+    assert str(end.value) == f"intervene: {line}"
     assert not (tmp_path / "o").exists()
 
 
@@ -90,7 +90,7 @@ def test_only_the_first_rank_writes_a_record_and_clears_the_way(tmp_path, source
         assert (record.exists(), left.exists()) == (rank == "0", rank != "0")
 
 
-def run_disregarding(*, source: Path, output: Path, settings: Resuscitate) -> None:
+def run_disregarding(*, source: Path, output: Path, settings: Multipliers) -> None:
     """Write what an output says of its settings."""
     provenance.disregard("quantile")
     output.write_text(json.dumps(provenance.current()["settings"]))
@@ -105,7 +105,7 @@ def test_the_record_has_the_settings_that_an_output_leaves_out(tmp_path, source)
     assert "quantile" not in written
 
 
-def run_with_others(*, source: Path, output: Path, settings: Resuscitate) -> None:
+def run_with_others(*, source: Path, output: Path, settings: Multipliers) -> None:
     """Meet the other ranks."""
     ranks.join(torch.device("cpu"))
     run(source=source, extra=None, many=[], output=output, settings=settings)
@@ -143,10 +143,10 @@ def test_refusal_is_one_line(tmp_path, source):
     call = ["--source", str(source), "--settings", SETTINGS, "--output", str(tmp_path / "o")]
     with pytest.raises(SystemExit) as end:
         main(run, call)
-    assert str(end.value) == f"resuscitate: {source}: is bad; give a good one"
+    assert str(end.value) == f"intervene: {source}: is bad; give a good one"
 
 
-class Places(Resuscitate):
+class Places(Multipliers):
     """Settings that say what a pattern stands for."""
 
     places: dict[str, list[str]]

@@ -157,7 +157,7 @@ def write_json(folder):
 
 def write_intervention(folder):
     factors = np.ones((200, 500), dtype=np.float32)
-    interventions.write_intervention(folder / "t.safetensors", "up_rows", factors)
+    interventions.write_intervention(folder / "t.safetensors", {"up_rows": factors})
 
 
 def write_checkpoint(folder):

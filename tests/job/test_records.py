@@ -48,8 +48,8 @@ def results(tmp_path_factory):
         assert not call("prepare_knowledge", KNOWLEDGE, **knowledge("output_"))
         fetch = {"source": {"kind": "directory", "path": str(folder / "source")}, "step": 0}
         assert not call("fetch_checkpoint", fetch, **checkpoint("output"))
-        temper = {"temperature": 2.0}
-        assert not call("temper_attention", temper, **TEMPERING)
+        warm = {"kind": "temper_attention", "temperature": 2.0}
+        assert not call("intervene", {"intervention": warm}, **TEMPERING)
         build_sequences(folder / "sequences.parquet")
     return folder
 
@@ -70,8 +70,9 @@ def checkpoint(name):
 
 
 TEMPERING = {
-    "output": "results/temper_attention/m/step0/warm/intervention.safetensors",
-    "record": "results/logs/temper_attention/m/step0/warm/record.json",
+    "checkpoint": "results/fetch_checkpoint/m/step0/manifest.json",
+    "output": "results/intervene/m/step0/warm/intervention.safetensors",
+    "record": "results/logs/intervene/m/step0/warm/record.json",
 }
 SCHEDULING = {
     "passages": "results/prepare_knowledge/passages.parquet",
@@ -80,7 +81,7 @@ SCHEDULING = {
 }
 EXTRACTING = {
     "checkpoint": "results/fetch_checkpoint/m/step0/manifest.json",
-    "intervention": "results/temper_attention/m/step0/warm/intervention.safetensors",
+    "intervention": "results/intervene/m/step0/warm/intervention.safetensors",
     "sequences": "sequences.parquet",
     "output_coefficients": "results/extract_coefficients/m/step0/warm/c/coefficients.parquet",
     "output_token_entropies": "results/extract_coefficients/m/step0/warm/c/entropies.parquet",
@@ -130,7 +131,7 @@ def test_a_flipped_bit_of_weights_is_refused(study, seed):
 def test_a_flipped_bit_of_an_intervention_is_refused(study, seed):
     flip(study / EXTRACTING["intervention"], seed)
     line = call("extract_coefficients", EXTRACTION, **EXTRACTING)
-    assert "intervention.safetensors: not what temper_attention wrote" in line
+    assert "intervention.safetensors: not what intervene wrote" in line
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -188,11 +189,9 @@ def test_vanished_inputs_are_refused(study):
 
 def test_a_result_made_by_hand_since_its_record_passes_without_it(study):
     """The record of a job is removed when the job begins anew: then nothing is claimed."""
-    kept = study / "results/logs/temper_attention/m/step0/warm/record.json"
-    write_intervention(study / EXTRACTING["intervention"], "query_rows", 0.25)
-    assert "not what temper_attention wrote" in call(
-        "extract_coefficients", EXTRACTION, **EXTRACTING
-    )
+    kept = study / "results/logs/intervene/m/step0/warm/record.json"
+    write_intervention(study / EXTRACTING["intervention"], {"query_rows": 0.25})
+    assert "not what intervene wrote" in call("extract_coefficients", EXTRACTION, **EXTRACTING)
     kept.unlink()
     assert call("extract_coefficients", EXTRACTION, **EXTRACTING) is None
 

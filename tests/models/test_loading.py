@@ -179,7 +179,7 @@ def test_ungated_layers_refuse_up_rows(tmp_path, family):
 def test_gated_layers_refuse_key_rows(tmp_path, family):
     manifest = build_checkpoint(tmp_path / family, family)
     path = write_rows(tmp_path / "intervention.safetensors", torch.ones(2, 64), "key_rows")
-    with pytest.raises(UserError, match=r"gated feed-forward layers, .* use up_rows"):
+    with pytest.raises(UserError, match=r"gated feed-forward layers, .* take rows: up"):
         load_model(manifest, intervention=path, device=CPU)
 
 
@@ -191,10 +191,13 @@ def test_foreign_interventions_are_refused(tmp_path, checkpoint):
     with pytest.raises(UserError, match=r"query_rows is \(2,\), expected \(\)"):
         load_model(checkpoint, intervention=path, device=CPU)
     write_rows(path, torch.ones(2, 64), "multipliers")
-    with pytest.raises(UserError, match="holds multipliers, an intervention holds one of up_rows"):
+    with pytest.raises(UserError, match="holds multipliers, an intervention holds some of up_rows"):
         load_model(checkpoint, intervention=path, device=CPU)
-    save_file({"up_rows": torch.ones(2, 64), "query_rows": torch.tensor(1.0)}, path)
-    with pytest.raises(UserError, match="an intervention holds one of up_rows, key_rows, query"):
+    write_rows(path, torch.ones(2, 64), "up_rows_noise")
+    with pytest.raises(UserError, match="holds noise, but no noise_seed to draw it from"):
+        load_model(checkpoint, intervention=path, device=CPU)
+    save_file({}, path)
+    with pytest.raises(UserError, match="holds nothing, an intervention holds some of up_rows"):
         load_model(checkpoint, intervention=path, device=CPU)
     path.write_bytes(b"nonsense")
     with pytest.raises(UserError, match="not a readable safetensors file"):

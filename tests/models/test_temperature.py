@@ -99,7 +99,7 @@ def test_a_saved_model_has_its_temperature_when_it_is_loaded(tmp_path, family):
     loaded = load_model(manifest, device=CPU)
     assert temperature_of(loaded) == 1.6
     assert torch.equal(logits(loaded), logits(model))
-    write_intervention(tmp_path / "other", "attention_temperature", [3.0, 1.0])
+    write_intervention(tmp_path / "other", {"attention_temperature": [3.0, 1.0]})
     other = load_model(manifest, intervention=tmp_path / "other", device=CPU)
     set_temperature(model, 3.0)
     assert torch.equal(logits(other), logits(model))
@@ -119,6 +119,6 @@ def test_a_config_with_no_temperature_is_refused(tmp_path, value):
 
 def test_an_intervention_of_another_shape_is_refused(tmp_path):
     manifest = build_checkpoint(tmp_path / "model")
-    write_intervention(tmp_path / "one", "attention_temperature", 2.0)
+    write_intervention(tmp_path / "one", {"attention_temperature": 2.0})
     with pytest.raises(UserError, match=r"attention_temperature is \(\), expected \(2,\)"):
         load_model(manifest, intervention=tmp_path / "one", device=CPU)

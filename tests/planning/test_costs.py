@@ -256,8 +256,8 @@ def test_the_smoke_study_in_numbers():
     assert costs["pretrain_nursery"].training_tokens == 8 * 8 * corpus
     work = costs["pretrain_nursery"].flops[Work("training", "fp32")]
     assert work == size.shape.training_flops(8 * 8 * corpus, corpus)
-    assert costs["evaluate_retention"].num_jobs == 2 + 3  # originals, the variants at step 8
-    assert costs["extract_coefficients"].num_jobs == 2 * 2 + 3  # both corpora on the originals
+    assert costs["evaluate_retention"].num_jobs == 2 + 4  # originals, the variants at step 8
+    assert costs["extract_coefficients"].num_jobs == 2 * 2 + 4  # both corpora on the originals
 
 
 def test_shards_compute_what_one_job_does():

@@ -3,16 +3,18 @@
 Relative errors are |found - expected| / |expected|, elementwise; all must stay below 1e-5.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from transformers import OlmoConfig, OlmoForCausalLM
 
-from ke_steps import aggregate_entropy, extract_coefficients, resuscitate
+from ke_steps import aggregate_entropy, extract_coefficients
 from ke_steps.artefacts.coefficients import read_activity
 from ke_steps.artefacts.parquet import read_frame
+from ke_steps.formulas.multipliers import waking_multipliers
 from ke_steps.models.loading import load_model
-from ke_steps.settings.learning import Resuscitate
 from ke_steps.settings.measures import AggregateEntropy, ExtractCoefficientsJob
 from tests.invented.models import build_checkpoint, build_sequences
 
@@ -168,8 +170,8 @@ def test_row_scales(extract, reference):
     assert names
     for name in names:
         quantile, boost = (float(part[1:]) for part in name.split("_")[2:])
-        settings = Resuscitate(quantile=quantile, boost=boost, max_multiplier=None)
-        found = np.stack([resuscitate.row_multipliers(layer, settings) for layer in activity])
+        wake = partial(waking_multipliers, quantile=quantile, boost=boost, max_multiplier=None)
+        found = np.stack([wake(layer) for layer in activity])
         error = relative_error(found, reference[name])
         print(f"{name}: {error:.2e}")
         assert error <= TOLERANCE

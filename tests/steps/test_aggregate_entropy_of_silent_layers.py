@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from safetensors.numpy import load_file
 
-from ke_steps import aggregate_entropy, aggregate_updates, describe_memories, resuscitate
+from ke_steps import aggregate_entropy, aggregate_updates, describe_memories
 from ke_steps.artefacts.learning_schemas import UPDATE_STATISTICS, UPDATES
 from ke_steps.artefacts.measure_schemas import ENTROPY, MEMORIES
 from ke_steps.artefacts.parquet import read_frame, read_table, write_batches
 from ke_steps.measuring.updates import update_map
 from ke_steps.models.feed_forward import feed_forward
-from ke_steps.settings.learning import Resuscitate
 from ke_steps.settings.measures import AggregateEntropy, AggregateUpdates, DescribeMemoriesJob
 from tests.invented.activity import random_activity, write_coefficients
 from tests.invented.extraction import EVERYTHING, extract
@@ -129,18 +127,6 @@ def test_a_dead_layer_has_nothing_and_the_others_have_theirs(tmp_path):
     )
     memories = read_frame(tmp_path / "memories.parquet", MEMORIES)
     assert (memories["relative_activity"].isna() == (memories["layer"] == 1)).all()
-
-
-def test_a_dead_layer_is_left_as_it_is_by_resuscitation(tmp_path):
-    activity = random_activity(num_layers=2)
-    activity[1] = 0
-    path = write_coefficients(tmp_path / "coefficients.parquet", activity)
-    for cap in (None, 8.0):
-        settings = Resuscitate(quantile=0.5, boost=2.0, max_multiplier=cap)
-        resuscitate.run(coefficients=path, output=tmp_path / "x.safetensors", settings=settings)
-        factors = load_file(tmp_path / "x.safetensors")["up_rows"]
-        assert (factors[1] == 1).all()
-        assert (factors[0] > 1).sum() == 25
 
 
 def test_a_vector_of_zeros_promotes_no_token(tmp_path):

@@ -50,7 +50,7 @@ def trained(files, tmp_path_factory):
 def test_updates_are_measured_from_where_training_starts(trained, files, tmp_path):
     path = tmp_path / "intervention.safetensors"
     factors = np.linspace(0.5, 2, NUM_LAYERS * NUM_MEMORIES, dtype=np.float32)
-    write_intervention(path, "up_rows", factors.reshape(NUM_LAYERS, -1))
+    write_intervention(path, {"up_rows": factors.reshape(NUM_LAYERS, -1)})
     inject(tmp_path, files | {"intervention": path})
     cpu = torch.device("cpu")
     start = load_model(files["checkpoint"], device=cpu)
@@ -147,7 +147,7 @@ def test_micro_batches_do_not_change_the_result(trained, files, tmp_path):
 
 def test_interventions_change_where_training_starts(trained, files, tmp_path):
     path = tmp_path / "intervention.safetensors"
-    write_intervention(path, "up_rows", np.full((NUM_LAYERS, NUM_MEMORIES), 1.5))
+    write_intervention(path, {"up_rows": np.full((NUM_LAYERS, NUM_MEMORIES), 1.5)})
     inject(tmp_path, files | {"intervention": path})
     scores, original = (
         read_frame(folder / "probe_scores.parquet") for folder in (tmp_path, trained[0])

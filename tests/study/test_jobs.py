@@ -1,18 +1,18 @@
 """Each job receives what it depends on and nothing else, and accepts it."""
 
+import copy
+
 import pytest
 
 from ke_steps.settings.checkpoints import KeepCheckpoint, PretrainNursery, TrainTokenizerJob
+from ke_steps.settings.interventions import Intervene
 from ke_steps.settings.learning import (
     EncodeProbes,
     EvaluateKnowledge,
     EvaluateRetentionJob,
     FitDecay,
     InjectKnowledge,
-    RescaleQueries,
-    Resuscitate,
     ScheduleInjections,
-    TemperAttention,
 )
 from ke_steps.settings.measures import (
     AggregateEntropy,
@@ -28,16 +28,48 @@ from ke_steps.study.presets import FICTIONAL_KNOWLEDGE
 from ke_steps.study.reading import read_study
 from tests.invented.configs import WHOLE, changed
 
+ALGORITHM = {"quantile": 0.5, "boost": 2.0}
+EVERY_KIND = {
+    **{kind: {"kind": kind, **ALGORITHM} for kind in ("resuscitate", "gauge", "inverse_gauge")},
+    "function": {"kind": "function", **ALGORITHM},
+    **{kind: {"kind": kind, "of": "gauge", **ALGORITHM} for kind in ("permuted", "top", "noise")},
+    **{
+        kind: {"kind": kind, "temperature": 2.0} for kind in ("temper_attention", "rescale_queries")
+    },
+}
+
+
+def test_draws_are_arms_of_their_own_that_differ_in_their_number_alone():
+    study = copy.deepcopy(WHOLE)
+    study["variants"] = EVERY_KIND
+    study["variants"]["permuted"] = EVERY_KIND["permuted"] | {"num_draws": 2, "steps": [200]}
+    study["recipes"]["baseline"] |= {"variants": ["permuted", "top"]}
+    study = read_study(study)
+    draws = ["permuted_draw0", "permuted_draw1"]
+    noise = [f"noise_draw{draw}" for draw in range(5)]
+    names = [name for name in EVERY_KIND if name not in ("permuted", "noise")]
+    assert set(study.arms) == {*names, *draws, *noise}
+    assert {s.variant for s in study.states() if s.step == 200} == {"original", *study.arms}
+    assert not {s.variant for s in study.states() if s.step == 400} & set(draws)
+    assert {run.variant for run in study.runs()} == {*draws, "top"}
+    first, second = (settings_for(study, "intervene", {"variant": name}) for name in draws)
+    assert (first.pop("draw"), second.pop("draw")) == (0, 1)
+    assert first == second
+    assert first["intervention"].keys().isdisjoint({"num_draws", "models", "steps"})
+    told = SummarizeJob.model_validate(settings_for(study, "summarize", {}))
+    assert told.variant_kinds["noise_draw3"] == "noise"
+    drawn = PlotFiguresJob.model_validate(settings_for(study, "plot_figures", {}))
+    assert list(drawn.variants) == list(study.arms)
+
 
 def test_settings_of_a_job_hold_only_what_it_depends_on():
     study = read_study(WHOLE)
     wildcards = {"model": "nursery", "step": "200", "variant": "boost_p50_q2", "corpus": "held_out"}
     wildcards |= {"recipe": "baseline", "seed": "1"}
-    assert settings_for(study, "resuscitate", wildcards) == {
-        "quantile": 0.5,
-        "boost": 2.0,
-        "max_multiplier": None,
-        "rows": "up",
+    algorithm = {"quantile": 0.5, "boost": 2.0, "max_multiplier": None}
+    assert settings_for(study, "intervene", wildcards) == {
+        "intervention": {"kind": "resuscitate", **algorithm, "rows": "up"},
+        "draw": 0,
     }
     assert settings_for(study, "schedule_injections", wildcards) == {
         "num_steps": 60,
@@ -73,10 +105,7 @@ def test_a_corpus_without_a_number_is_what_the_text_has(number, received):
 
 
 def test_every_job_accepts_its_own_settings():
-    warm = {"kind": "temper_attention", "temperature": 2.0}
-    study = changed("variants/warm", warm)
-    study["variants"]["rescaled"] = warm | {"kind": "rescale_queries"}
-    study = read_study(study)
+    study = read_study(changed("variants", EVERY_KIND))
     wildcards = {"model": "nursery", "step": "0"}
     wildcards |= {"recipe": "baseline", "seed": "1", "corpus": "held_out", "shard": "0"}
     for step, received in {
@@ -91,13 +120,11 @@ def test_every_job_accepts_its_own_settings():
         "extract_shard": ExtractShardJob,
         "merge_shards": ExtractCoefficientsJob,
         "aggregate_entropy": AggregateEntropy,
-        "resuscitate": Resuscitate,
+        "intervene": Intervene,
         "inject_knowledge": InjectKnowledge,
         "evaluate_knowledge": EvaluateKnowledge,
         "evaluate_retention": EvaluateRetentionJob,
         "fit_decay": FitDecay,
-        "temper_attention": TemperAttention,
-        "rescale_queries": RescaleQueries,
         "aggregate_updates": AggregateUpdates,
         "describe_memories": DescribeMemoriesJob,
         "evaluate_novelty": EvaluateNoveltyJob,
@@ -105,6 +132,5 @@ def test_every_job_accepts_its_own_settings():
         "plot_figures": PlotFiguresJob,
         "write_report": WriteReportJob,
     }.items():
-        variants = {"temper_attention": "warm", "rescale_queries": "rescaled"}
-        variant = variants.get(step, "boost_p50_q2")
-        received.model_validate(settings_for(study, step, wildcards | {"variant": variant}))
+        for variant in study.arms:
+            received.model_validate(settings_for(study, step, wildcards | {"variant": variant}))

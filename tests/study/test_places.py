@@ -68,7 +68,7 @@ def test_the_places_of_the_smoke_study():
     assert found["nursery_checkpoints"] == ["tiny/step0", "tiny/step8"]
     assert found["fetched_checkpoints"] == []
     originals = ["tiny/step0/original", "tiny/step8/original"]
-    variants = [f"tiny/step8/{name}" for name in ("boost", "warm", "rescaled")]
+    variants = [f"tiny/step8/{name}" for name in ("boost", "warm", "rescaled", "shuffled_draw0")]
     assert found["states"] == [*originals, *variants]
     assert set(found["decaying_runs"]) < set(found["runs"])
     assert found["runs"] == [RUN.format(**run._asdict()) for run in places(study).runs]

@@ -57,6 +57,8 @@ def flags_of(text):
         flags |= set(lists[name].replace('"', "").split())
     if "{params.intervention}" in call:
         flags.add("intervention")
+    if "{params.coefficients}" in call:
+        flags.add("coefficients")
     if "{params.results}" in call:
         flags |= set(re.findall(r'^    "(\w+)": \[', RULES, re.MULTILINE))
     return flags

@@ -252,14 +252,12 @@ def test_negative_tokens_are_refused(tmp_path):
     [
         ("{", "--settings: "),
         ("[]", "--settings: "),
-        ('{"quantile": 0.5}', "--settings: boost: Field required"),
-        (
-            '{"quantile": 0.5, "boost": 1.0, "x": 1}',
-            "--settings: x: Extra inputs are not permitted",
-        ),
+        ('{"step": 5.5}', "--settings: step: Input should be a valid integer"),
+        ("{}", "--settings: step: Field required"),
+        ('{"step": 5, "x": 1}', "--settings: x: Extra inputs are not permitted"),
     ],
 )
 def test_bad_settings_of_a_step_are_refused_in_one_line(tmp_path, settings, says, monkeypatch):
     monkeypatch.setattr(json, "dumps", lambda value: settings)
-    line = call("resuscitate", None, coefficients=tmp_path / "c", output=tmp_path / "o")
+    line = call("keep_checkpoint", None, training=tmp_path / "t", output=tmp_path / "o")
     assert says in line

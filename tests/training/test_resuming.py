@@ -37,7 +37,7 @@ KILLED_STEPS = 40
 def files(tmp_path_factory):
     """Return the inputs of a run whose every step has another temperature of attention."""
     folder = tmp_path_factory.mktemp("inputs")
-    write_intervention(folder / "decaying", "attention_temperature", [3.0, 1.0])
+    write_intervention(folder / "decaying", {"attention_temperature": [3.0, 1.0]})
     files = build_inputs(folder, num_sequences=4 * KILLED_STEPS)
     return files | {"intervention": folder / "decaying"}
 

@@ -5,14 +5,13 @@ import copy
 import pytest
 import torch
 
-from ke_steps import inject_knowledge, rescale_queries, temper_attention
+from ke_steps import inject_knowledge
 from ke_steps.artefacts.interventions import write_intervention
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
 from ke_steps.models.loading import load_model
 from ke_steps.models.temperature import temperature_of
 from ke_steps.scoring.probes import score_probes
-from ke_steps.settings.learning import RescaleQueries, TemperAttention
 from ke_steps.training.batches import TrainingSequences
 from ke_steps.training.tempering import Course, course_of
 from ke_steps.training.train import train
@@ -31,8 +30,8 @@ def files(tmp_path_factory):
 
 def tempered(folder, temperature, course):
     path = folder / "intervention.safetensors"
-    settings = TemperAttention(temperature=temperature, course=course)
-    temper_attention.run(output=path, settings=settings)
+    end = temperature if course == "constant" else 1.0
+    write_intervention(path, {"attention_temperature": [temperature, end]})
     return path
 
 
@@ -67,7 +66,7 @@ def test_a_course_is_that_of_the_intervention(tmp_path):
     assert course_of(None) is None
     assert course_of(tempered(tmp_path, 1.6, "decaying")) == (1.6, 1.0)
     assert course_of(tempered(tmp_path, 1.6, "constant")) == (1.6, 1.6)
-    write_intervention(tmp_path / "queries", "query_rows", 0.5)
+    write_intervention(tmp_path / "queries", {"query_rows": 0.5})
     assert course_of(tmp_path / "queries") is None
 
 
@@ -124,8 +123,7 @@ def test_one_step_of_adamw_moves_rescaled_queries_as_far_and_so_further_in_propo
     checkpoint = build_checkpoint(tmp_path / "model")
     interventions = {"temper": tempered(tmp_path, temperature, "constant")}
     interventions["rescale"] = tmp_path / "queries.safetensors"
-    settings = RescaleQueries(temperature=temperature)
-    rescale_queries.run(checkpoint=checkpoint, output=interventions["rescale"], settings=settings)
+    write_intervention(interventions["rescale"], {"query_rows": 1 / temperature})
     tokens = random_sequences(4, LENGTH)
     plan = optimisation(
         num_steps=1, warmup_fraction=0.0, min_learning_rate_ratio=1.0, learning_rate=rate,

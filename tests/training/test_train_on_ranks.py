@@ -28,7 +28,7 @@ TOLERANCE = 1e-4
 def inputs(tmp_path_factory, tokenizer_manifest):
     folder = tmp_path_factory.mktemp("inputs")
     ids = np.random.default_rng(0).integers(2, 6, (24, LENGTH), dtype=np.int32)
-    write_intervention(folder / "tempered", "attention_temperature", [3.0, 2.0])
+    write_intervention(folder / "tempered", {"attention_temperature": [3.0, 2.0]})
     return build_inputs(folder) | {
         "intervention": folder / "tempered",
         "corpus": build_sequences(folder / "corpus", input_ids=ids),

@@ -29,24 +29,29 @@ LEARN_CHANGED = {
 } | TELL
 SCHEDULE = {"schedule_injections": 4} | LEARN
 MEASURE_BOOSTED = {
-    "resuscitate": 1,
+    "intervene": 1,
     "extract_coefficients": 1,
     "aggregate_entropy": 1,
     "evaluate_retention": 1,
 } | LEARN_CHANGED
 MEASURED = {"extract_coefficients": 1, "aggregate_entropy": 1, "evaluate_retention": 1} | TELL
-WARM = {"temper_attention": 1} | MEASURED | LEARN_CHANGED
+WARM = {"intervene": 1} | MEASURED | LEARN_CHANGED
 """A variant that learns, and one that is measured alone."""
-RESCALED = {"rescale_queries": 1} | MEASURED
+RESCALED = {"intervene": 1} | MEASURED
+INTERVENED = {
+    **{"intervene": 4, "extract_coefficients": 4, "aggregate_entropy": 4, "evaluate_retention": 4},
+    **{rule: 2 * number for rule, number in LEARN_CHANGED.items()},
+    **TELL,
+}
 EXTRACT = (
     MEASURE_BOOSTED
-    | {"extract_coefficients": 7, "aggregate_entropy": 7, "describe_memories": 2}
-    | {"aggregate_updates": 10}
+    | {"extract_coefficients": 8, "aggregate_entropy": 8, "describe_memories": 2}
+    | {"aggregate_updates": 10, "intervene": 2, "evaluate_retention": 2}
 )
-RETENTION = {"evaluate_retention": 5, "evaluate_retention_after_learning": 10} | TELL
+RETENTION = {"evaluate_retention": 6, "evaluate_retention_after_learning": 10} | TELL
 CONTINUAL = (
     {"prepare_corpus": 1, "extract_coefficients": 2, "aggregate_entropy": 2, "evaluate_novelty": 1}
-    | {"evaluate_retention": 5}
+    | {"evaluate_retention": 6}
     | LEARN
 )
 BEFORE_NURSERY = {
@@ -55,7 +60,6 @@ BEFORE_NURSERY = {
     "prepare_knowledge": 1,
     "encode_probes": 1,
     "schedule_injections": 4,
-    "temper_attention": 1,
 }
 NURSERY = {rule: number for rule, number in NUM_JOBS.items() if rule not in BEFORE_NURSERY}
 TOKENIZER = NURSERY | {"train_tokenizer": 1, "prepare_corpus": 2, "encode_probes": 1}
@@ -79,14 +83,14 @@ ONE_MORE_SEED = {
 
 SETTINGS = [
     # key, new value, what a run does again
-    ("world.seed", 1, NUM_JOBS | {"temper_attention": 0}),  # it reads nothing of a model
+    ("world.seed", 1, NUM_JOBS),
     ("train_tokenizer.num_documents", 400, TOKENIZER),
     ("pretrain_nursery.learning_rate", 1e-3, NURSERY),
     ("corpora.continual.num_sequences", 60, CONTINUAL),
     ("knowledge.num_once_passages", 3, KNOWLEDGE),
     ("extract_coefficients.active_threshold", 0.02, EXTRACT),
     ("extract_coefficients.other_corpora", [], TELL),
-    ("aggregate_entropy.num_bootstrap", 200, {"aggregate_entropy": 7} | TELL),
+    ("aggregate_entropy.num_bootstrap", 200, {"aggregate_entropy": 8} | TELL),
     ("describe_memories.num_tokens", 2, {"describe_memories": 2} | TELL),
     ("evaluate_novelty.num_documents", 5, {"evaluate_novelty": 1} | TELL),
     ("variants.boost.quantile", 0.4, MEASURE_BOOSTED),
@@ -96,8 +100,9 @@ SETTINGS = [
     (
         "variants.mild",
         {"kind": "temper_attention", "temperature": 1.5, "steps": [8]},
-        {"temper_attention": 1} | MEASURED,
+        {"intervene": 1} | MEASURED,
     ),
+    ("variants.shuffled.num_draws", 2, {"intervene": 1} | MEASURED),  # the first is there
     ("variants.rescaled", None, TELL),
     (
         "recipes.baseline.learning_rate",
@@ -132,12 +137,10 @@ STEPS = {
     "keep_checkpoint": NURSERY | {"pretrain_nursery": 0},
     "fetch_checkpoint": {},
     "extract_coefficients": EXTRACT,
-    "aggregate_entropy": {"aggregate_entropy": 7} | TELL,
+    "aggregate_entropy": {"aggregate_entropy": 8} | TELL,
     "describe_memories": {"describe_memories": 2} | TELL,
     "evaluate_novelty": {"evaluate_novelty": 1} | TELL,
-    "resuscitate": MEASURE_BOOSTED,
-    "temper_attention": WARM,
-    "rescale_queries": RESCALED,
+    "intervene": INTERVENED,
     "inject_knowledge": LEARN,
     "evaluate_knowledge": {"evaluate_knowledge": 10} | TELL,
     "fit_decay": {"fit_decay": 2} | TELL,
@@ -158,12 +161,13 @@ HELPERS = {
     "artefacts/replicates": ["aggregate_entropy", "evaluate_knowledge", "evaluate_retention"],
     "artefacts/summary_schemas": ["summarize"],
     "formulas/decay": ["fit_decay"],
+    "formulas/multipliers": ["intervene"],
     "formulas/entropy": ["aggregate_entropy", "aggregate_updates"],
     "formulas/permutation": ["aggregate_updates"],
     "hub/calls": ["fetch_checkpoint", "train_tokenizer", "prepare_knowledge"],
     "texts/passages": ["prepare_knowledge"],
     "texts/packing": ["prepare_corpus"],
-    "checkpoints/checkpoint_files": ["pretrain_nursery", "rescale_queries"],
+    "checkpoints/checkpoint_files": ["pretrain_nursery", "intervene"],
     "checkpoints/native_olmo": ["fetch_checkpoint"],
     "models/feed_forward": ["pretrain_nursery"],
     "models/attention": ["extract_coefficients"],
@@ -242,7 +246,7 @@ def test_a_comment_a_docstring_and_a_touch_rerun_nothing(project):
         path.write_text(f"# a comment\n{text}")
     for path in (project.folder / "workflow").rglob("*"):
         path.touch()
-    project.results("resuscitate/tiny/step8/boost/intervention.safetensors").touch()
+    project.results("intervene/tiny/step8/boost/intervention.safetensors").touch()
     project.results("pretrain_nursery/tiny/step8/manifest.json").touch()
     assert project.pending() == {}
 
@@ -451,10 +455,11 @@ def test_every_pending_job_has_its_reason(project):
     project.results("evaluate_retention/tiny/step0/original/retention.parquet").unlink()
     dry_run = project.dry_run()
     said = "\n".join(lines(read_dry_run(dry_run)))
-    assert re.search(r"resuscitate +tiny step 8 boost +settings changed: quantile 0.5 → 0.4", said)
+    changed = r"settings changed: intervention.quantile 0.5 → 0.4"
+    assert re.search(rf"intervene +tiny step 8 boost +{changed}", said)
     assert re.search(r"fit_decay +tiny step 8 original longer seed 1 +code changed", said)
     assert re.search(r"evaluate_retention +tiny step 0 original +not there yet", said)
-    assert re.search(r"inject_knowledge +tiny step 8 boost baseline seed 0 +follows resusc", said)
+    assert re.search(r"inject_knowledge +tiny step 8 boost baseline seed 0 +follows inter", said)
     number = re.search(r"^total +(\d+)$", dry_run, re.MULTILINE)  # in Snakemake's own table
     assert number is not None
     assert said.endswith(f"\n{int(number[1]) - 1} jobs")  # the target left out

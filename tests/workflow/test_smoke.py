@@ -43,8 +43,18 @@ def test_the_report_is_there_and_says_what_was_measured(finished):
     assert {f"{measure}_entropy_nats" for measure in measures} <= quantities
     assert {"memory_update_entropy_nats", "effectivity", "median_perplexity"} <= quantities
     assert set(summary["step"]) == {0, 8}
-    assert set(summary["variant"]) == {"original", "boost", "warm", "rescaled"}
+    assert set(summary["variant"]) == {"original", "boost", "warm", "rescaled", "shuffled_draw0"}
     assert set(summary["recipe"].dropna()) == {"baseline", "longer"}
+
+
+def test_a_gauge_moves_absolute_entropy_alone(finished):
+    summary = pq.read_table(finished.folder / RESULTS / "summarize/summary.parquet").to_pandas()
+    rows = summary[(summary["step"] == 8) & (summary["group"] == "model")]
+    values = rows.pivot_table(index="quantity", columns="variant", values="value")
+    moved = values["shuffled_draw0"] / values["original"] - 1
+    for measure in ("contribution", "attribution", "attention", "next_token"):
+        assert abs(moved[f"{measure}_entropy_nats"]) < 1e-4
+    assert abs(moved["entropy_nats"]) > 1e-3
 
 
 def test_every_table_says_where_it_came_from(finished):

@@ -25,6 +25,7 @@ from ke_steps.job.files import canonical_json
 from ke_steps.job.provenance import code_digest
 from ke_steps.job.records import files_of
 from ke_steps.running import snakemake_memory
+from ke_steps.settings.interventions import Multipliers
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.texts import LocalText, TokenFileText
 from ke_steps.study import jobs, own_results, requests
@@ -50,8 +51,7 @@ except UserError as error:
 
 RESULTS = STUDY.results_dir
 NURSERIES = list(STUDY.nurseries)
-VARIANTS = [ORIGINAL, *STUDY.variants]
-KINDS = {name: variant.kind for name, variant in STUDY.variants.items()}
+VARIANTS = [ORIGINAL, *STUDY.arms]
 
 
 # For results copied in from elsewhere, once: the Snakemake in a cluster's job may see files late.
@@ -157,19 +157,23 @@ def state(wildcards):
     """A checkpoint, with the intervention of its variant when it has one."""
     files = {"checkpoint": checkpoint(wildcards)}
     if wildcards.variant != ORIGINAL:
-        rule_name = KINDS[wildcards.variant]
-        files["intervention"] = f"{RESULTS}/{rule_name}/{STATE}/intervention.safetensors".format(
+        files["intervention"] = f"{RESULTS}/intervene/{STATE}/intervention.safetensors".format(
             **wildcards
         )
     return files
 
 
-def intervention_option(wildcards, input):
-    return f"--intervention {quote(input.intervention)}" if "intervention" in input.keys() else ""
+def intervened(wildcards):
+    """What an intervention rests on: a checkpoint, and what its memories do where these change."""
+    files = {"checkpoint": checkpoint(wildcards)}
+    if isinstance(STUDY.arms[wildcards.variant].settings, Multipliers):
+        files["coefficients"] = original_coefficients(wildcards)
+    return files
 
 
-def variants_of_kind(kind):
-    return one_of(name for name, is_kind in KINDS.items() if is_kind == kind)
+def optional(name):
+    """The flag of an input that only some jobs of a rule have."""
+    return lambda wildcards, input: f"--{name} {quote(input[name])}" if name in input.keys() else ""
 
 
 def weight_files(wildcards):

@@ -1,65 +1,26 @@
 """What a checkpoint, or a variant of it, learns and forgets."""
 
 
-rule resuscitate:
+rule intervene:
     input:
-        coefficients=original_coefficients,
+        unpack(intervened),
     output:
-        f"{RESULTS}/resuscitate/{STATE}/intervention.safetensors",
+        f"{RESULTS}/intervene/{STATE}/intervention.safetensors",
     log:
-        **logs("resuscitate", STATE),
+        **logs("intervene", STATE),
     benchmark:
-        benchmark_of("resuscitate", STATE)
+        benchmark_of("intervene", STATE)
     wildcard_constraints:
-        variant=variants_of_kind("resuscitate"),
+        variant=one_of(STUDY.arms),
     group:
-        group_of("resuscitate")
+        group_of("intervene")
     resources:
-        **resources_for("resuscitate"),
+        **resources_for("intervene"),
     params:
-        **params_of("resuscitate"),
+        **params_of("intervene"),
+        coefficients=optional("coefficients"),
     shell:
-        step("resuscitate", "coefficients", "output")
-
-
-rule temper_attention:
-    output:
-        f"{RESULTS}/temper_attention/{STATE}/intervention.safetensors",
-    log:
-        **logs("temper_attention", STATE),
-    benchmark:
-        benchmark_of("temper_attention", STATE)
-    wildcard_constraints:
-        variant=variants_of_kind("temper_attention"),
-    group:
-        group_of("temper_attention")
-    resources:
-        **resources_for("temper_attention"),
-    params:
-        **params_of("temper_attention"),
-    shell:
-        step("temper_attention", "output")
-
-
-rule rescale_queries:
-    input:
-        checkpoint=checkpoint,
-    output:
-        f"{RESULTS}/rescale_queries/{STATE}/intervention.safetensors",
-    log:
-        **logs("rescale_queries", STATE),
-    benchmark:
-        benchmark_of("rescale_queries", STATE)
-    wildcard_constraints:
-        variant=variants_of_kind("rescale_queries"),
-    group:
-        group_of("rescale_queries")
-    resources:
-        **resources_for("rescale_queries"),
-    params:
-        **params_of("rescale_queries"),
-    shell:
-        step("rescale_queries", "checkpoint", "output")
+        step("intervene", "checkpoint", "output", more="{params.coefficients}")
 
 
 rule inject_knowledge:
@@ -83,7 +44,7 @@ rule inject_knowledge:
         **resources_for("inject_knowledge"),
     params:
         **params_of("inject_knowledge"),
-        intervention=intervention_option,
+        intervention=optional("intervention"),
     shell:
         step(
             "inject_knowledge",
@@ -178,7 +139,7 @@ rule evaluate_retention:
         **resources_for("evaluate_retention"),
     params:
         **params_of("evaluate_retention"),
-        intervention=intervention_option,
+        intervention=optional("intervention"),
     shell:
         step(
             "evaluate_retention",

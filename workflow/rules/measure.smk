@@ -29,7 +29,7 @@ if NUM_SHARDS == 1:
             **resources_for("extract_coefficients"),
         params:
             **params_of("extract_coefficients"),
-            intervention=intervention_option,
+            intervention=optional("intervention"),
         shell:
             step(
                 "extract_coefficients",
@@ -60,7 +60,7 @@ else:
             **resources_for("extract_shard"),
         params:
             **params_of("extract_shard"),
-            intervention=intervention_option,
+            intervention=optional("intervention"),
         shell:
             step(
                 "extract_shard",

@@ -1,20 +1,18 @@
-"""Queries rescaled, against attention of softmax(scores / temperature)."""
+"""Attention at another temperature: what is written, and softmax(scores / temperature)."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ke_steps import rescale_queries, temper_attention
+from ke_steps import intervene
 from ke_steps.artefacts.interventions import write_intervention
 from ke_steps.artefacts.manifests import describe_files
 from ke_steps.job.errors import UserError
 from ke_steps.models.loading import load_model
-from ke_steps.settings.learning import RescaleQueries, TemperAttention
+from ke_steps.settings.interventions import Intervene
 from tests.invented.models import (
     FAMILIES,
     HIDDEN_SIZE,
@@ -28,10 +26,19 @@ REFUSED = ["olmo2", "olmo3", "qwen3", "gemma2", "gemma3_text", "olmoe"]
 CPU = torch.device("cpu")
 
 
-def rescale(manifest, output, temperature):
-    settings = RescaleQueries(temperature=temperature)
-    rescale_queries.run(checkpoint=manifest, output=output, settings=settings)
+def change(manifest, output, kind, **settings):
+    """Run the step, which reads no coefficients for these kinds; return its output."""
+    intervene.run(
+        checkpoint=manifest,
+        coefficients=None,
+        output=output,
+        settings=Intervene.model_validate({"intervention": {"kind": kind, **settings}}),
+    )
     return output
+
+
+def rescale(manifest, output, temperature):
+    return change(manifest, output, "rescale_queries", temperature=temperature)
 
 
 def first_attention(manifest, intervention=None):
@@ -65,7 +72,7 @@ def test_before_learning_it_is_the_temperature_of_the_forward_pass(tmp_path, fam
     manifest = build_checkpoint(tmp_path / family, family)
     rescaled = rescale(manifest, tmp_path / "rescaled.safetensors", 3.0)
     tempered = tmp_path / "tempered.safetensors"
-    temper_attention.run(output=tempered, settings=TemperAttention(temperature=3.0))
+    change(manifest, tempered, "temper_attention", temperature=3.0)
     input_ids = torch.from_numpy(random_sequences(3, 16)).long()
     with torch.inference_mode():
         plain, ours, theirs = (
@@ -118,7 +125,7 @@ def test_other_attention_is_refused(tmp_path, family, overrides, reason):
     with pytest.raises(UserError, match=reason):
         rescale(manifest, output, 2.0)
     assert not output.exists()
-    write_intervention(output, "query_rows", 0.5)
+    write_intervention(output, {"query_rows": 0.5})
     with pytest.raises(UserError, match=reason):
         load_model(manifest, intervention=output, device=CPU)
 
@@ -137,7 +144,18 @@ def test_a_cap_that_config_leaves_out_is_known(tmp_path):
         rescale(manifest, tmp_path / "other.safetensors", 2.0)
 
 
-def test_no_model_is_loaded():
-    """The job is over before torch would have been imported."""
-    code = "import sys, ke_steps.rescale_queries; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, [1.6, 1.0]), ({"course": "decaying"}, [1.6, 1.0]), ({"course": "constant"}, [1.6, 1.6])],
+    ids=str,
+)
+def test_writes_the_temperatures_at_the_start_and_the_end(tmp_path, checkpoint, settings, expected):
+    written = [
+        change(checkpoint, tmp_path / name, "temper_attention", temperature=1.6, **settings)
+        for name in "ab"
+    ]
+    tensors = load_file(written[0])
+    assert list(tensors) == ["attention_temperature"]
+    assert tensors["attention_temperature"].dtype == np.float64
+    assert tensors["attention_temperature"].tolist() == expected
+    assert written[0].read_bytes() == written[1].read_bytes()
