@@ -20,6 +20,7 @@ from ke_steps.summary.quantities import (
     BEFORE_LEARNING,
     BITS_AFTER,
     BITS_BEFORE,
+    CONTRIBUTION_ENTROPY,
     ENTROPY,
     EXACT_MATCH_AFTER,
     FORGETTING,
@@ -45,9 +46,9 @@ ERROR_BAR = (
     " what each interval is."
 )
 VARIANT_NOTE = (
-    "As above. A compares each variant with itself before learning, A* with the original: its K"
-    " after against the original's K before. F above chance is the lost part of what P was above"
-    " chance."
+    "As above. H of contributions, |c| · ‖v‖, a gauge leaves alone. A compares each variant with"
+    " itself before learning, A* with the original: its K after against the original's K before. F"
+    " above chance is the lost part of what P was above chance."
 )
 
 ESTIMATE = ["value", "low", "high", "interval_kind", "num_seeds", "num_items"]
@@ -76,7 +77,9 @@ MAIN_COLUMNS = (
     Column("exact match", EXACT_MATCH_AFTER),
 )
 COMPARED_COLUMNS = (
-    *MAIN_COLUMNS[:2],
+    MAIN_COLUMNS[0],
+    Column("H of contributions", CONTRIBUTION_ENTROPY),
+    MAIN_COLUMNS[1],
     Column("A*", ACQUISITION_FROM_ORIGINAL),
     MAIN_COLUMNS[2],
     Column("F above chance", FORGETTING_ABOVE_CHANCE),

@@ -148,9 +148,14 @@ def test_the_main_table_has_the_columns_that_the_study_has_data_for(told: Told) 
 
 
 def test_variants_have_the_measures_with_one_denominator(told: Told) -> None:
-    table = variant_table(told.results)
+    def with_contributions(table: pd.DataFrame) -> pd.DataFrame:
+        rows = table[table["quantity"] == "entropy_nats"]
+        return pd.concat([table, rows.assign(quantity="contribution_entropy_nats")])
+
+    table = variant_table(Results(*map(with_contributions, told.results)))
     assert table is not None
-    assert table.columns[:7] == ["step", "variant", "H", "A", "A*", "F", "F above chance"]
+    entropies = ["H", "H of contributions"]
+    assert table.columns[:8] == ["step", "variant", *entropies, "A", "A*", "F", "F above chance"]
 
 
 def test_the_downstream_gain_is_a_table_of_its_own(told: Told) -> None:
