@@ -54,8 +54,8 @@ def near_chance(measured: Measured) -> Iterator[str]:
 
 
 def nothing_dormant(measured: Measured) -> Iterator[str]:
-    """A resuscitation had no dormant memory to wake."""
-    for variant in measured.variants("resuscitate"):
+    """A resuscitation, or a part of one, had no dormant memory to wake."""
+    for variant in measured.variants("resuscitate", "gauge", "function"):
         steps = [
             step
             for step in measured.steps_of(variant)

@@ -50,9 +50,10 @@ def test_p_before_at_chance():
     assert "chance at step 500" in warned(found)["P before"]
 
 
+@pytest.mark.parametrize("kind", ["resuscitate", "gauge", "function"])
 @pytest.mark.parametrize(("dormant", "is_warned"), [(0.0, True), (0.02, False)])
-def test_nothing_dormant_to_wake(dormant, is_warned):
-    found = study(variant_kinds={"boost": "resuscitate"})
+def test_nothing_dormant_to_wake(kind, dormant, is_warned):
+    found = study(variant_kinds={"boost": kind})
     found.value(DORMANT, dormant, 400)
     found.value(DORMANT, dormant, 400, variant="boost")
     assert ("resuscitation" in warned(found)) == is_warned
