@@ -158,6 +158,26 @@ def test_interventions_change_where_training_starts(trained, files, tmp_path):
     assert len(source["intervention_sha256"]) == 64
 
 
+def test_a_gauge_begins_where_the_original_does_and_learns_otherwise(trained, files, tmp_path):
+    path = tmp_path / "intervention.safetensors"
+    factors = np.linspace(1, 9, NUM_LAYERS * NUM_MEMORIES, dtype=np.float32)
+    factors = factors.reshape(NUM_LAYERS, -1)
+    vectors = 1 / factors.astype(float)
+    write_intervention(path, {"up_rows": factors, "memory_vectors": vectors})
+    inject(tmp_path, files | {"intervention": path})
+    scores, original = (
+        read_frame(folder / "probe_scores.parquet").set_index("moment")["log_probability_sum"]
+        for folder in (tmp_path, trained[0])
+    )
+    np.testing.assert_allclose(scores["start"], original["start"], rtol=1e-5)
+    assert (scores["end"] - original["end"]).abs().min() > 1e-3
+    losses = [
+        read_frame(folder / "training.parquet")["loss_nats"] for folder in (tmp_path, trained[0])
+    ]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5)
+    assert losses[0][5] != pytest.approx(losses[1][5], rel=1e-5)
+
+
 def test_bf16_runs(files, tmp_path):
     inject(tmp_path, files, precision="bf16")
     manifest = read_checkpoint_manifest(tmp_path / "model" / "manifest.json")
