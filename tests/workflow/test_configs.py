@@ -154,6 +154,22 @@ def test_a_study_follows_new_knowledge_for_ten_intervals_after_the_last_injectio
     assert name == "smoke" or min(tails.values()) >= 10
 
 
+def test_the_confirmation_is_the_embedded_study_on_other_seeds():
+    embedded, confirmation = read("config"), read("confirmation")
+    differ = {
+        section
+        for section in Study.model_fields
+        if getattr(embedded, section) != getattr(confirmation, section)
+    }
+    assert differ == {"models", "results_dir", "write_report"}
+    ours, others = (
+        [model.model_dump() for model in study.models.values()] for study in (embedded, confirmation)
+    )
+    seeds = {model["source"].pop("seed") for model in ours}
+    assert not seeds & {model["source"].pop("seed") for model in others}
+    assert all(model == ours[0] for model in (*ours, *others))
+
+
 @pytest.mark.parametrize("name", ["olmo_1b", "olmo_7b", "pythia_1.4b"])
 def test_the_tail_is_the_papers_baseline_gone_on_with(name):
     baseline, tail = (read(name).recipes[key] for key in ("baseline", "tail"))
