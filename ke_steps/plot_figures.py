@@ -1,15 +1,15 @@
 r"""Draw the figures of a study, each as SVG, PDF and PNG.
 
-Reads the summary, its estimates, families, phases, runs, correlations, what goes with entropy
-between runs, curves, distributions, rankings, novelty and retained curves that ``summarize`` wrote.
-Points and error bars are the estimates; the seeds beside them, thin dots, are the summary's. Runs
-that diverged are in no mean; a figure that has no others says so. Each output is
-``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says which figure it holds. Equal tables
+Reads the summary, its estimates, families, phases, frontiers, runs, correlations, what goes with
+entropy between runs, curves, distributions, rankings, novelty and retained curves that
+``summarize`` wrote. Points and error bars are the estimates; the seeds beside them, thin dots, are
+the summary's. Runs that diverged are in no mean; a figure that has no others says so. Each output
+is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says which figure it holds. Equal tables
 give equal bytes.
 
-    python -m ke_steps.plot_figures --summary … --estimates … --families … --phases … --runs … \
-        --correlations … --between-runs … --curves … --distributions … --rankings … --novelty … \
-        --retained … \
+    python -m ke_steps.plot_figures --summary … --estimates … --families … --phases … \
+        --frontiers … --runs … --correlations … --between-runs … --curves … --distributions … \
+        --rankings … --novelty … --retained … \
         --output-figures …/entropy_by_stage.svg \
         --settings '{"figures": ["entropy_by_stage"], "confidence": 0.95, \
         "main_corpora": {"tiny": "pretraining"}, "variants": {}, "recipes": ["baseline"]}'
@@ -30,6 +30,7 @@ from ke_steps.artefacts.summary_schemas import (
     DISTRIBUTIONS,
     ESTIMATES,
     FAMILIES,
+    FRONTIERS,
     NOVELTY_QUANTILES,
     PHASES,
     RANKINGS,
@@ -54,6 +55,7 @@ from ke_steps.figures.entropy import (
     entropy_by_measure,
     entropy_by_stage,
 )
+from ke_steps.figures.frontiers import learning_frontiers
 from ke_steps.figures.learning import (
     acquisition_and_forgetting,
     entropy_and_learning,
@@ -92,6 +94,7 @@ FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
     "attention_temperature": attention_temperature,
     "learning_by_recipe": learning_by_recipe,
     "learning_by_model": learning_by_model,
+    "learning_frontiers": learning_frontiers,
     "retention_over_time": retention_over_time,
     "entropy_and_learning": entropy_and_learning,
     "entropy_and_learning_between_runs": entropy_and_learning_between_runs,
@@ -108,6 +111,7 @@ def run(
     estimates: Path,
     families: Path,
     phases: Path,
+    frontiers: Path,
     runs: Path,
     correlations: Path,
     between_runs: Path,
@@ -132,6 +136,7 @@ def run(
         estimates=read_frame(estimates, ESTIMATES),
         families=read_frame(families, FAMILIES),
         phases=read_frame(phases, PHASES),
+        frontiers=read_frame(frontiers, FRONTIERS),
         correlations=read_frame(correlations, CORRELATIONS),
         between_runs=read_frame(between_runs, BETWEEN_RUNS),
         curves=converged(every_curve, every_run),

@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``artefacts.places``). Writes seventeen tables (``summary_schemas``);
+to is read from its path (``artefacts.places``). Writes eighteen tables (``summary_schemas``);
 those whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -16,6 +16,7 @@ those whose data the study lacks have no rows:
 - families: the means over models that are seeds of one pretraining, by stage, before learning.
 - phases: what each pretraining run does from its plateau to saturation, and from there to its end.
 - downstream: what each variant gains or loses in P after learning, paired with its original.
+- frontiers: new knowledge against old over learning rates, by stage and variant.
 - runs: steps, first and last loss, and where a run diverged (``formulas.divergence``). The summary
   and the curves keep such runs; means over seeds, correlations, claims and figures leave them out.
 - correlations of entropy with learning over the stages; claims with their verdicts; warnings.
@@ -53,6 +54,7 @@ from ke_steps.artefacts.summary_schemas import (
     DOWNSTREAM,
     ESTIMATES,
     FAMILIES,
+    FRONTIERS,
     MEMORY_TABLE,
     NOVELTY_QUANTILES,
     PHASES,
@@ -63,6 +65,7 @@ from ke_steps.artefacts.summary_schemas import (
     WARNINGS,
 )
 from ke_steps.claims.downstream import downstream
+from ke_steps.claims.frontier_rows import frontier_rows
 from ke_steps.claims.judging import claims
 from ke_steps.claims.measured import Measured
 from ke_steps.claims.phases import phase_rows
@@ -77,6 +80,7 @@ from ke_steps.summary.correlations import correlations
 from ke_steps.summary.curves import curve_rows, distribution_rows, novelty_quantiles
 from ke_steps.summary.estimates import estimates_of
 from ke_steps.summary.families import families_of
+from ke_steps.summary.passages import knowledge_by_passage
 from ke_steps.summary.points import mark_trained
 from ke_steps.summary.rankings import Array, rankings_of
 from ke_steps.summary.replicates import Replicates
@@ -89,6 +93,7 @@ TABLES: dict[str, pa.Schema] = {
     "families": FAMILIES,
     "phases": PHASES,
     "downstream": DOWNSTREAM,
+    "frontiers": FRONTIERS,
     "runs": RUNS,
     "correlations": CORRELATIONS,
     "between_runs": BETWEEN_RUNS,
@@ -152,6 +157,8 @@ def run(
     counted = converged(summary, runs)
     estimates = estimates_of(counted, settings)
     pairs = pd.DataFrame(correlations(estimates, settings), columns=CORRELATIONS.names)
+    swept = {recipe for rates in settings.frontiers.values() for recipe in rates}
+    passages = knowledge_by_passage(probe_scores, swept, settings.score)
     models = [
         Measured.of(
             model,
@@ -160,6 +167,7 @@ def run(
             replicates=shared,
             correlations=pairs,
             settings=settings,
+            passages=passages,
         )
         for model in counted["model"].unique()
     ]
@@ -177,6 +185,9 @@ def run(
         "downstream": pd.DataFrame(
             [row for measured in models for row in downstream(measured)], columns=DOWNSTREAM.names
         ),
+        "frontiers": pd.DataFrame(
+            [row for measured in models for row in frontier_rows(measured)], columns=FRONTIERS.names
+        ).astype({"num_halves_best": "Int64", "reference_step": "Int64"}),
         "runs": runs,
         "correlations": pairs,
         "between_runs": pd.DataFrame(rows_between_runs(between_runs), columns=BETWEEN_RUNS.names),

@@ -30,6 +30,7 @@ from ke_steps.artefacts.summary_schemas import (
     DOWNSTREAM,
     ESTIMATES,
     FAMILIES,
+    FRONTIERS,
     MEMORY_TABLE,
     PHASES,
     RANKINGS,
@@ -43,6 +44,7 @@ from ke_steps.job.files import replacing
 from ke_steps.report.correlations import correlation_table
 from ke_steps.report.downstream import downstream_table
 from ke_steps.report.families import family_table
+from ke_steps.report.frontiers import frontier_table
 from ke_steps.report.further_tables import further_tables
 from ke_steps.report.jobs import (
     Trace,
@@ -144,6 +146,7 @@ def run(
     families: Path,
     phases: Path,
     downstream: Path,
+    frontiers: Path,
     runs: Path,
     correlations: Path,
     claims: Path,
@@ -166,8 +169,8 @@ def run(
     findings = read_frame(claims, CLAIMS)
     progress = mark(read_frame(curves, CURVES), every_run)
     sources = [
-        *(summary, estimates, families, phases, downstream, runs, correlations, claims, warnings),
-        *(curves, checkpoints, memories, rankings),
+        *(summary, estimates, families, phases, downstream, frontiers, runs, correlations, claims),
+        *(warnings, curves, checkpoints, memories, rankings),
         *figures,
     ]
     places = read_frame(checkpoints, CHECKPOINTS)
@@ -178,6 +181,7 @@ def run(
         variant_table(results),
         family_table(read_frame(families, FAMILIES)),
         downstream_table(read_frame(downstream, DOWNSTREAM), results.estimates),
+        frontier_table(read_frame(frontiers, FRONTIERS)),
         *recipe_tables(results, progress, settings.study),
         *further_tables(results),
         correlation_table(pairs),

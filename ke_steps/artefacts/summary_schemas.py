@@ -167,6 +167,38 @@ BETWEEN_RUNS = pa.schema(
     }
 )
 
+FRONTIERS = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "variant": pa.string(),
+        "frontier": pa.string(),  # the first of the recipes that differ in learning rate alone
+        "recipe": pa.string(),
+        "learning_rate": pa.float64(),
+        "accuracy_after": pa.float64(),  # P: one point of the frontier with the next three and K
+        "accuracy_after_low": pa.float64(),
+        "accuracy_after_high": pa.float64(),
+        "knowledge_after_nats": pa.float64(),
+        "knowledge_after_low": pa.float64(),
+        "knowledge_after_high": pa.float64(),
+        "num_halves_best": pa.int64(),  # of the two halves of the passages; null with too few rates
+        "num_seeds": pa.int64(),  # that have all of the rates
+        "area_nats": pa.float64(),  # of the whole frontier, as all below; null with too few rates
+        "area_low": pa.float64(),
+        "area_high": pa.float64(),
+        "reference_step": pa.int64(),  # what it is compared with; null for nothing
+        "reference_variant": pa.string(),
+        "matched_from": pa.float64(),  # P that both reach; null where they have none in common
+        "matched_to": pa.float64(),
+        "lead_nats": pa.float64(),  # by how much K is higher there, in the mean
+        "lead_low": pa.float64(),
+        "lead_high": pa.float64(),
+        "area_lead_nats": pa.float64(),
+        "area_lead_low": pa.float64(),
+        "area_lead_high": pa.float64(),
+    }
+)
+
 DOWNSTREAM = pa.schema(
     {
         "model": pa.string(),

@@ -27,6 +27,7 @@ from ke_steps.claims.learning import (
     mid_stage_ends_best,
     once_knowledge_is_lost,
 )
+from ke_steps.claims.learning_rates import learning_rates
 from ke_steps.claims.measured import Measured
 from ke_steps.claims.predictions import predictions
 from ke_steps.claims.regressions import Regression
@@ -58,6 +59,7 @@ CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
     resuscitation_lowers_forgetting,
     resuscitation_gains_downstream,
     resuscitation_beats_temperature,
+    learning_rates,
 )
 
 PRIMARY = frozenset(

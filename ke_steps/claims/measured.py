@@ -7,6 +7,7 @@ import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from ke_steps.summary.points import by_stage, rows_of, stages_of
 from ke_steps.summary.quantities import QUANTITIES, Measure, show
 from ke_steps.summary.replicates import Replicates
 
+NO_PASSAGES: Mapping[Identity, pd.Series] = MappingProxyType({})
 NO_SEED = -1
 """The column of what is measured once, before learning."""
 
@@ -44,8 +46,9 @@ class State(NamedTuple):
 class Measured:
     """What was measured on one model, and how sure a statement must be.
 
-    ``states`` has step, is_trained, variant and recipe of everything measured. Rows of the summary
-    that were asked for are kept: claims ask for the same ones again and again.
+    ``states`` has step, is_trained, variant and recipe of everything measured; ``passages`` K after
+    learning by passage, of the runs of which it is asked. Rows of the summary that were asked for
+    are kept: claims ask for the same ones again and again.
     """
 
     model: str
@@ -55,6 +58,7 @@ class Measured:
     correlations: pd.DataFrame
     settings: SummarizeJob
     states: pd.DataFrame
+    passages: Mapping[Identity, pd.Series]
     _found: dict[tuple[Measure, str | None], pd.DataFrame] = field(default_factory=dict)
 
     @classmethod
@@ -67,13 +71,14 @@ class Measured:
         replicates: Replicates,
         correlations: pd.DataFrame,
         settings: SummarizeJob,
+        passages: Mapping[Identity, pd.Series] = NO_PASSAGES,
     ) -> Measured:
         """Return one model's part of the tables of a study."""
         summary, estimates, correlations = (
             table[table["model"] == model] for table in (summary, estimates, correlations)
         )
         states = summary[["step", "is_trained", "variant", "recipe"]].drop_duplicates()
-        return cls(model, summary, estimates, replicates, correlations, settings, states)
+        return cls(model, summary, estimates, replicates, correlations, settings, states, passages)
 
     def stages(self, recipe: str | None = None) -> list[int]:
         """Return the steps of the pretraining stages, or of those with a recipe, ascending."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ke_steps.figures.sweeps import SweptName, resuscitations, sweeps, tempered
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.study import Run, Study
-from ke_steps.settings.telling import MIN_RUNS_OF_PRETRAINING, FigureName
+from ke_steps.settings.telling import MIN_LEARNING_RATES, MIN_RUNS_OF_PRETRAINING, FigureName
 
 FIGURE_NAMES: tuple[FigureName, ...] = typing.get_args(FigureName)
 """In the order of the report."""
@@ -110,6 +110,16 @@ def _has_runs_of_pretraining(study: Study) -> bool:
     return False
 
 
+def _has_frontiers(study: Study) -> bool:
+    """Tell whether a trained checkpoint learns at enough rates, and old knowledge is asked."""
+    for rates in study.frontiers().values():
+        runs = [run for run in study.runs() if run.recipe in rates and run.seed == study.seeds[0]]
+        trained = (run for run in runs if run.step > 0 or not study.models[run.model].has_untrained)
+        if max(Counter(run[:3] for run in trained).values(), default=0) >= MIN_LEARNING_RATES:
+            return study.evaluate_retention is not None
+    return False
+
+
 _LEARNED = Need(
     lambda study: _num_learning_models(study, [ORIGINAL]) > 0,
     "no recipe is run on an original checkpoint",
@@ -155,6 +165,11 @@ NEEDS: dict[FigureName, Need] = {
     "learning_by_model": Need(
         lambda study: _num_learning_models(study, [ORIGINAL]) > 1,
         "no recipes are run on the original checkpoints of two models",
+    ),
+    "learning_frontiers": Need(
+        _has_frontiers,
+        f"no checkpoint learns by {MIN_LEARNING_RATES} recipes that differ in learning_rate alone,"
+        " or evaluate_retention is absent",
     ),
     "retention_over_time": Need(
         _has_retention, "no recipe with probe_interval_steps is run on an original checkpoint"

@@ -17,6 +17,7 @@ from ke_steps.settings.learning import (
     EvaluateRetention,
     FitDecay,
     Recipe,
+    Scope,
 )
 from ke_steps.settings.measures import (
     AggregateEntropy,
@@ -168,6 +169,22 @@ class Study(Strict):
             if self.runs_recipe(recipe, state)
             for seed in self.seeds
         ]
+
+    def frontiers(self) -> dict[str, dict[str, float]]:
+        """Return the recipes that differ in learning rate alone, by the first of them.
+
+        Each with its rate, ascending; what they are limited to may differ. One rate has no entry.
+        """
+        apart = {"learning_rate", "variants", *Scope.model_fields}
+        groups: dict[str, dict[float, str]] = {}
+        for name, recipe in self.recipes.items():
+            training = recipe.model_dump_json(exclude=apart)
+            groups.setdefault(training, {}).setdefault(recipe.learning_rate, name)
+        return {
+            next(iter(rates.values())): {rates[rate]: rate for rate in sorted(rates)}
+            for rates in groups.values()
+            if len(rates) > 1
+        }
 
     def main_corpus(self, model: str) -> str:
         """Return the corpus that a model's H, its interventions and its updates rest on."""

@@ -8,7 +8,15 @@ from pydantic import Field, model_validator
 
 from ke_steps.settings.interventions import Variant, VariantKind
 from ke_steps.settings.learning import Score
-from ke_steps.settings.types import Fraction, Name, Natural, NonNegative, OpenFraction, Strict
+from ke_steps.settings.types import (
+    Fraction,
+    Name,
+    Natural,
+    NonNegative,
+    OpenFraction,
+    Positive,
+    Strict,
+)
 
 FigureName = Literal[
     "entropy_by_stage",
@@ -28,6 +36,7 @@ FigureName = Literal[
     "attention_temperature",
     "learning_by_recipe",
     "learning_by_model",
+    "learning_frontiers",
     "retention_over_time",
     "entropy_and_learning",
     "entropy_and_learning_between_runs",
@@ -40,6 +49,10 @@ FigureName = Literal[
 
 MIN_RUNS_OF_PRETRAINING = 8
 """With fewer, nothing is decided between them: chance alone orders them as well too often."""
+
+
+MIN_LEARNING_RATES = 4
+"""With fewer, what new knowledge costs in old is no frontier."""
 
 
 PredictionClaim = Literal[
@@ -118,6 +131,11 @@ class SummarizeJob(Summarize):
     )
     nurseries: dict[Name, dict[str, Any]] = Field(
         default_factory=dict, description="how the models of nurseries were pretrained"
+    )
+    frontiers: dict[Name, dict[Name, Positive]] = Field(
+        default_factory=dict,
+        description="recipes that differ in learning rate alone, by the first of them: the rate of"
+        " each, ascending",
     )
     untrained: list[Name] = Field(
         default_factory=list, description="models whose step 0 is what pretraining began with"

@@ -128,6 +128,7 @@ def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
         "nurseries": {
             name: nursery.model_dump(mode="json") for name, nursery in study.nurseries.items()
         },
+        "frontiers": study.frontiers(),
         "untrained": [name for name, model in study.models.items() if model.has_untrained],
         "places": folders(study),
     }

@@ -35,6 +35,14 @@ def families(*num_trained: int) -> dict[str, Any]:
     }
 
 
+def rates(*learning_rates: float, **more: Any) -> dict[str, Any]:
+    """Recipes that differ in their learning rate alone."""
+    return {
+        f"rate{number}": RECIPE | {"learning_rate": rate} | more
+        for number, rate in enumerate(learning_rates)
+    }
+
+
 WARM = {"kind": "temper_attention", "temperature": 2.0}
 LEAN = {
     "models": {"tiny": NURSERY},
@@ -122,6 +130,18 @@ def test_a_study_that_learns_nothing_has_figures_of_what_it_measures() -> None:
             {"variants"},
         ),
         ({"recipes": {"baseline": RECIPE, "other": RECIPE}}, {"learning_by_recipe"}),
+        ({"recipes": rates(1e-3, 2e-3, 3e-3)}, {"learning_by_recipe"}),
+        ({"recipes": rates(1e-3, 2e-3, 2e-3, 3e-3)}, {"learning_by_recipe"}),
+        (
+            {"recipes": rates(1e-3, 2e-3, 3e-3, 4e-3)},
+            {"learning_by_recipe", "learning_frontiers"},
+        ),
+        # Step 0 is the untrained model, and without P there is nothing to set K against.
+        ({"recipes": rates(1e-3, 2e-3, 3e-3, 4e-3, steps=[0])}, {"learning_by_recipe"}),
+        (
+            {"recipes": rates(1e-3, 2e-3, 3e-3, 4e-3), "evaluate_retention": None},
+            {"learning_by_recipe"},
+        ),
         ({"models": {"tiny": NURSERY, "other": OTHER}}, {"learning_by_model"}),
         ({"models": families(4, 4)}, {"learning_by_model", "entropy_by_phase"}),
         # Step 0 is the untrained model: three trained checkpoints are no course.

@@ -70,6 +70,7 @@ class Invented:
         )
         self._found: dict[tuple[Measure, Identity], Resampled] = {}
         self._rows: list[dict[str, Any]] = []
+        self._passages: dict[Identity, pd.Series] = {}
 
     def entropies(
         self,
@@ -118,6 +119,7 @@ class Invented:
         run = Identity(self.model, step, variant, recipe, seed)
         for measure, values in zip((KNOWLEDGE_BEFORE, KNOWLEDGE_AFTER), knowledge, strict=True):
             self._add(measure, run, values)
+        self._passages[run] = pd.Series(knowledge[1])
         if right is not None:
             self._add(ACCURACY_AFTER, run, right)
 
@@ -145,6 +147,7 @@ class Invented:
             replicates=replicates,
             correlations=pairs,
             settings=self.settings,
+            passages=self._passages,
         )
 
     def _add(self, measure: Measure, identity: Identity, values: Array) -> None:

@@ -148,6 +148,7 @@ def tables_of(runs: Sequence[Measured]) -> Tables:
         estimates=estimates,
         families=families_of(estimates, settings.families, settings),
         phases=pd.DataFrame(phases, columns=PHASES.names),
+        frontiers=nothing,
         correlations=nothing,
         between_runs=nothing,
         curves=nothing,

@@ -55,8 +55,8 @@ STUDY = {
 }
 
 TABLES = (
-    *("summary", "estimates", "families", "phases", "downstream", "runs", "correlations", "claims"),
-    *("warnings", "curves", "checkpoints", "memories", "rankings"),
+    *("summary", "estimates", "families", "phases", "downstream", "frontiers", "runs"),
+    *("correlations", "claims", "warnings", "curves", "checkpoints", "memories", "rankings"),
 )
 
 

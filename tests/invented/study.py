@@ -63,6 +63,8 @@ class SyntheticStudy:
     asks_retention: bool = True
     families: dict[str, str] = field(default_factory=dict)
     """By model."""
+    frontiers: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of these recipes, by the first of a group: their learning rates."""
     num_layers: int = 4
     other_corpora: tuple[str, ...] = ("c4",)
     measures: tuple[str, ...] = ("positive", "contribution", "relu_gate", "attribution")
@@ -104,6 +106,7 @@ class SyntheticStudy:
             tuple(self.variants),
             untrained=list(self.models),
             families=self.families,
+            frontiers=self.frontiers,
             main_corpora=self.main_corpora,
         )
         summarize.run(**files, output_tables=list(tables.values()), settings=settings)

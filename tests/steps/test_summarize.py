@@ -15,6 +15,7 @@ from ke_steps.artefacts.summary_schemas import (
     CLAIMS,
     DOWNSTREAM,
     ESTIMATES,
+    FRONTIERS,
     MEMORY_TABLE,
     NOVELTY_QUANTILES,
     RANKINGS,
@@ -224,3 +225,15 @@ def test_a_verdict_rests_on_the_interval_that_tables_show(tables: dict[str, Path
     changes = ["change", "change_low", "change_high"]
     gained = claims.loc["resuscitation_raises_accuracy_after", ends]
     assert list(gained) == pytest.approx(list(gains[changes]))
+
+
+def test_recipes_that_differ_in_learning_rate_make_frontiers(tmp_path: Path) -> None:
+    rates = {f"rate{number}": 1e-3 * number for number in (1, 2, 3, 4)}
+    study = SyntheticStudy(
+        tmp_path, steps=(100, 400), variants={}, recipes=tuple(rates), is_plain=True
+    )
+    study.frontiers = {"rate1": rates}
+    frontiers = read_frame(study.build()["frontiers"], FRONTIERS)
+    assert frontiers["learning_rate"].to_list() == 2 * list(rates.values())
+    assert frontiers["area_low"].lt(frontiers["area_nats"]).all()
+    assert frontiers.groupby("step")["num_halves_best"].sum().to_dict() == {100: 2, 400: 2}

@@ -3,14 +3,16 @@
 FIGURES = jobs.figures(STUDY)
 
 TABLES = (
-    "summary estimates families phases downstream runs correlations between_runs claims warnings"
-    " curves distributions checkpoints memories rankings novelty retained"
+    "summary estimates families phases downstream frontiers runs correlations between_runs claims"
+    " warnings curves distributions checkpoints memories rankings novelty retained"
 ).split()
 DRAWN = (
-    "summary estimates families phases runs correlations between_runs curves distributions rankings"
-    " novelty retained"
+    "summary estimates families phases frontiers runs correlations between_runs curves distributions"
+    " rankings novelty retained"
 ).split()
-TOLD = "summary estimates families phases downstream runs correlations claims warnings".split()
+TOLD = (
+    "summary estimates families phases downstream frontiers runs correlations claims warnings"
+).split()
 SHOWN = "curves checkpoints memories rankings".split()
 
 
