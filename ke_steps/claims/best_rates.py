@@ -70,13 +70,13 @@ def _best(found: Frontiers, state: State) -> Best:
     first, second = (int(np.argmax(mean)) for mean in means)
     weights, units = _resamples(found.measured, values.shape[2])
     knowledge, accuracy = {}, {}
-    for place, (seed, (old, _, names)) in enumerate(points.items()):
+    for place, (seed, own) in enumerate(points.items()):
         halves = [values[second, place, 0::2], values[first, place, 1::2]]
         drawn = np.mean([w @ half for w, half in zip(weights, halves, strict=True)], axis=0)
         mean = float(np.mean([half.mean() for half in halves]))
         knowledge[seed] = Sampled(mean, drawn, 0.0, units)
-        kept = old[:, [first, second]].mean(axis=1)
-        accuracy[seed] = Sampled(float(kept[0]), kept[1:], 0.0, names)
+        kept = own.accuracy[:, [first, second]].mean(axis=1)
+        accuracy[seed] = Sampled(float(kept[0]), kept[1:], own.unresolved, own.units)
     return Best((recipes[first], recipes[second]), knowledge, accuracy)
 
 

@@ -49,6 +49,8 @@ class Points(NamedTuple):
     knowledge: Array
     units: str
     """What names the passages and items: two with the same are paired."""
+    unresolved: float
+    """Half the interval of P where no resample differs from another."""
 
 
 class Frontier(NamedTuple):
@@ -116,7 +118,8 @@ class Frontiers(NamedTuple):
             return UNKNOWN
         samples = list(self.areas[state].values())
         spread = spread_within_states(values_of(self.areas))
-        return contrast([1.0], [samples], spread, self.measured.settings.confidence)
+        area = contrast([1.0], [samples], spread, self.measured.settings.confidence)
+        return area._replace(low=np.maximum(area.low, 0.0))
 
     def lead(self, state: State, reference: State) -> Lead:
         """Return how much further a state's frontier lies than another's, paired."""
@@ -191,8 +194,8 @@ def _frontiers(measured: Measured, name: str, rates: Mapping[str, float]) -> Fro
         return Frontiers(measured, name, rates, states, {}, (math.nan, math.nan))
     last = State(trained[-1])
     seed = next(iter(whole[last].points))
-    chance, _ = _drawn(measured, CHANCE, last)
-    floor, _ = _drawn(measured, KNOWLEDGE_BEFORE, last, whole[last].recipes[0], seed)
+    chance = _drawn(_sample(measured, CHANCE, last))
+    floor = _drawn(_sample(measured, KNOWLEDGE_BEFORE, last, whole[last].recipes[0], seed))
     areas = {
         state: {seed: _area(points, chance, floor) for seed, points in each.points.items()}
         for state, each in whole.items()
@@ -228,34 +231,39 @@ def _seeds(measured: Measured, state: State, recipe: str) -> set[int]:
 
 
 def _points(measured: Measured, state: State, recipes: list[str], seed: int) -> Points:
-    (accuracy, items), (knowledge, passages) = (
-        zip(*(_drawn(measured, measure, state, recipe, seed) for recipe in recipes), strict=True)
+    accuracy, knowledge = (
+        [_sample(measured, measure, state, recipe, seed) for recipe in recipes]
         for measure in (ACCURACY_AFTER, KNOWLEDGE_AFTER)
     )
-    units = sorted({*items, *passages})
-    if len({*items}) > 1 or len({*passages}) > 1:
+    units = [{each.units for each in part} for part in (accuracy, knowledge)]
+    if max(map(len, units)) > 1:
         raise UserError(
             f"{measured.model}: recipes {', '.join(recipes)} were asked other passages or items at"
             f" step {state.step}, {state.variant}; make them again"
         )
     # two bootstraps may have other numbers of resamples, none of which pairs passages with items
-    number = min(map(len, (*accuracy, *knowledge)))
+    number = 1 + min(len(each.replicates) for each in accuracy + knowledge)
     old, new = (
-        np.stack([each[:number] for each in part], axis=1) for part in (accuracy, knowledge)
+        np.stack([_drawn(each)[:number] for each in part], axis=1) for part in (accuracy, knowledge)
     )
-    return Points(old, new, " ".join(units))
+    unresolved = max(each.unresolved for each in accuracy)
+    return Points(old, new, " ".join(sorted(set.union(*units))), unresolved)
 
 
-def _drawn(
+def _sample(
     measured: Measured,
     measure: Measure,
     state: State,
     recipe: str | None = None,
     seed: int | None = None,
-) -> tuple[Array, str]:
-    """Return a value with its replicates behind it (1 + num_bootstrap,), and what of."""
+) -> Sampled:
     run = Identity(measured.model, *state, recipe, seed)
     found = measured.replicates.of(measure, run)
     if found is None:
         raise UserError(f"--replicates: no file has {measure.label} of {run}")
-    return np.concatenate([[found.value], found.replicates]), found.units
+    return found
+
+
+def _drawn(sample: Sampled) -> Array:
+    """Return a value with its replicates behind it (1 + num_bootstrap,)."""
+    return np.concatenate([[sample.value], sample.replicates])

@@ -180,6 +180,20 @@ def test_at_the_best_rate_new_knowledge_must_not_cost_old(lift, kept, verdict):
     assert "Best at step 400: 0.002 (at the edge of the grid)." in found.evidence
 
 
+def test_the_same_answers_are_told_apart_by_what_so_few_items_resolve():
+    """P after is the same item by item: no resample differs, and yet 400 items do not show it."""
+    made = swept({ORIGINAL: line(), CHANGED: line(start=-2.5)}, seeds=(0,))
+    found = finding(made, AT_BEST)
+    assert "P after differs by 0.0 points (95 % interval −0.9 to 0.9 points)" in found.evidence
+    assert found.verdict == "supported"
+
+
+def test_no_area_is_negative_nor_its_interval():
+    made = swept({ORIGINAL: [(0.26, -9.9)] * 4})
+    area = rows(made)[["area_low", "area_nats"]]
+    assert (area >= 0).all(axis=None)
+
+
 def test_stages_at_their_best_rates():
     peaked = [(0.8, -7.0), (0.7, -6.0), (0.6, -7.0), (0.5, -8.0)]
     later = [(0.8, -8.0), (0.7, -7.5), (0.6, -6.5), (0.5, -8.0)]
@@ -239,7 +253,7 @@ def invented_frontiers(generator: np.random.Generator) -> Frontiers:
                 np.vstack([each.mean(axis=0), weights @ each])
                 for each, weights in zip((knowledge, right), drawn, strict=True)
             ]
-            points[seed] = Points(values[1], values[0], "same")
+            points[seed] = Points(values[1], values[0], "same", 0.0)
         states[state] = points
     floor, chance = np.full(NUM_DRAWN + 1, -10.0), np.full(NUM_DRAWN + 1, 0.25)
     areas = {
