@@ -76,7 +76,7 @@ from ke_steps.settings.telling import WriteReportJob
 from ke_steps.summary.runs import mark
 
 MAX_SVG_BYTES = 1_000_000
-CHECKPOINT_STEPS = ("fetch_checkpoint", "keep_checkpoint")
+CHECKPOINT_STEPS = ("fetch_checkpoint", "keep_checkpoint", "branch_checkpoint")
 MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".pdf": "application/pdf"}
 
 

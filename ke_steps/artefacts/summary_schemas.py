@@ -255,7 +255,7 @@ CHECKPOINTS = pa.schema(
     {
         "model": pa.string(),
         "step": pa.int64(),
-        "source": pa.string(),  # directory | gguf | hub | nursery
+        "source": pa.string(),  # branch | directory | gguf | hub | nursery
         "place": pa.string(),  # path, or repository@commit
         "architecture": pa.string(),
         "num_layers": pa.int32(),

@@ -111,6 +111,8 @@ def jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
         yield PlannedJob("keep_checkpoint", disk_bytes=weights)
     for checkpoint in there.fetched_checkpoints:
         yield _fetch(study, checkpoint, sizes[checkpoint.model])
+    for checkpoint in there.branched_checkpoints:
+        yield _branch(study, checkpoint.model, sizes[checkpoint.model].shape)
     for preparation in preparations(study):
         yield _preparation(study, preparation)
     if there.runs:
@@ -136,6 +138,18 @@ def _pretraining(study: Study, model: str, shape: ModelShape) -> PlannedJob:
         training_tokens=tokens,
         flops={Work("training", "fp32"): shape.training_flops(tokens, length)},
         disk_bytes=num_kept * FP32_BYTES * shape.num_parameters,
+    )
+
+
+def _branch(study: Study, model: str, shape: ModelShape) -> PlannedJob:
+    branch = study.branches[model]
+    length = study.corpora[branch.corpus].sequence_length_tokens
+    tokens = branch.num_steps * branch.batch_size_sequences * length
+    return PlannedJob(
+        "branch_checkpoint",
+        training_tokens=tokens,
+        flops={Work("training", branch.precision): shape.training_flops(tokens, length)},
+        disk_bytes=FP32_BYTES * shape.num_parameters,
     )
 
 

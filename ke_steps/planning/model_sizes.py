@@ -13,7 +13,13 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from ke_steps.artefacts.places import FETCHED
 from ke_steps.job.errors import UserError
 from ke_steps.planning.model_shapes import ModelShape, shape_of_config
-from ke_steps.settings.checkpoints import DirectorySource, GgufSource, HubSource, NurserySource
+from ke_steps.settings.checkpoints import (
+    BranchSource,
+    DirectorySource,
+    GgufSource,
+    HubSource,
+    NurserySource,
+)
 from ke_steps.settings.study import Study
 
 BYTES_OF_DTYPE = {"float16": 2, "bfloat16": 2}
@@ -149,6 +155,8 @@ def _configs(study: Study, name: str) -> Iterator[FoundConfig]:
     match source:
         case NurserySource():
             yield _nursery_config(study, source)
+        case BranchSource():
+            yield from _configs(study, source.model)
         case DirectorySource():
             yield from _read(path / "config.json" for path in _places(source.path, model.steps))
         case GgufSource():

@@ -76,6 +76,39 @@ class NurserySource(Nursery):
     kind: Literal["nursery"]
 
 
+class Branch(Scheduled):
+    """Training from a checkpoint on: a cooldown where the rate falls, a re-warming where it rises.
+
+    The last rate is learning_rate times min_learning_rate_ratio, or learning_rate itself with a
+    constant schedule.
+    """
+
+    corpus: Name
+    num_steps: Natural = Field(description="0: the checkpoint as it is, byte for byte")
+    batch_size_sequences: Count
+    micro_batch_size_sequences: Count = Field(description="sequences per forward pass")
+    learning_rate: Positive
+    weight_decay: NonNegative = 0.1
+    max_gradient_norm: Positive = 1.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Branch:
+        if self.batch_size_sequences % self.micro_batch_size_sequences:
+            raise ValueError(
+                f"micro_batch_size_sequences {self.micro_batch_size_sequences} must divide"
+                f" batch_size_sequences {self.batch_size_sequences}"
+            )
+        return self
+
+
+class BranchSource(Branch):
+    """Branches off the checkpoints of another model, one of each of the steps."""
+
+    kind: Literal["branch"]
+    model: Name = Field(description="a key of models, itself no branch")
+
+
 class DirectorySource(Strict):
     """Local Hugging Face directories; ``{step}`` in the path stands for the step."""
 
@@ -110,7 +143,8 @@ class HubSource(Strict):
 
 FetchedSource = Annotated[DirectorySource | GgufSource | HubSource, Field(discriminator="kind")]
 CheckpointSource = Annotated[
-    NurserySource | DirectorySource | GgufSource | HubSource, Field(discriminator="kind")
+    NurserySource | BranchSource | DirectorySource | GgufSource | HubSource,
+    Field(discriminator="kind"),
 ]
 
 
@@ -144,7 +178,7 @@ class Model(Strict):
 
     @model_validator(mode="after")
     def _nursery_has_its_own_tokenizer(self) -> Model:
-        if self.end_of_text is not None and isinstance(self.source, NurserySource):
+        if self.end_of_text is not None and isinstance(self.source, NurserySource | BranchSource):
             raise ValueError("end_of_text is for checkpoints from outside; remove it")
         return self
 
@@ -166,15 +200,18 @@ class Model(Strict):
     def has_untrained(self) -> bool:
         """Whether its step 0 is there, and is what pretraining began with.
 
-        The step of a source that tells no steps apart is but a label.
+        The step of a source that tells no steps apart is but a label; a branch of some steps has
+        been trained.
         """
+        if isinstance(self.source, BranchSource) and self.source.num_steps:
+            return False
         return self.names_steps and 0 in self.steps
 
     @property
     def names_steps(self) -> bool:
         """Whether its source tells steps of pretraining apart, so that they say what they are."""
         match self.source:
-            case NurserySource():
+            case NurserySource() | BranchSource():
                 return True
             case HubSource(revision=place) | DirectorySource(path=place) | GgufSource(path=place):
                 return bool(step_formats(place))
@@ -209,6 +246,12 @@ class PretrainNursery(Nursery):
     """What the job of ``pretrain_nursery`` receives: also the steps whose checkpoints it keeps."""
 
     steps: list[Natural]
+
+
+class BranchCheckpoint(Branch):
+    """What the job of ``branch_checkpoint`` receives."""
+
+    num_threads: Count
 
 
 class KeepCheckpoint(Strict):

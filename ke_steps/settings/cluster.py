@@ -59,6 +59,7 @@ class Jobs(Strict):
     schedule_injections: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
     pretrain_nursery: Annotated[ManyGpusRequest, Request(1, 16, 480)] = ManyGpusRequest()
     keep_checkpoint: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
+    branch_checkpoint: Annotated[ManyGpusRequest, Request(1, 48, 480)] = ManyGpusRequest()
     extract_coefficients: Annotated[ManyGpusRequest, Request(1, 32, 240)] = ManyGpusRequest()
     extract_shard: Annotated[ManyGpusRequest, Request(1, 32, 240)] = ManyGpusRequest()
     merge_shards: Annotated[CpuRequest, Request(0, 16, 60)] = CpuRequest()

@@ -8,7 +8,13 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
-from ke_steps.settings.checkpoints import Model, Nursery, NurserySource, TrainTokenizer
+from ke_steps.settings.checkpoints import (
+    BranchSource,
+    Model,
+    Nursery,
+    NurserySource,
+    TrainTokenizer,
+)
 from ke_steps.settings.cluster import Cluster
 from ke_steps.settings.interventions import Noise, Permuted, Variant
 from ke_steps.settings.learning import (
@@ -110,13 +116,24 @@ class Study(Strict):
         sources = {name: model.source for name, model in self.models.items()}
         return {name: each for name, each in sources.items() if isinstance(each, NurserySource)}
 
+    @property
+    def branches(self) -> dict[str, BranchSource]:
+        """The settings of every model that branches off another."""
+        sources = {name: model.source for name, model in self.models.items()}
+        return {name: each for name, each in sources.items() if isinstance(each, BranchSource)}
+
+    def trunk(self, model: str) -> str:
+        """Return the model whose checkpoints a model branches off; itself if it is no branch."""
+        source = self.branches.get(model)
+        return source.model if source else model
+
     def speaker(self, model: str) -> str:
         """Return the model whose tokenizer a model has, and with it all texts as token ids.
 
         The first of the nurseries of one corpus, whose tokenizers would be the same; a model from
-        outside has its own.
+        outside has its own, a branch what it branches off.
         """
-        nurseries = self.nurseries
+        model, nurseries = self.trunk(model), self.nurseries
         if model not in nurseries:
             return model
         return next(
@@ -190,7 +207,7 @@ class Study(Strict):
         """Return the corpus that a model's H, its interventions and its updates rest on."""
         if corpus := self.extract_coefficients.corpus:
             return corpus
-        if nursery := self.nurseries.get(model):
+        if nursery := self.nurseries.get(self.trunk(model)):
             return nursery.corpus
         return next(iter(self.corpora))
 

@@ -11,6 +11,7 @@ from ke_steps.settings.learning import ORIGINAL, Scope
 from ke_steps.settings.study import Study
 from ke_steps.settings.texts import Knowledge, WorldKnowledge, WorldText
 from ke_steps.study.arms import arm_faults
+from ke_steps.study.branches import branch_faults
 from ke_steps.study.nurseries import nursery_faults, section_of
 from ke_steps.study.predictions import prediction_faults
 
@@ -27,6 +28,7 @@ def contradictions(study: Study) -> Iterator[tuple[str, str]]:
     if not unknown:
         yield from _corpora_too_small(study)
     yield from nursery_faults(study)
+    yield from branch_faults(study)
     yield from _world_faults(study)
     yield from _variant_faults(study)
     yield from arm_faults(study)
@@ -69,6 +71,10 @@ def _readers(study: Study) -> Iterator[_Reader]:
         needed = nursery.num_steps // nursery.num_epochs * nursery.batch_size_sequences
         key = f"{section_of(study, name, 'corpus')}.corpus"
         yield _Reader(key, nursery.corpus, f"models.{name}.source", needed)
+    for name, branch in study.branches.items():
+        section = f"models.{name}.source"
+        needed = branch.num_steps * branch.batch_size_sequences
+        yield _Reader(f"{section}.corpus", branch.corpus, section, needed)
 
 
 def _unknown_corpora(study: Study) -> Iterator[tuple[str, str]]:
@@ -166,6 +172,9 @@ def _cluster_faults(study: Study) -> Iterator[tuple[str, str]]:
         section = section_of(study, name, "batch_size_sequences")
         batch = nursery.batch_size_sequences
         trainings.append(("pretrain_nursery", jobs.pretrain_nursery, section, batch))
+    for name, branch in study.branches.items():
+        section, batch = f"models.{name}.source", branch.batch_size_sequences
+        trainings.append(("branch_checkpoint", jobs.branch_checkpoint, section, batch))
     for rule, request, section, batch in dict.fromkeys(trainings):
         if request.num_gpus and batch % request.num_gpus:
             yield (

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ke_steps.figures.needs import available
-from ke_steps.settings.checkpoints import FetchCheckpoint, KeepCheckpoint
+from ke_steps.settings.checkpoints import BranchCheckpoint, FetchCheckpoint, KeepCheckpoint
 from ke_steps.settings.interventions import Variant
 from ke_steps.settings.learning import EncodeProbes, ScheduleInjections
 from ke_steps.settings.study import Study
@@ -43,6 +43,11 @@ def _nothing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 def _fetch(study: Study, wildcards: Wildcards) -> BaseModel:
     source = study.models[wildcards["model"]].source
     return FetchCheckpoint.model_validate({"source": source, "step": int(wildcards["step"])})
+
+
+def _branch(study: Study, wildcards: Wildcards) -> BaseModel:
+    said = study.branches[wildcards["model"]].model_dump(exclude={"kind", "model"})
+    return BranchCheckpoint(num_threads=study.num_threads, **said)
 
 
 def _schedule(study: Study, wildcards: Wildcards) -> BaseModel:
@@ -147,6 +152,7 @@ def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 ENTRIES: dict[str, Callable[[Study, Wildcards], BaseModel]] = {
     "fetch_checkpoint": _fetch,
     "pretrain_nursery": lambda study, w: study.nurseries[w["model"]],
+    "branch_checkpoint": _branch,
     "keep_checkpoint": lambda study, w: KeepCheckpoint(step=int(w["step"])),
     "prepare_corpus": lambda study, w: study.corpora[w["corpus"]],
     "extract_shard": lambda study, w: study.extract_coefficients,

@@ -14,6 +14,8 @@ from ke_steps.settings.study import Run, State, Study
 
 TRAINED = "pretrain_nursery/{model}/training.parquet"
 """A nursery's training table."""
+BRANCHED = f"branch_checkpoint/{CHECKPOINT}/manifest.json"
+"""A checkpoint that branches off another."""
 
 
 class Checkpoint(NamedTuple):
@@ -51,6 +53,7 @@ class Places(NamedTuple):
 
     nursery_checkpoints: list[Checkpoint]
     fetched_checkpoints: list[Checkpoint]
+    branched_checkpoints: list[Checkpoint]
     described_checkpoints: list[Checkpoint]
     novelty_checkpoints: list[Checkpoint]
     states: list[State]
@@ -69,16 +72,21 @@ def places(study: Study) -> Places:
     """Return the places of a study's results."""
     nursery: list[Checkpoint] = []
     fetched: list[Checkpoint] = []
+    branched: list[Checkpoint] = []
     last: list[Checkpoint] = []
     for name, model in study.models.items():
         checkpoints = [Checkpoint(name, step) for step in model.steps]
-        (nursery if name in study.nurseries else fetched).extend(checkpoints)
+        if name in study.branches:
+            branched.extend(checkpoints)
+        else:
+            (nursery if name in study.nurseries else fetched).extend(checkpoints)
         last.append(checkpoints[-1])
     states, runs = study.states(), study.runs()
     return Places(
         nursery_checkpoints=nursery,
         fetched_checkpoints=fetched,
-        described_checkpoints=nursery + fetched if study.describe_memories else [],
+        branched_checkpoints=branched,
+        described_checkpoints=nursery + fetched + branched if study.describe_memories else [],
         novelty_checkpoints=last if study.evaluate_novelty else [],
         states=states,
         assessed_states=states if study.evaluate_retention else [],
@@ -122,7 +130,8 @@ def preparations(study: Study) -> list[Preparation]:
     if novelty := study.evaluate_novelty:
         last = there.novelty_checkpoints
         read += [(each.model, corpus) for each in last for corpus in novelty.corpora]
-    read += [(model, nursery.corpus) for model, nursery in study.nurseries.items()]
+    trained = study.nurseries | study.branches
+    read += [(model, source.corpus) for model, source in trained.items()]
     texts = (Preparation(study.speaker(model), corpus) for model, corpus in read)
     return list(dict.fromkeys(texts))
 

@@ -60,6 +60,9 @@ def _describe(path: Path, manifest: dict[str, Any], differing: Iterable[str]) ->
     place = next((source[key] for key in PLACES if key in source), "")
     if source["kind"] == "nursery":
         place = ", ".join(f"{key} {source[key]}" for key in differing)
+    if source["kind"] == "branch":
+        rate = f"learning rate {source['learning_rate']:g}"
+        place = f"{source['num_steps']} steps on {source['corpus']}, {rate}"
     return {
         "model": identity.model,
         "step": identity.step,

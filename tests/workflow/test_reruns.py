@@ -136,6 +136,7 @@ STEPS = {
     "pretrain_nursery": NURSERY,
     "keep_checkpoint": NURSERY | {"pretrain_nursery": 0},
     "fetch_checkpoint": {},
+    "branch_checkpoint": {},
     "extract_coefficients": EXTRACT,
     "aggregate_entropy": {"aggregate_entropy": 8} | TELL,
     "describe_memories": {"describe_memories": 2} | TELL,

@@ -30,7 +30,7 @@ from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.texts import LocalText, TokenFileText
 from ke_steps.study import jobs, own_results, requests
 from ke_steps.study.local_files import knowledge_paths, local_weights
-from ke_steps.study.places import TRAINED, folders
+from ke_steps.study.places import BRANCHED, TRAINED, folders
 from ke_steps.study.reading import read_study
 
 # For the jobs. Threads that wait must not spin for long: beside another job they would slow both
@@ -50,7 +50,7 @@ except UserError as error:
     raise WorkflowError(f"the study's config is wrong:\n{error}") from None
 
 RESULTS = STUDY.results_dir
-NURSERIES = list(STUDY.nurseries)
+NURSERIES, BRANCHES = list(STUDY.nurseries), list(STUDY.branches)
 VARIANTS = [ORIGINAL, *STUDY.arms]
 
 
@@ -138,7 +138,8 @@ def launcher(wildcards, resources):
 
 
 def manifest_of(model, step):
-    place = PRETRAINED if model in NURSERIES else FETCHED
+    branched = BRANCHED if model in BRANCHES else FETCHED
+    place = PRETRAINED if model in NURSERIES else branched
     return f"{RESULTS}/{place}".format(model=model, step=step)
 
 

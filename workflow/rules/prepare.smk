@@ -11,7 +11,7 @@ rule fetch_checkpoint:
     benchmark:
         benchmark_of("fetch_checkpoint", CHECKPOINT)
     wildcard_constraints:
-        model=one_of(m for m in STUDY.models if m not in NURSERIES),
+        model=one_of(m for m in STUDY.models if m not in NURSERIES + BRANCHES),
     resources:
         **resources_for("fetch_checkpoint"),
     params:
@@ -162,3 +162,31 @@ rule keep_checkpoint:
         **params_of("keep_checkpoint"),
     shell:
         step("keep_checkpoint", "training", "output")
+
+
+rule branch_checkpoint:
+    input:
+        checkpoint=lambda w: manifest_of(STUDY.trunk(w.model), w.step),
+        sequences=lambda w: text_of(SEQUENCES, STUDY.branches[w.model].corpus)(w),
+    output:
+        checkpoint=f"{RESULTS}/{BRANCHED}",
+        training=f"{RESULTS}/branch_checkpoint/{CHECKPOINT}/training.parquet",
+    log:
+        **logs("branch_checkpoint", CHECKPOINT),
+    benchmark:
+        benchmark_of("branch_checkpoint", CHECKPOINT)
+    wildcard_constraints:
+        model=one_of(BRANCHES),
+    threads: STUDY.num_threads
+    resources:
+        **resources_for("branch_checkpoint"),
+    params:
+        **params_of("branch_checkpoint"),
+    shell:
+        step(
+            "branch_checkpoint",
+            "checkpoint",
+            "sequences",
+            "output_checkpoint",
+            "output_training",
+        )

@@ -31,6 +31,7 @@ SUMMARIZED = {
     "manifests": [
         in_each("nursery_checkpoints", f"{RESULTS}/{PRETRAINED}"),
         in_each("fetched_checkpoints", f"{RESULTS}/{FETCHED}"),
+        in_each("branched_checkpoints", f"{RESULTS}/{BRANCHED}"),
     ],
     "entropies": [in_each("measurements", rules.aggregate_entropy.output.entropy)],
     "coefficients": [in_each("main_measurements", COEFFICIENTS)],
