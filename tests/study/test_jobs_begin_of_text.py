@@ -21,6 +21,7 @@ def settings(setting):
         "train_tokenizer",
         "pretrain_nursery",
         "keep_checkpoint",
+        "branch_checkpoint",
         "evaluate_retention_after_learning",
         "write_report",
     }
