@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ke_steps.claims.between_runs import findings_between_runs
+from ke_steps.claims.branches import branch_costs_old_knowledge
 from ke_steps.claims.entropy import (
     entropy_falls,
     entropy_falls_by_every_measure,
@@ -60,6 +61,7 @@ CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
     resuscitation_gains_downstream,
     resuscitation_beats_temperature,
     learning_rates,
+    branch_costs_old_knowledge,
 )
 
 PRIMARY = frozenset(

@@ -137,6 +137,9 @@ class SummarizeJob(Summarize):
         description="recipes that differ in learning rate alone, by the first of them: the rate of"
         " each, ascending",
     )
+    branches: dict[Name, Name] = Field(
+        default_factory=dict, description="of models that branch off another: that one"
+    )
     untrained: list[Name] = Field(
         default_factory=list, description="models whose step 0 is what pretraining began with"
     )

@@ -134,6 +134,7 @@ def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
             name: nursery.model_dump(mode="json") for name, nursery in study.nurseries.items()
         },
         "frontiers": study.frontiers(),
+        "branches": {name: source.model for name, source in study.branches.items()},
         "untrained": [name for name, model in study.models.items() if model.has_untrained],
         "places": folders(study),
     }

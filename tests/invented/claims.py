@@ -98,10 +98,18 @@ class Invented:
         self._row(measure, identity, (value, value, value))
 
     def accuracy(
-        self, step: int, right: Array, chance: float = 0.25, variant: str = "original"
+        self,
+        step: int,
+        right: Array,
+        chance: float = 0.25,
+        variant: str = "original",
+        model: str | None = None,
     ) -> None:
-        """Add P before learning, of which items were answered rightly (num_items,)."""
-        state = Identity(self.model, step, variant, None, None)
+        """Add P before learning, of which items were answered rightly (num_items,).
+
+        Of another model where one is named.
+        """
+        state = Identity(model or self.model, step, variant, None, None)
         self._add(ACCURACY_BEFORE, state, right)
         self._add(CHANCE, state, np.full(len(right), chance))
 
