@@ -104,7 +104,7 @@ def warnings_of(
         for sentence in draw(measured)
     ]
     for claim in claims[claims["decided_by_step"].notna()].to_dict("records"):
-        recipe = f" ({claim['recipe']})" if claim["recipe"] else ""
+        recipe = f" ({claim['recipe']})" if pd.notna(claim["recipe"]) else ""
         sentence = (
             f"“{claim['statement']}”{recipe} is {claim['verdict']} by one stage: without step"
             f" {int(claim['decided_by_step']):,} it would not be."

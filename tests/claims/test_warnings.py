@@ -73,6 +73,22 @@ def test_one_stage_that_decides():
     assert "is supported by one stage: without step 500 it would not be" in sentence
 
 
+def test_one_stage_that_decides_a_claim_without_a_recipe():
+    """Among claims with one, what has none is null."""
+    found = stages([-5.0, -5.02, -5.0, -5.01, -5.9], noise=0.01)
+    claims = judged(found)
+    decided = claims[claims["decided_by_step"].notna()].head(1)
+    mixed = pd.concat([decided.assign(recipe=None), decided], ignore_index=True)
+    sentences = [
+        row["warning"]
+        for row in warnings_of([found.measured()], mixed, pd.DataFrame(columns=RUNS.names))
+        if row["subject"] == "one stage decides"
+    ]
+    without, with_recipe = sentences
+    assert "” is supported" in without
+    assert "” (baseline) is supported" in with_recipe
+
+
 def test_divergence():
     run = {"model": "nursery", "step": 100, "variant": "original", "recipe": "baseline", "seed": 0}
     runs = pd.DataFrame([run | {"diverged_at_step": 3}], columns=RUNS.names)
