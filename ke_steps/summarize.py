@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``artefacts.places``). Writes eighteen tables (``summary_schemas``);
+to is read from its path (``artefacts.places``). Writes nineteen tables (``summary_schemas``);
 those whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -17,6 +17,7 @@ those whose data the study lacks have no rows:
 - phases: what each pretraining run does from its plateau to saturation, and from there to its end.
 - downstream: what each variant gains or loses in P after learning, paired with its original.
 - frontiers: new knowledge against old over learning rates, by stage and variant.
+- doses: what doses of entropy during learning change, against the smallest of them.
 - runs: steps, first and last loss, and where a run diverged (``formulas.divergence``). The summary
   and the curves keep such runs; means over seeds, correlations, claims and figures leave them out.
 - correlations of entropy with learning over the stages; claims with their verdicts; warnings.
@@ -51,6 +52,7 @@ from ke_steps.artefacts.summary_schemas import (
     CORRELATIONS,
     CURVES,
     DISTRIBUTIONS,
+    DOSES,
     DOWNSTREAM,
     ESTIMATES,
     FAMILIES,
@@ -64,6 +66,7 @@ from ke_steps.artefacts.summary_schemas import (
     SUMMARY,
     WARNINGS,
 )
+from ke_steps.claims.doses import dose_rows
 from ke_steps.claims.downstream import downstream
 from ke_steps.claims.frontier_rows import frontier_rows
 from ke_steps.claims.judging import claims
@@ -94,6 +97,7 @@ TABLES: dict[str, pa.Schema] = {
     "phases": PHASES,
     "downstream": DOWNSTREAM,
     "frontiers": FRONTIERS,
+    "doses": DOSES,
     "runs": RUNS,
     "correlations": CORRELATIONS,
     "between_runs": BETWEEN_RUNS,
@@ -188,6 +192,9 @@ def run(
         "frontiers": pd.DataFrame(
             [row for measured in models for row in frontier_rows(measured)], columns=FRONTIERS.names
         ).astype({"num_halves_best": "Int64", "reference_step": "Int64"}),
+        "doses": pd.DataFrame(
+            [row for measured in models for row in dose_rows(measured)], columns=DOSES.names
+        ),
         "runs": runs,
         "correlations": pairs,
         "between_runs": pd.DataFrame(rows_between_runs(between_runs), columns=BETWEEN_RUNS.names),

@@ -27,6 +27,7 @@ from ke_steps.artefacts.summary_schemas import (
     CLAIMS,
     CORRELATIONS,
     CURVES,
+    DOSES,
     DOWNSTREAM,
     ESTIMATES,
     FAMILIES,
@@ -42,6 +43,7 @@ from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import replacing
 from ke_steps.report.correlations import correlation_table
+from ke_steps.report.doses import dose_table
 from ke_steps.report.downstream import downstream_table
 from ke_steps.report.families import family_table
 from ke_steps.report.frontiers import frontier_table
@@ -147,6 +149,7 @@ def run(
     phases: Path,
     downstream: Path,
     frontiers: Path,
+    doses: Path,
     runs: Path,
     correlations: Path,
     claims: Path,
@@ -169,8 +172,8 @@ def run(
     findings = read_frame(claims, CLAIMS)
     progress = mark(read_frame(curves, CURVES), every_run)
     sources = [
-        *(summary, estimates, families, phases, downstream, frontiers, runs, correlations, claims),
-        *(warnings, curves, checkpoints, memories, rankings),
+        *(summary, estimates, families, phases, downstream, frontiers, doses, runs),
+        *(correlations, claims, warnings, curves, checkpoints, memories, rankings),
         *figures,
     ]
     places = read_frame(checkpoints, CHECKPOINTS)
@@ -182,6 +185,7 @@ def run(
         family_table(read_frame(families, FAMILIES)),
         downstream_table(read_frame(downstream, DOWNSTREAM), results.estimates),
         frontier_table(read_frame(frontiers, FRONTIERS)),
+        dose_table(read_frame(doses, DOSES)),
         *recipe_tables(results, progress, settings.study),
         *further_tables(results),
         correlation_table(pairs),

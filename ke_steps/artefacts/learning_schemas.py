@@ -14,6 +14,7 @@ TRAINING = pa.schema(
         "learning_rate": pa.float64(),
         "gradient_norm": pa.float64(),
         "num_injected_sequences": pa.int32(),
+        "contribution_normalized_entropy": pa.float64(),  # of the batch; null without a dose
     }
 )
 

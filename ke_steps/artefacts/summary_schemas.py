@@ -217,6 +217,26 @@ DOWNSTREAM = pa.schema(
     }
 )
 
+DOSES = pa.schema(
+    {
+        "model": pa.string(),
+        "recipe": pa.string(),
+        "reference": pa.string(),  # the recipe with the smallest dose, alike in all else
+        "weight": pa.float64(),  # contribution_entropy_weight of the recipe
+        "reference_weight": pa.float64(),
+        "step": pa.int64(),
+        "variant": pa.string(),
+        "quantity": pa.string(),
+        "group": pa.string(),
+        "unit": pa.string(),  # of the change
+        "change": pa.float64(),  # recipe less reference, over the seeds of both
+        "low": pa.float64(),  # null where neither error is known
+        "high": pa.float64(),
+        "interval_kind": pa.string(),
+        "num_seeds": pa.int64(),
+    }
+)
+
 WARNINGS = pa.schema(
     {
         "model": pa.string(),

@@ -14,6 +14,7 @@ import numpy as np
 
 from ke_steps.claims.between_runs import findings_between_runs
 from ke_steps.claims.branches import branch_costs_old_knowledge
+from ke_steps.claims.doses import doses_change_learning
 from ke_steps.claims.entropy import (
     entropy_falls,
     entropy_falls_by_every_measure,
@@ -62,6 +63,7 @@ CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
     resuscitation_beats_temperature,
     learning_rates,
     branch_costs_old_knowledge,
+    doses_change_learning,
 )
 
 PRIMARY = frozenset(

@@ -144,6 +144,30 @@ class Measured:
         spread = NO_SEEDS if recipe is None else spread_beside_seeds(trained)
         return contrast(list(coefficients.values()), samples, spread, self.settings.confidence)
 
+    def between_recipes(
+        self, coefficients: Mapping[str, float], measure: Measure, state: State
+    ) -> tuple[Estimate, list[int]]:
+        """Return Σ c_r y_r over recipes that one state learned by, and the seeds that all have.
+
+        Paired as ``contrast`` is; recipes of which this makes sense see the same texts.
+        """
+        values = pd.concat(
+            {recipe: self.values(measure, recipe) for recipe in coefficients}, names=["recipe"]
+        )
+        trained_steps = self.states.loc[self.states["is_trained"], "step"]
+        trained = values[values.index.get_level_values("step").isin(trained_steps)]
+        rows = [(recipe, *state) for recipe in coefficients]
+        known = values.reindex(rows).dropna(axis="columns")
+        seeds = [int(seed) for seed in known.columns]
+        if not seeds:
+            return UNKNOWN, seeds
+        samples = [
+            [self._sampled({measure: 1.0}, state, recipe, seed) for seed in seeds]
+            for recipe in coefficients
+        ]
+        factors, spread = list(coefficients.values()), spread_beside_seeds(trained)
+        return contrast(factors, samples, spread, self.settings.confidence), seeds
+
     def sampled(
         self, coefficients: Mapping[State, float], measure: Measure, recipe: str | None = None
     ) -> Sampled | None:

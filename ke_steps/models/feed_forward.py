@@ -237,7 +237,8 @@ def feed_forward(model: PreTrainedModel) -> FeedForward:
     Raises:
         UserError: the architecture is unknown.
     """
-    family = find_family(type(model).__name__, where="model")
+    # one that is in parts (FSDP) is of a class of torch's own making
+    family = find_family(type(model).__name__.removeprefix("FSDP"), where="model")
     layers: list[_Dense | _Mixture] = []
     for index, layer in enumerate(attrgetter(family.layers)(model.base_model)):
         keys = [attrgetter(name)(layer) for name in family.keys]

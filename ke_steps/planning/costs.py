@@ -245,11 +245,15 @@ def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Itera
     length = study.corpora[recipe.corpus].sequence_length_tokens
     tokens = recipe.num_steps * recipe.batch_size_sequences * length
     update_map = shape.num_layers * shape.num_memories * (2 * 4 + 4 * 8)
+    training = shape.training_flops(tokens, length)
+    is_split = recipe.micro_batch_size_sequences < recipe.batch_size_sequences
+    if recipe.contribution_entropy_weight and is_split:
+        training += shape.body_flops(tokens, length)  # the pass that sums up the whole batch
     yield PlannedJob(
         "inject_knowledge",
         training_tokens=tokens,
         flops={
-            Work("training", recipe.precision): shape.training_flops(tokens, length),
+            Work("training", recipe.precision): training,
             Work("forward", recipe.precision): probing_flops(study, recipe, shape),
         },
         disk_bytes=FP32_BYTES * shape.num_parameters + update_map,

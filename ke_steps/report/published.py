@@ -53,6 +53,7 @@ _BASELINE: dict[str, Any] = {
     "num_injections": 10,
     "injection_interval_steps": 160,
     "precision": "bf16",
+    "contribution_entropy_weight": 0.0,
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "baseline": _BASELINE,

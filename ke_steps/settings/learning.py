@@ -14,6 +14,7 @@ from ke_steps.settings.types import (
     Name,
     Natural,
     NonNegative,
+    Number,
     OpenFraction,
     Positive,
     Seed,
@@ -59,6 +60,11 @@ class Training(Scheduled):
         None, description="probes are also taken every so many steps after the last injection"
     )
     precision: Literal["fp32", "bf16"] = "fp32"
+    contribution_entropy_weight: Number = Field(
+        0.0,
+        description="β: learning also raises the entropy of contributions |c|·‖v‖, as the loss gets"
+        " −β · Σ H / (L ln m); 0 leaves it alone, below 0 lowers it",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:

@@ -187,20 +187,21 @@ class Study(Strict):
             for seed in self.seeds
         ]
 
-    def frontiers(self) -> dict[str, dict[str, float]]:
-        """Return the recipes that differ in learning rate alone, by the first of them.
+    def recipes_by(self, setting: str) -> dict[str, dict[str, float]]:
+        """Return the recipes that differ in one setting alone, by the first of them.
 
-        Each with its rate, ascending; what they are limited to may differ. One rate has no entry.
+        Each with its value, ascending; what they are limited to may differ. One value is no group,
+        and of several recipes with the same one the first counts.
         """
-        apart = {"learning_rate", "variants", *Scope.model_fields}
+        apart = {setting, "variants", *Scope.model_fields}
         groups: dict[str, dict[float, str]] = {}
         for name, recipe in self.recipes.items():
             training = recipe.model_dump_json(exclude=apart)
-            groups.setdefault(training, {}).setdefault(recipe.learning_rate, name)
+            groups.setdefault(training, {}).setdefault(getattr(recipe, setting), name)
         return {
-            next(iter(rates.values())): {rates[rate]: rate for rate in sorted(rates)}
-            for rates in groups.values()
-            if len(rates) > 1
+            next(iter(values.values())): {values[value]: value for value in sorted(values)}
+            for values in groups.values()
+            if len(values) > 1
         }
 
     def main_corpus(self, model: str) -> str:

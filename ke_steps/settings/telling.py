@@ -140,6 +140,11 @@ class SummarizeJob(Summarize):
     branches: dict[Name, Name] = Field(
         default_factory=dict, description="of models that branch off another: that one"
     )
+    doses: dict[Name, dict[Name, float]] = Field(
+        default_factory=dict,
+        description="recipes that differ in contribution_entropy_weight alone, by the first of"
+        " them: the weight of each, ascending",
+    )
     untrained: list[Name] = Field(
         default_factory=list, description="models whose step 0 is what pretraining began with"
     )

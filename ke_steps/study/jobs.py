@@ -133,8 +133,9 @@ def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
         "nurseries": {
             name: nursery.model_dump(mode="json") for name, nursery in study.nurseries.items()
         },
-        "frontiers": study.frontiers(),
+        "frontiers": study.recipes_by("learning_rate"),
         "branches": {name: source.model for name, source in study.branches.items()},
+        "doses": study.recipes_by("contribution_entropy_weight"),
         "untrained": [name for name, model in study.models.items() if model.has_untrained],
         "places": folders(study),
     }

@@ -119,6 +119,9 @@ QUANTITIES: dict[str, Quantity] = {
     "bits_per_token_before": Quantity("bits", "bits per token before", NOT_NEGATIVE, "sequences"),
     "bits_per_token_after": Quantity("bits", "bits per token after", NOT_NEGATIVE, "sequences"),
     "training_loss": Quantity("nats", "final training loss", NOT_NEGATIVE),
+    "learning_contribution_entropy": Quantity(
+        "fraction", "H / ln m of contributions in the last steps of learning", PROPORTION
+    ),
     **{
         f"{vector}_{name}": quantity
         for vector, words in VECTORS.items()
@@ -201,6 +204,8 @@ CHANCE = Measure("chance", ALL_TASKS)
 """The accuracy of who guesses."""
 BITS_BEFORE = Measure("bits_per_token_before", "held_out")
 BITS_AFTER = Measure("bits_per_token_after", "held_out")
+LEARNING_ENTROPY = Measure("learning_contribution_entropy", WHOLE_MODEL)
+"""What a dose of entropy acts on, told by the runs that have one."""
 
 OUTCOMES = (ACQUISITION, FORGETTING, KNOWLEDGE_AFTER, ACCURACY_AFTER)
 """What a learning run comes to."""

@@ -28,7 +28,14 @@ from ke_steps.job.errors import UserError
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.points import mark_trained
-from ke_steps.summary.quantities import CHANCE, ENTROPY_BOUND, UNIFORM, WHOLE_MODEL, unit_of
+from ke_steps.summary.quantities import (
+    CHANCE,
+    ENTROPY_BOUND,
+    LEARNING_ENTROPY,
+    UNIFORM,
+    WHOLE_MODEL,
+    unit_of,
+)
 from ke_steps.summary.replicates import Replicates
 
 FINAL_FRACTION = 0.1
@@ -116,11 +123,19 @@ def retention_rows(path: Path, moment: str) -> pd.DataFrame:
 
 
 def training_rows(path: Path) -> pd.DataFrame:
-    """Return a run's final training loss in nats; NaN where a loss was no finite number."""
-    losses = read_frame(path, TRAINING)["loss_nats"]
-    last = losses.tail(max(1, round(FINAL_FRACTION * len(losses))))
-    final = last.where(np.isfinite(last)).mean(skipna=False)
-    return pd.DataFrame({"group": [WHOLE_MODEL], "quantity": ["training_loss"], "value": [final]})
+    """Return a run's final training loss in nats; NaN where a loss was no finite number.
+
+    With a dose of entropy also that entropy, over the same last steps.
+    """
+    table = read_frame(path, TRAINING)
+    last = table.tail(max(1, round(FINAL_FRACTION * len(table))))
+    losses = last["loss_nats"]
+    final = losses.where(np.isfinite(losses)).mean(skipna=False)
+    rows = [{"group": WHOLE_MODEL, "quantity": "training_loss", "value": final}]
+    entropy = last["contribution_normalized_entropy"].mean()
+    if not np.isnan(entropy):
+        rows.append({**LEARNING_ENTROPY._asdict(), "value": entropy})
+    return pd.DataFrame(rows)
 
 
 def collect(parts: Iterable[Part], columns: list[str]) -> pd.DataFrame:

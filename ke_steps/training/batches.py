@@ -34,6 +34,7 @@ class Optimisation:
     num_epochs: int = 1
     schedule: Schedule = "cosine"
     decay_fraction: float | None = None
+    contribution_entropy_weight: float = 0.0
 
     @classmethod
     def of(cls, settings: BaseModel, **fixed: Any) -> Optimisation:

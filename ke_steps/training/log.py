@@ -20,6 +20,9 @@ from transformers.trainer import TRAINER_STATE_NAME
 from ke_steps.job.files import read_object
 from ke_steps.models import ranks
 
+ENTROPY = "contribution_normalized_entropy"
+"""What a dose of entropy adds to the log of a step (``training.dosing``), and to its row."""
+
 
 class Watcher:
     """What a step does along a training; this one does nothing.
@@ -114,6 +117,7 @@ def _row(step: int, logs: Mapping[str, float], num_injected: int) -> dict[str, A
         "learning_rate": logs["learning_rate"],
         "gradient_norm": logs["grad_norm"],
         "num_injected_sequences": num_injected,
+        ENTROPY: logs.get(ENTROPY),
     }
 
 

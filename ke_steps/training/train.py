@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from ke_steps.job.errors import UserError
 from ke_steps.models import ranks
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences, micro_batch_size
+from ke_steps.training.dosing import DosedTrainer
 from ke_steps.training.log import StepLog, Watcher
 from ke_steps.training.resuming import Saver, Unfinished, noting_signals
 from ke_steps.training.schedules import build_schedule
@@ -164,7 +166,9 @@ class Attempt:
                 callbacks.append(Saver(unfinished, save_interval_seconds, request))
             stack.callback(log.close)
             optimizer = _optimizer(model, plan)
-            trainer = StudyTrainer(
+            dose = plan.contribution_entropy_weight
+            kind = partial(DosedTrainer, weight=dose) if dose else StudyTrainer
+            trainer = kind(
                 model,
                 args=self._arguments(folder, device),
                 train_dataset=self.sequences,

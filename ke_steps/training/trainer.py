@@ -55,6 +55,9 @@ class StudyTrainer(Trainer):
         num_threads = torch.get_num_threads()
         super().__init__(model, **keywords)
         torch.set_num_threads(num_threads)  # which accelerate changes under several CPU ranks
+        # Trainer reads from the name of a model's class whether its loss leaves out the first token
+        # of each sequence, as all of these do; GPT-2's name does not say so
+        self._loss_shifts_labels = True
         self._is_sharded = is_sharded(model)
         self._batch_loss: Tensor | float = 0.0
         if self._is_sharded:

@@ -12,6 +12,9 @@ from tests.invented.models import SENTENCES, build_checkpoint, build_sequences
 
 NUM_STEPS, BATCH_SIZE, LENGTH = 6, 4, 62
 
+DOSE = {"contribution_entropy_weight": 5.0}
+"""Of entropy, large enough for ranks that did not share it to be told apart."""
+
 
 def settings(**changes):
     values = {

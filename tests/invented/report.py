@@ -50,12 +50,13 @@ STUDY = {
             "num_injections": 10,
             "injection_interval_steps": 160,
             "precision": "bf16",
+            "contribution_entropy_weight": 0.0,
         }
     },
 }
 
 TABLES = (
-    *("summary", "estimates", "families", "phases", "downstream", "frontiers", "runs"),
+    *("summary", "estimates", "families", "phases", "downstream", "frontiers", "doses", "runs"),
     *("correlations", "claims", "warnings", "curves", "checkpoints", "memories", "rankings"),
 )
 

@@ -260,6 +260,21 @@ def test_the_smoke_study_in_numbers():
     assert costs["extract_coefficients"].num_jobs == 2 * 2 + 4  # both corpora on the originals
 
 
+def test_a_dose_of_a_batch_that_is_split_takes_one_more_pass():
+    study = copy.deepcopy(SMOKE)
+    shape = find_size(read_study(study), "tiny").shape
+    whole = study["recipes"]["baseline"] | {"micro_batch_size_sequences": 4}
+    dosed = whole | {"contribution_entropy_weight": 0.1}
+    found = []
+    for recipe in (whole, dosed, dosed | {"micro_batch_size_sequences": 2}):
+        study["recipes"] = {"baseline": recipe}
+        cost = costs_of(read_study(study), {"tiny": find_size(read_study(study), "tiny")})
+        found.append(cost["inject_knowledge"].flops[Work("training", "fp32")])
+    tokens = cost["inject_knowledge"].training_tokens
+    assert found[0] == found[1]
+    assert found[2] - found[0] == pytest.approx(shape.body_flops(tokens, 128))
+
+
 def test_shards_compute_what_one_job_does():
     study = copy.deepcopy(SMOKE)
     size = find_size(read_study(study), "tiny")

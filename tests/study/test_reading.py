@@ -367,3 +367,19 @@ def test_scopes_limit_variants_and_recipes():
         (200, "boost_p50_q2", "baseline"),
         (400, "boost_p50_q2", "baseline"),
     ]
+
+
+def test_recipes_that_differ_in_one_setting_alone_are_a_group_wherever_they_run():
+    study = changed("recipes/baseline/contribution_entropy_weight", 1.0)
+    baseline = study["recipes"]["baseline"]
+    study["recipes"] |= {
+        "none": baseline | {"contribution_entropy_weight": 0, "steps": [400]},
+        "again": baseline | {"variants": ["original"]},
+        "faster": baseline | {"contribution_entropy_weight": "1e-2", "learning_rate": 2e-3},
+    }
+    read = read_study(study)
+    expected = {"none": 0.0, "baseline": 1.0}
+    assert read.recipes_by("contribution_entropy_weight") == {"baseline": expected}
+    (group,) = read.recipes_by("contribution_entropy_weight").values()
+    assert list(group) == list(expected)
+    assert read.recipes_by("num_steps") == {}

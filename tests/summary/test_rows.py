@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ke_steps.artefacts.learning_schemas import TRAINING
 from ke_steps.artefacts.parquet import write_table
 from ke_steps.artefacts.text_schemas import NOVELTY
-from ke_steps.summary.rows import novelty_rows
+from ke_steps.summary.rows import novelty_rows, training_rows
+from tests.invented.tables import training
 
 
 def test_the_interval_of_a_median_covers_it_as_often_as_it_says(tmp_path: Path) -> None:
@@ -26,3 +28,16 @@ def test_the_interval_of_a_median_covers_it_as_often_as_it_says(tmp_path: Path) 
         assert row["value"] == pytest.approx(np.exp(np.median(losses)))
         covered += row["low"] <= math.exp(3) <= row["high"]
     assert 0.87 < covered / 200 < 0.99
+
+
+def test_the_entropy_of_a_dose_is_told_where_there_was_one(tmp_path: Path) -> None:
+    path = tmp_path / "training.parquet"
+    write_table(path, training(), TRAINING)
+    assert list(training_rows(path)["quantity"]) == ["training_loss"]
+    dosed = [
+        row | {"contribution_normalized_entropy": step / 60} for step, row in enumerate(training())
+    ]
+    write_table(path, dosed, TRAINING)
+    _, row = training_rows(path).to_dict("records")
+    assert (row["quantity"], row["group"]) == ("learning_contribution_entropy", "model")
+    assert row["value"] == pytest.approx(56.5 / 60)

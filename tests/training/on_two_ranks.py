@@ -14,7 +14,7 @@ import torch
 from ke_steps import inject_knowledge
 from ke_steps.job.errors import Stopped, UserError
 from ke_steps.models import ranks
-from tests.invented.injections import outputs, settings
+from tests.invented.injections import DOSE, outputs, settings
 from tests.invented.training import pretrain
 
 OBSERVE = inject_knowledge._Probing.observe
@@ -48,8 +48,8 @@ def drawing(self, model, done):
 
 
 def inject(folder, files, **changes):
-    """Run the step with two micro-batches a rank, where the pretraining has one."""
-    these = settings(**({"micro_batch_size_sequences": 1} | changes))
+    """Run the step with two micro-batches a rank, where the pretraining has one, and a dose."""
+    these = settings(**({"micro_batch_size_sequences": 1} | DOSE | changes))
     inject_knowledge.run(**files, **outputs(folder), settings=these)
     tell(folder.with_name(f"{folder.name}_drew"), DRAWN[-1])
     ranks.wait()

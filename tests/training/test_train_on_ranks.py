@@ -13,7 +13,7 @@ from ke_steps.artefacts.interventions import write_intervention
 from ke_steps.artefacts.learning_schemas import TRAINING
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
-from tests.invented.injections import NUM_STEPS, build_inputs, inject, outputs, written
+from tests.invented.injections import DOSE, NUM_STEPS, build_inputs, inject, outputs, written
 from tests.invented.models import build_sequences
 from tests.invented.project import ROOT
 from tests.invented.training import LENGTH, pretrain
@@ -41,7 +41,7 @@ def alone(inputs, tmp_path_factory):
     """Return the folder of the same runs on one rank."""
     folder = tmp_path_factory.mktemp("alone")
     files = {k: v for k, v in inputs.items() if k not in {"corpus", "tokenizer"}}
-    inject(folder / "run", files)
+    inject(folder / "run", files, **DOSE)
     pretrain(folder / "nursery", inputs["tokenizer"], inputs["corpus"])
     return folder
 

@@ -3,7 +3,7 @@
 FIGURES = jobs.figures(STUDY)
 
 TABLES = (
-    "summary estimates families phases downstream frontiers runs correlations between_runs claims"
+    "summary estimates families phases downstream frontiers doses runs correlations between_runs claims"
     " warnings curves distributions checkpoints memories rankings novelty retained"
 ).split()
 DRAWN = (
@@ -11,7 +11,7 @@ DRAWN = (
     " rankings novelty retained"
 ).split()
 TOLD = (
-    "summary estimates families phases downstream frontiers runs correlations claims warnings"
+    "summary estimates families phases downstream frontiers doses runs correlations claims warnings"
 ).split()
 SHOWN = "curves checkpoints memories rankings".split()
 
