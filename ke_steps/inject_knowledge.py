@@ -57,6 +57,7 @@ from ke_steps.scoring.probes import score_probes
 from ke_steps.settings.learning import InjectKnowledge
 from ke_steps.texts.tokenizers import load_tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences, read_corpus
+from ke_steps.training.gauge import gauge_of
 from ke_steps.training.injection import (
     END,
     Moment,
@@ -107,6 +108,7 @@ def run(
         device=device,
         watcher=probing,
         course=course_of(intervention),
+        gauge=gauge_of(intervention) if settings.compensate_gauge else None,
         unfinished=unfinished,
     )
     if not ranks.is_first():

@@ -113,6 +113,10 @@ VariantKind = Literal[
 ]
 
 
+GAUGES = ("gauge", "inverse_gauge")
+"""Kinds that leave the function as it is."""
+
+
 class Intervene(Strict):
     """What the job of ``intervene`` receives."""
 

@@ -65,6 +65,12 @@ class Training(Scheduled):
         description="β: learning also raises the entropy of contributions |c|·‖v‖, as the loss gets"
         " −β · Σ H / (L ln m); 0 leaves it alone, below 0 lowers it",
     )
+    compensate_gauge: bool = Field(
+        False,
+        strict=True,
+        description="variants that are gauges learn at the rates of the original: factors on"
+        " learning rates, ε and clipping undo what the gauge changes of these",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:

@@ -16,7 +16,7 @@ from ke_steps.settings.checkpoints import (
     TrainTokenizer,
 )
 from ke_steps.settings.cluster import Cluster
-from ke_steps.settings.interventions import Noise, Permuted, Variant
+from ke_steps.settings.interventions import GAUGES, Control, Noise, Permuted, Variant
 from ke_steps.settings.learning import (
     ORIGINAL,
     EvaluateKnowledge,
@@ -157,6 +157,15 @@ class Study(Strict):
                     yield f"{name}_draw{draw}", Arm(name, variant, draw)
             else:
                 yield name, Arm(name, variant, 0)
+
+    def is_gauge(self, variant: str) -> bool:
+        """Tell whether a variant of a state, named as results have it, leaves its function."""
+        arm = self.arms.get(variant)
+        if arm is None or isinstance(arm.settings, Noise):
+            return False
+        settings = arm.settings
+        kind = settings.of if isinstance(settings, Control) else settings.kind
+        return kind in GAUGES
 
     def states(self) -> list[State]:
         """Return every checkpoint as it is, then under each arm whose scope includes it."""

@@ -33,6 +33,7 @@ def contradictions(study: Study) -> Iterator[tuple[str, str]]:
     yield from _variant_faults(study)
     yield from arm_faults(study)
     yield from _recipe_faults(study)
+    yield from _compensation_faults(study)
     yield from _knowledge_faults(study)
     yield from prediction_faults(study)
     yield from _cluster_faults(study)
@@ -124,6 +125,23 @@ def _recipe_faults(study: Study) -> Iterator[tuple[str, str]]:
                 yield f"recipes.{name}.variants", f"no variant {variant!r}; known: {_listed(known)}"
         if not any(study.runs_recipe(name, state) for state in study.states()):
             yield f"recipes.{name}", "its models, steps and variants leave nothing to run it on"
+
+
+def _compensation_faults(study: Study) -> Iterator[tuple[str, str]]:
+    requests = study.cluster.jobs.inject_knowledge
+    for name, recipe in study.recipes.items():
+        if not recipe.compensate_gauge:
+            continue
+        trained = {each.variant for each in study.states() if study.runs_recipe(name, each)}
+        if others := sorted(each for each in trained if not study.is_gauge(each)):
+            yield (
+                f"recipes.{name}.compensate_gauge",
+                f"{_listed(others)}: no gauge, so that there is nothing to compensate; limit the"
+                " recipe's variants to those of kind gauge or inverse_gauge, or permuted or top of"
+                " these",
+            )
+        if study.cluster.sharding == "fsdp" and (requests.num_gpus or 1) > 1:
+            yield f"recipes.{name}.compensate_gauge", "not with cluster.sharding: fsdp; take ddp"
 
 
 def _scope_faults(study: Study, key: str, scope: Scope) -> Iterator[tuple[str, str]]:

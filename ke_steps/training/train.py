@@ -24,6 +24,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
 
+from ke_steps.artefacts.interventions import Intervention
 from ke_steps.formulas.divergence import diverged_at
 from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
@@ -31,6 +32,7 @@ from ke_steps.models import ranks
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences, micro_batch_size
 from ke_steps.training.dosing import DosedTrainer
+from ke_steps.training.gauge import compensating
 from ke_steps.training.log import StepLog, Watcher
 from ke_steps.training.resuming import Saver, Unfinished, noting_signals
 from ke_steps.training.schedules import build_schedule
@@ -72,6 +74,7 @@ def train(
     device: torch.device,
     watcher: Watcher | None = None,
     course: Course | None = None,
+    gauge: Intervention | None = None,
     unfinished: Unfinished | None = None,
     save_interval_seconds: float = SAVE_INTERVAL_SECONDS,
 ) -> Trained:
@@ -88,21 +91,25 @@ def train(
         device: of this rank.
         watcher: called with the model before the first step and after every one.
         course: of attention's temperature; without it, that stays as built.
+        gauge: which transformed the model that is built, and is compensated for; None for none.
         unfinished: where training saves its state and goes on from one; without it, nowhere.
         save_interval_seconds: between two saved states.
 
     Raises:
-        UserError: the batch cannot be split over the ranks, or not one sequence fits the GPU.
+        UserError: the batch cannot be split over the ranks, not one sequence fits the GPU, or a
+            gauge is to be compensated in a model in parts.
         Stopped: by SIGTERM or SIGINT, when the state is saved.
     """
     if ranks.num_ranks() > 1:
         provenance.note("num_ranks", str(ranks.num_ranks()))
+    if gauge and is_asked_for():
+        raise UserError("compensate_gauge: not with cluster.sharding: fsdp; take ddp")
     micro_batch = micro_batch_size(optimisation, optimisation.micro_batch_size_sequences)
     while True:
         if micro_batch != optimisation.micro_batch_size_sequences:
             provenance.note("micro_batch_size_sequences", str(micro_batch))
         attempt = Attempt(
-            sequences, optimisation, micro_batch, tokenizer, watcher or Watcher(), course
+            sequences, optimisation, micro_batch, tokenizer, watcher or Watcher(), course, gauge
         )
         try:
             return attempt.train(build, device, unfinished, save_interval_seconds)
@@ -136,6 +143,7 @@ class Attempt:
     tokenizer: Tokenizer
     watcher: Watcher
     course: Course | None
+    gauge: Intervention | None
 
     def train(
         self,
@@ -166,6 +174,8 @@ class Attempt:
                 callbacks.append(Saver(unfinished, save_interval_seconds, request))
             stack.callback(log.close)
             optimizer = _optimizer(model, plan)
+            if self.gauge:
+                stack.enter_context(compensating(model, optimizer, self.gauge))
             dose = plan.contribution_entropy_weight
             kind = partial(DosedTrainer, weight=dose) if dose else StudyTrainer
             trainer = kind(

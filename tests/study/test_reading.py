@@ -383,3 +383,25 @@ def test_recipes_that_differ_in_one_setting_alone_are_a_group_wherever_they_run(
     (group,) = read.recipes_by("contribution_entropy_weight").values()
     assert list(group) == list(expected)
     assert read.recipes_by("num_steps") == {}
+
+
+def test_a_gauge_alone_is_compensated():
+    multipliers = {"quantile": 0.5, "boost": 2.0, "steps": [400]}
+    study = changed("recipes/baseline/compensate_gauge", True)
+    study["variants"] = {
+        "gauge": multipliers | {"kind": "gauge"},
+        "moved": multipliers | {"kind": "permuted", "of": "inverse_gauge", "num_draws": 2},
+        "woken": multipliers | {"kind": "resuscitate"},
+        "noise": multipliers | {"kind": "noise", "of": "gauge", "num_draws": 1},
+    }
+    study["recipes"]["baseline"]["variants"] = ["gauge", "moved"]
+    assert read_study(study).recipes["baseline"].compensate_gauge
+    del study["recipes"]["baseline"]["variants"]
+    with pytest.raises(UserError) as error:
+        read_study(study)
+    (line,) = [x for x in str(error.value).splitlines() if "compensate_gauge" in x]
+    assert "recipes.baseline.compensate_gauge: noise_draw0, original, woken: no gauge" in line
+    study["recipes"]["baseline"]["variants"] = ["gauge"]
+    study["cluster"] = {"sharding": "fsdp", "jobs": {"inject_knowledge": {"num_gpus": 2}}}
+    with pytest.raises(UserError, match=r"compensate_gauge: not with cluster\.sharding: fsdp"):
+        read_study(study)
