@@ -24,7 +24,7 @@ DRAWN = []
 def main(inputs, folder):
     files = {name: path and Path(path) for name, path in json.loads(inputs.read_text()).items()}
     inject_knowledge._Probing.observe = drawing
-    corpus, tokenizer = (files.pop(name) for name in ("corpus", "tokenizer"))
+    corpus, tokenizer, gauge = (files.pop(name) for name in ("corpus", "tokenizer", "gauge"))
     for sharding in ("ddp", "fsdp"):
         os.environ["KE_STEPS_SHARDING"] = sharding
         inject(folder / sharding, files)
@@ -34,6 +34,7 @@ def main(inputs, folder):
     stop_by_one_rank(folder / "changed", files)
     os.environ["KE_STEPS_SHARDING"] = "ddp"
     inject(folder / "changed", files)
+    inject(folder / "gauge", files | {"intervention": gauge}, compensate_gauge=True)
     try:
         inject(folder / "refused", files, batch_size_sequences=5, micro_batch_size_sequences=5)
     except UserError as error:

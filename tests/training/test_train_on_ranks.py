@@ -14,7 +14,7 @@ from ke_steps.artefacts.learning_schemas import TRAINING
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.checkpoints.checkpoint_files import read_checkpoint_manifest
 from tests.invented.injections import DOSE, NUM_STEPS, build_inputs, inject, outputs, written
-from tests.invented.models import build_sequences
+from tests.invented.models import NUM_LAYERS, NUM_MEMORIES, build_sequences
 from tests.invented.project import ROOT
 from tests.invented.training import LENGTH, pretrain
 
@@ -29,8 +29,11 @@ def inputs(tmp_path_factory, tokenizer_manifest):
     folder = tmp_path_factory.mktemp("inputs")
     ids = np.random.default_rng(0).integers(2, 6, (24, LENGTH), dtype=np.int32)
     write_intervention(folder / "tempered", {"attention_temperature": [3.0, 2.0]})
+    factors = np.exp(np.random.default_rng(1).uniform(-2, 2, (NUM_LAYERS, NUM_MEMORIES)))
+    write_intervention(folder / "gauge", {"up_rows": factors, "memory_vectors": 1 / factors})
     return build_inputs(folder) | {
         "intervention": folder / "tempered",
+        "gauge": folder / "gauge",
         "corpus": build_sequences(folder / "corpus", input_ids=ids),
         "tokenizer": tokenizer_manifest,
     }
@@ -40,8 +43,10 @@ def inputs(tmp_path_factory, tokenizer_manifest):
 def alone(inputs, tmp_path_factory):
     """Return the folder of the same runs on one rank."""
     folder = tmp_path_factory.mktemp("alone")
-    files = {k: v for k, v in inputs.items() if k not in {"corpus", "tokenizer"}}
+    files = {k: v for k, v in inputs.items() if k not in {"corpus", "tokenizer", "gauge"}}
     inject(folder / "run", files, **DOSE)
+    gauge = files | {"intervention": inputs["gauge"]}
+    inject(folder / "gauge", gauge, **DOSE, compensate_gauge=True)
     pretrain(folder / "nursery", inputs["tokenizer"], inputs["corpus"])
     return folder
 
@@ -98,6 +103,15 @@ def test_a_run_has_the_numbers_of_one_rank(sharding, alone, together):
     config = json.loads((together / sharding / "model" / "config.json").read_text())
     assert config["attention_temperature"] == 2.0
     assert not (together / sharding / "model" / "unfinished").exists()
+
+
+def test_a_gauge_is_compensated_as_on_one_rank(alone, together):
+    ours, theirs = (
+        load_file(folder / "gauge" / "model" / "model.safetensors") for folder in (together, alone)
+    )
+    for name, weights in ours.items():
+        largest = np.abs(theirs[name]).max()
+        np.testing.assert_allclose(weights, theirs[name], atol=1e-6 * largest)
 
 
 @pytest.mark.parametrize("sharding", SHARDINGS)
