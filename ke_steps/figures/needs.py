@@ -112,7 +112,7 @@ def _has_runs_of_pretraining(study: Study) -> bool:
 
 def _has_frontiers(study: Study) -> bool:
     """Tell whether a trained checkpoint learns at enough rates, and old knowledge is asked."""
-    for rates in study.frontiers().values():
+    for rates in study.recipes_by("learning_rate").values():
         runs = [run for run in study.runs() if run.recipe in rates and run.seed == study.seeds[0]]
         trained = (run for run in runs if run.step > 0 or not study.models[run.model].has_untrained)
         if max(Counter(run[:3] for run in trained).values(), default=0) >= MIN_LEARNING_RATES:

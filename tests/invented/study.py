@@ -65,6 +65,8 @@ class SyntheticStudy:
     """By model."""
     frontiers: dict[str, dict[str, float]] = field(default_factory=dict)
     """Of these recipes, by the first of a group: their learning rates."""
+    doses: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Recipes that differ in the dose of entropy alone, by the first of them."""
     num_layers: int = 4
     other_corpora: tuple[str, ...] = ("c4",)
     measures: tuple[str, ...] = ("positive", "contribution", "relu_gate", "attribution")
@@ -107,6 +109,7 @@ class SyntheticStudy:
             untrained=list(self.models),
             families=self.families,
             frontiers=self.frontiers,
+            doses=self.doses,
             main_corpora=self.main_corpora,
         )
         summarize.run(**files, output_tables=list(tables.values()), settings=settings)

@@ -13,6 +13,7 @@ from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.places import Identity
 from ke_steps.artefacts.summary_schemas import (
     CLAIMS,
+    DOSES,
     DOWNSTREAM,
     ESTIMATES,
     FRONTIERS,
@@ -202,6 +203,34 @@ def test_a_run_without_its_accuracies_before_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="--retention-before"):
         Forgetful(tmp_path, steps=(100,), variants={}).build()
+
+
+def test_doses_are_compared_state_by_state_and_judged(tmp_path: Path) -> None:
+    study = SyntheticStudy(
+        tmp_path,
+        steps=(100, 400),
+        variants={"boost_p50_q2": (400,)},
+        recipes=("plain", "dosed", "faster"),
+        doses={"plain": {"plain": 0.0, "dosed": 2.0}},
+        is_plain=True,
+    )
+    tables = study.build()
+    doses = read_frame(tables["doses"], DOSES)
+    assert set(doses["recipe"] + " " + doses["reference"]) == {"dosed plain"}
+    states = doses.loc[doses["quantity"] == "performance_after", ["step", "variant"]]
+    expected = {(100, "original"), (400, "original"), (400, "boost_p50_q2")}
+    assert set(states.itertuples(index=False, name=None)) == expected
+    assert set(doses["quantity"]) == {
+        *("performance_after", "acquisition_from_original", "accuracy_after"),
+        *("forgetting_above_chance", "bits_per_token_after"),
+    }
+    claims = read_frame(tables["claims"], CLAIMS).set_index("claim")
+    judged = claims.loc["entropy_dose_raises_performance_after"]
+    told = doses.set_index(["quantity", "step", "variant"]).sort_index()
+    row = told.loc["performance_after", 400, "original"]
+    ends = list(row[["change", "low", "high"]])
+    assert list(judged[["value", "low", "high"]]) == pytest.approx(ends)
+    assert "not told at 0, not told at 2" in judged["evidence"]
 
 
 @pytest.mark.parametrize(
