@@ -105,18 +105,26 @@ def regressions(models: Sequence[Measured], runs: pd.DataFrame) -> list[Regressi
         return []
     estimates = pd.concat([measured.estimates for measured in models], ignore_index=True)
     recipes = dict.fromkeys(recipe for measured in models for recipe in measured.recipes())
-    trained = {(each.model, step) for each in models for step in each.stages()}
-    lost = {state for state in lost_states(runs) if state[:2] in trained and state[2] == ORIGINAL}
     settings = models[0].settings
     found = []
     for claim in CLAIMS:
         for recipe in recipes:
             if len(rows_of(estimates, claim.outcome, recipe)):
-                without = {model for model, *_, of_recipe in lost if of_recipe == recipe}
+                without = lost_models(models, runs, recipe)
                 families = settings.families
                 panel = side_by_side(estimates, families, claim.outcome, recipe, without)
                 found.append(_regression(claim, recipe, panel, settings))
     return found
+
+
+def lost_models(models: Sequence[Measured], runs: pd.DataFrame, recipe: str) -> set[str]:
+    """Return the models of which some stage has only runs of a recipe that diverged."""
+    trained = {(each.model, step) for each in models for step in each.stages()}
+    return {
+        model
+        for model, step, variant, of_recipe in lost_states(runs)
+        if (model, step) in trained and variant == ORIGINAL and of_recipe == recipe
+    }
 
 
 def _regression(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,9 @@ class RunsOfPretraining(NamedTuple):
     steps: list[int]
     """At which entropy and outcome of all of them are defined; empty where there are none."""
     panel: Panel
-    """(models, steps), held-out loss as its covariate where all of them have it."""
+    """(models, steps), with the covariates below."""
+    beside: list[Measure]
+    """What was asked for as covariates and all of them have at all of these steps."""
     diverged: list[str]
     """Left out: of some stage no run of learning counts."""
     alone: list[str]
@@ -36,8 +38,10 @@ def side_by_side(
     outcome: Measure,
     recipe: str,
     lost: Collection[str],
+    *,
+    beside: Sequence[Measure] = (BITS_BEFORE,),
 ) -> RunsOfPretraining:
-    """Return the runs that learned by a recipe, with entropy, outcome and loss.
+    """Return the runs that learned by a recipe, with entropy, outcome and covariates.
 
     Args:
         estimates: a frame of ESTIMATES: means over the seeds of learning.
@@ -45,20 +49,25 @@ def side_by_side(
         outcome: of learning.
         recipe: of learning.
         lost: models of which some stage has only runs of this recipe that diverged.
+        beside: measured before learning; those that all have are covariates.
     """
     outcomes = _courses(estimates, outcome, recipe)
-    entropies, losses = (_courses(estimates, measure) for measure in (ENTROPY, BITS_BEFORE))
-    known = set(outcomes.index[outcomes.notna().any(axis=1)])
-    measured = [name for name in estimates["model"].unique() if name in known or name in lost]
+    entropies, *others = (_courses(estimates, measure) for measure in (ENTROPY, *beside))
+    learned = set(outcomes.index[outcomes.notna().any(axis=1)])
+    measured = [name for name in estimates["model"].unique() if name in learned or name in lost]
     counted = [model for model in measured if model not in lost]
     sizes = Counter(families.get(model) for model in counted)
     models = [model for model in counted if model in families and sizes[families[model]] > 1]
     defined = entropies.reindex(models) + outcomes.reindex(models)
     steps = [int(step) for step in defined.columns[defined.notna().all()]] if models else []
-    outcomes, entropies, losses = (
-        table.reindex(index=models, columns=steps) for table in (outcomes, entropies, losses)
+    outcomes, entropies, *others = (
+        table.reindex(index=models, columns=steps) for table in (outcomes, entropies, *others)
     )
-    covariates = [losses.to_numpy(float)] if losses.notna().all(axis=None) else []
+    known = {
+        measure: table.to_numpy(float)
+        for measure, table in zip(beside, others, strict=True)
+        if table.notna().all(axis=None)
+    }
     names = [families[model] for model in models]
     numbers = {family: number for number, family in enumerate(dict.fromkeys(names))}
     return RunsOfPretraining(
@@ -68,9 +77,10 @@ def side_by_side(
         Panel(
             outcomes.to_numpy(float),
             entropies.to_numpy(float),
-            np.reshape(covariates, (len(covariates), *outcomes.shape)),
+            np.reshape(list(known.values()), (len(known), *outcomes.shape)),
             np.array([numbers[name] for name in names], dtype=np.int64),
         ),
+        list(known),
         [model for model in measured if model in lost],
         [model for model in counted if model not in models],
     )
