@@ -70,6 +70,7 @@ from ke_steps.figures.resuscitation import (
     resuscitation_by_quantile,
     resuscitation_by_stage,
 )
+from ke_steps.figures.rivals import rivals_by_stage
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import replacing
@@ -83,6 +84,7 @@ FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
     "entropy_by_corpus": entropy_by_corpus,
     "entropy_by_phase": entropy_by_phase,
     "attention_and_next_token_entropy": attention_and_next_token_entropy,
+    "rivals_by_stage": rivals_by_stage,
     "acquisition_and_forgetting": acquisition_and_forgetting,
     "performance_by_stage": performance_by_stage,
     "probe_curves": probe_curves,

@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``artefacts.places``). Writes nineteen tables (``summary_schemas``);
+to is read from its path (``artefacts.places``). Writes twenty tables (``summary_schemas``);
 those whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -22,6 +22,7 @@ those whose data the study lacks have no rows:
   and the curves keep such runs; means over seeds, correlations, claims and figures leave them out.
 - correlations of entropy with learning over the stages; claims with their verdicts; warnings.
 - between_runs: what goes with entropy between runs of pretraining, beside all else that they share.
+- contests: how well runs of pretraining are foretold by entropy, by its rivals, and together.
 - curves: K in nats (per-token log probability; mean over a passage's probes, then over passages).
 - distributions: 101 quantiles of mean |c| relative to the layer's mean; novelty: of perplexity.
 - checkpoints: where each is from, and which hold the same weights.
@@ -49,6 +50,7 @@ from ke_steps.artefacts.summary_schemas import (
     BETWEEN_RUNS,
     CHECKPOINTS,
     CLAIMS,
+    CONTESTS,
     CORRELATIONS,
     CURVES,
     DISTRIBUTIONS,
@@ -66,6 +68,7 @@ from ke_steps.artefacts.summary_schemas import (
     SUMMARY,
     WARNINGS,
 )
+from ke_steps.claims.contests import contest_rows, contests
 from ke_steps.claims.doses import dose_rows
 from ke_steps.claims.downstream import downstream
 from ke_steps.claims.frontier_rows import frontier_rows
@@ -101,6 +104,7 @@ TABLES: dict[str, pa.Schema] = {
     "runs": RUNS,
     "correlations": CORRELATIONS,
     "between_runs": BETWEEN_RUNS,
+    "contests": CONTESTS,
     "claims": CLAIMS,
     "warnings": WARNINGS,
     "curves": CURVES,
@@ -139,6 +143,7 @@ def run(
     decays: list[Path],
     retained: list[Path],
     memories: list[Path],
+    rivals: list[Path],
     novelties: list[Path],
     output_tables: list[Path],
     settings: SummarizeJob,
@@ -148,6 +153,7 @@ def run(
     results = {
         "manifests": manifests,
         "entropies": entropies,
+        "rivals": rivals,
         "novelties": novelties,
         "knowledge": knowledge,
         "training": training,
@@ -175,8 +181,8 @@ def run(
         )
         for model in counted["model"].unique()
     ]
-    between_runs = regressions(models, runs)
-    verdicts = pd.DataFrame(claims(models, between_runs), columns=CLAIMS.names).astype(
+    between_runs, contested = regressions(models, runs), contests(models, runs)
+    verdicts = pd.DataFrame(claims(models, between_runs, contested), columns=CLAIMS.names).astype(
         {"decided_by_step": "Int64"}
     )
     tables = {
@@ -198,6 +204,7 @@ def run(
         "runs": runs,
         "correlations": pairs,
         "between_runs": pd.DataFrame(rows_between_runs(between_runs), columns=BETWEEN_RUNS.names),
+        "contests": pd.DataFrame(contest_rows(contested), columns=CONTESTS.names),
         "claims": verdicts,
         "warnings": pd.DataFrame(warnings_of(models, verdicts, runs), columns=WARNINGS.names),
         "curves": mark_trained(_joined("curves", probe_scores, curve_rows), settings.untrained),

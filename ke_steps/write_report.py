@@ -25,6 +25,7 @@ from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.summary_schemas import (
     CHECKPOINTS,
     CLAIMS,
+    CONTESTS,
     CORRELATIONS,
     CURVES,
     DOSES,
@@ -64,6 +65,7 @@ from ke_steps.report.memory_tables import (
     ranking_table,
 )
 from ke_steps.report.phases import phase_table
+from ke_steps.report.rivals import contest_table, rival_table
 from ke_steps.report.runs import recipe_tables, run_table
 from ke_steps.report.tables import (
     Results,
@@ -152,6 +154,7 @@ def run(
     doses: Path,
     runs: Path,
     correlations: Path,
+    contests: Path,
     claims: Path,
     warnings: Path,
     curves: Path,
@@ -173,7 +176,7 @@ def run(
     progress = mark(read_frame(curves, CURVES), every_run)
     sources = [
         *(summary, estimates, families, phases, downstream, frontiers, doses, runs),
-        *(correlations, claims, warnings, curves, checkpoints, memories, rankings),
+        *(correlations, contests, claims, warnings, curves, checkpoints, memories, rankings),
         *figures,
     ]
     places = read_frame(checkpoints, CHECKPOINTS)
@@ -188,6 +191,8 @@ def run(
         dose_table(read_frame(doses, DOSES)),
         *recipe_tables(results, progress, settings.study),
         *further_tables(results),
+        rival_table(results),
+        contest_table(read_frame(contests, CONTESTS)),
         correlation_table(pairs),
         ranking_table(
             read_frame(rankings, RANKINGS),

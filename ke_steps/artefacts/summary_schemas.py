@@ -199,6 +199,19 @@ FRONTIERS = pa.schema(
     }
 )
 
+CONTESTS = pa.schema(
+    {
+        "recipe": pa.string(),
+        "quantity": pa.string(),  # of learning, foretold of each run by the others
+        "group": pa.string(),
+        "unit": pa.string(),
+        "predictors": pa.string(),  # family and stage | sensitivity | H | all but H | all and H | …
+        "error": pa.float64(),  # root mean square over runs left out, in the quantity's unit
+        "num_runs": pa.int64(),
+        "num_stages": pa.int64(),
+    }
+)
+
 DOWNSTREAM = pa.schema(
     {
         "model": pa.string(),

@@ -15,6 +15,7 @@ import numpy as np
 from ke_steps.claims.between_runs import findings_between_runs
 from ke_steps.claims.branches import branch_costs_old_knowledge
 from ke_steps.claims.doses import doses_change_learning
+from ke_steps.claims.contests import Contested, findings_of_contests
 from ke_steps.claims.entropy import (
     entropy_falls,
     entropy_falls_by_every_measure,
@@ -78,7 +79,11 @@ PRIMARY = frozenset(
 """With the first recipe and the first variant of a model; their p-values are not corrected."""
 
 
-def claims(models: Sequence[Measured], between_runs: Sequence[Regression]) -> list[dict[str, Any]]:
+def claims(
+    models: Sequence[Measured],
+    between_runs: Sequence[Regression],
+    contested: Sequence[Contested] = (),
+) -> list[dict[str, Any]]:
     """Return the rows of CLAIMS: every claim for every model, and its recipes and variants.
 
     Before them the study's predictions, corrected among themselves; after them the claims between
@@ -91,6 +96,7 @@ def claims(models: Sequence[Measured], between_runs: Sequence[Regression]) -> li
         for finding in decide(measured)
     ]
     findings += [(*found, False) for found in findings_between_runs(models, between_runs)]
+    findings += [(*found, False) for found in findings_of_contests(models, contested)]
     primary = np.array([is_primary for *_, is_primary in findings], dtype=bool)
     p_values = np.array([finding.p_value for _, finding, _ in findings], dtype=np.float64)
     adjusted = holm(np.where(primary, np.nan, p_values))

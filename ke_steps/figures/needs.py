@@ -134,6 +134,9 @@ NEEDS: dict[FigureName, Need] = {
         "no two families have models with summarize.min_points trained checkpoints, or"
         " evaluate_retention is absent",
     ),
+    "rivals_by_stage": Need(
+        lambda study: study.measure_rivals is not None, "measure_rivals is null"
+    ),
     "attention_and_next_token_entropy": Need(
         _has_token_entropies,
         "extract_coefficients has neither num_attention_sequences nor num_next_token_sequences",

@@ -22,6 +22,7 @@ from ke_steps.planning.workloads import (
     pretraining_tokens,
     probing_flops,
     retention_flops,
+    rivals_flops,
 )
 from ke_steps.settings.checkpoints import GgufSource, HubSource
 from ke_steps.settings.learning import ORIGINAL
@@ -203,6 +204,9 @@ def _measuring_jobs(study: Study, there: Places, sizes: Sizes) -> Iterator[Plann
     for state in there.assessed_states:
         flops = retention_flops(study, sizes[state.model].shape)
         yield PlannedJob("evaluate_retention", flops={SCORING: flops})
+    for checkpoint in there.rival_checkpoints:
+        flops = rivals_flops(study, checkpoint.model, sizes[checkpoint.model].shape)
+        yield PlannedJob("measure_rivals", flops={SCORING: flops})
     for checkpoint in there.novelty_checkpoints:
         flops = novelty_flops(study, sizes[checkpoint.model].shape)
         yield PlannedJob("evaluate_novelty", flops={SCORING: flops})

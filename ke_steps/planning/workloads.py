@@ -36,6 +36,9 @@ TASK_SIZES = {
     "hellaswag": TaskSize(10042, 40168, 3219552, 1199604),
     "arc_easy": TaskSize(570, 2281, 72887, 10037),
 }
+NUM_PARAMETER_GROUPS = 4
+"""Of ``models.parameter_groups``: the whole model and three parts of it."""
+
 RECALL_CHOICES, RECALL_TOKENS, RECALL_SCORED_TOKENS = 4, 20, 4
 """Of an item of world_recall, roughly; tokens are those of a choice with its prompt."""
 
@@ -69,6 +72,31 @@ def description_flops(study: Study, shape: ModelShape) -> float:
     if settings is None:
         raise ValueError("a study that describes memories has the section")
     return shape.head_flops(shape.num_layers * 2 * settings.num_memories)
+
+
+def rivals_flops(study: Study, model: str, shape: ModelShape) -> float:
+    """Return what second moments, the gradient and all draws of noise take.
+
+    A layer's eigenvalues are left out, about m³ operations each.
+    """
+    rivals = study.measure_rivals
+    if rivals is None:
+        raise ValueError("a study that measures rivals has the section")
+    main, held_out, new = (
+        (rivals.num_sequences * length, length)
+        for length in (
+            study.corpora[name].sequence_length_tokens
+            for name in (study.main_corpus(model), rivals.held_out_corpus, rivals.new_corpus)
+        )
+    )
+    drawn = min(shape.num_memories, rivals.max_memories)
+    num_noises = NUM_PARAMETER_GROUPS * len(rivals.noise_scales) * rivals.num_draws
+    return (
+        shape.body_flops(*main)
+        + 2 * main[0] * shape.num_layers * drawn**2
+        + shape.training_flops(*new)
+        + (1 + 2 * num_noises) * shape.forward_flops(*held_out)
+    )
 
 
 def novelty_flops(study: Study, shape: ModelShape) -> float:

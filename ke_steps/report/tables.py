@@ -27,6 +27,7 @@ from ke_steps.summary.quantities import (
     FORGETTING_ABOVE_CHANCE,
     KNOWLEDGE_AFTER,
     KNOWLEDGE_BEFORE,
+    SENSITIVITY,
     WHOLE_MODEL,
     Measure,
     number,
@@ -50,6 +51,9 @@ VARIANT_NOTE = (
     " itself before learning, A* with the original: its K after against the original's K before. F"
     " above chance is the lost part of what P was above chance."
 )
+
+TOLD_ONCE = {*(measure.quantity for measure in BEFORE_LEARNING), SENSITIVITY}
+"""Whose rows name no recipe."""
 
 ESTIMATE = ["value", "low", "high", "interval_kind", "num_seeds", "num_items"]
 """What every CSV of means says of each."""
@@ -218,7 +222,7 @@ def measured_table(
         cells |= {"step": f"{place['step']:,}", "variant": place["variant"]}
         numbers = {key: place[key] for key in cells}
         for column in columns:
-            recipe = "" if column.measure in BEFORE_LEARNING else place["recipe"]
+            recipe = "" if column.measure.quantity in TOLD_ONCE else place["recipe"]
             state = (place["model"], place["step"], place["variant"], recipe)
             point = estimates.get((*state, *column.measure))
             numbers |= _numbers(column.measure, point)

@@ -65,6 +65,7 @@ class Jobs(Strict):
     merge_shards: Annotated[CpuRequest, Request(0, 16, 60)] = CpuRequest()
     aggregate_entropy: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
     describe_memories: Annotated[GpuRequest, Request(1, 32, 120)] = GpuRequest()
+    measure_rivals: Annotated[GpuRequest, Request(1, 32, 240)] = GpuRequest()
     evaluate_novelty: Annotated[GpuRequest, Request(1, 32, 120)] = GpuRequest()
     intervene: Annotated[CpuRequest, Request(0, 2, 60)] = CpuRequest()
     inject_knowledge: Annotated[ManyGpusRequest, Request(1, 48, 720)] = ManyGpusRequest()

@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ke_steps.settings.texts import MOST_SEQUENCES
-from ke_steps.settings.types import Count, Name, Natural, NonNegative, OpenFraction, Strict
+from ke_steps.settings.types import (
+    Count,
+    Name,
+    Natural,
+    NonNegative,
+    OpenFraction,
+    Positive,
+    Strict,
+)
 
 
 class ExtractCoefficients(Strict):
@@ -125,3 +133,43 @@ class AggregateUpdates(Strict):
         1000, description="of the test whether active memories change most"
     )
     seed: Natural = 0
+
+
+class MeasureRivals(Strict):
+    """What else, beside its entropy, could explain how a checkpoint learns and forgets."""
+
+    new_corpus: Name = Field(description="whose gradient is measured: what is learned next")
+    held_out_corpus: Name = Field(
+        "", description="on which noise raises the loss; the first of corpora when absent"
+    )
+    num_sequences: Count = Field(
+        64, description="of each of these and of the main corpus, its first"
+    )
+    batch_size_sequences: Count = 8
+    noise_scales: Annotated[list[Positive], Field(min_length=1)] = Field(
+        [0.05, 0.1, 0.2],
+        description="γ: norm of the noise on each tensor, as a part of the tensor's own; runs are"
+        " compared by the first",
+    )
+    num_draws: Annotated[int, Field(strict=True, ge=2)] = Field(
+        3, description="of the noise; all checkpoints get the same"
+    )
+    max_memories: Annotated[int, Field(strict=True, ge=2)] = Field(
+        8192,
+        description="m² numbers of a layer with up to m memories are held; of one with more, so"
+        " many drawn ones give the participation ratio, and no effective rank",
+    )
+    confidence: OpenFraction = 0.95
+    seed: Natural = 0
+
+    @model_validator(mode="after")
+    def _scales_differ(self) -> MeasureRivals:
+        if len(set(self.noise_scales)) != len(self.noise_scales):
+            raise ValueError(f"noise_scales must not repeat, got {self.noise_scales}")
+        return self
+
+
+class MeasureRivalsJob(MeasureRivals):
+    """What the job of ``measure_rivals`` receives."""
+
+    num_threads: Count

@@ -30,6 +30,7 @@ from ke_steps.settings.measures import (
     AggregateUpdates,
     DescribeMemories,
     ExtractCoefficients,
+    MeasureRivals,
 )
 from ke_steps.settings.telling import PlotFigures, Summarize, WriteReport
 from ke_steps.settings.texts import Corpus, EvaluateNovelty, Knowledge, World
@@ -83,6 +84,7 @@ class Study(Strict):
     extract_coefficients: ExtractCoefficients = ExtractCoefficients()
     aggregate_entropy: AggregateEntropy = AggregateEntropy()
     describe_memories: DescribeMemories | None = DescribeMemories()
+    measure_rivals: MeasureRivals | None = Field(None, description="null: not done")
     evaluate_novelty: EvaluateNovelty | None = Field(None, description="null: not asked")
     variants: dict[Name, Variant] = Field(default_factory=dict)
     recipes: dict[Name, Recipe] = Field(default_factory=dict)
@@ -251,6 +253,7 @@ def _with_section(model: Any, section: Mapping[Any, Any]) -> Any:
 
 CORPUS_KEYS = {
     "pretrain_nursery": "corpus",
+    "measure_rivals": "held_out_corpus",
     "evaluate_retention": "held_out_corpus",
 }
 """Sections with the key that names their corpus: the first one where it is absent."""

@@ -25,6 +25,7 @@ FigureName = Literal[
     "entropy_by_corpus",
     "entropy_by_phase",
     "attention_and_next_token_entropy",
+    "rivals_by_stage",
     "acquisition_and_forgetting",
     "performance_by_stage",
     "probe_curves",

@@ -65,6 +65,12 @@ def _readers(study: Study) -> Iterator[_Reader]:
     if retention := study.evaluate_retention:
         section = "evaluate_retention"
         yield _Reader(f"{section}.held_out_corpus", retention.held_out_corpus, section, 1)
+    if rivals := study.measure_rivals:
+        section, number = "measure_rivals", rivals.num_sequences
+        for corpus in dict.fromkeys(study.main_corpora().values()):
+            yield _Reader("extract_coefficients.corpus", corpus, section, number)
+        for key in ("held_out_corpus", "new_corpus"):
+            yield _Reader(f"{section}.{key}", getattr(rivals, key), section, number)
     for name, recipe in study.recipes.items():
         needed = recipe.num_steps // recipe.num_epochs * recipe.batch_size_sequences
         yield _Reader(f"recipes.{name}.corpus", recipe.corpus, f"recipes.{name}", needed)

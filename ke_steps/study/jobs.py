@@ -179,6 +179,7 @@ EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
     "merge_shards": _shards,
     "intervene": _intervention,
     "describe_memories": _threads,
+    "measure_rivals": _threads,
     "evaluate_novelty": _threads,
     "evaluate_retention": _retention,
     "summarize": _summary,

@@ -55,6 +55,7 @@ class Places(NamedTuple):
     fetched_checkpoints: list[Checkpoint]
     branched_checkpoints: list[Checkpoint]
     described_checkpoints: list[Checkpoint]
+    rival_checkpoints: list[Checkpoint]
     novelty_checkpoints: list[Checkpoint]
     states: list[State]
     assessed_states: list[State]
@@ -87,6 +88,7 @@ def places(study: Study) -> Places:
         fetched_checkpoints=fetched,
         branched_checkpoints=branched,
         described_checkpoints=nursery + fetched + branched if study.describe_memories else [],
+        rival_checkpoints=nursery + fetched + branched if study.measure_rivals else [],
         novelty_checkpoints=last if study.evaluate_novelty else [],
         states=states,
         assessed_states=states if study.evaluate_retention else [],
@@ -127,6 +129,8 @@ def preparations(study: Study) -> list[Preparation]:
     read += [(run.model, study.recipes[run.recipe].corpus) for run in there.runs]
     if retention := study.evaluate_retention:
         read += [(model, retention.held_out_corpus) for model in study.models]
+    if rivals := study.measure_rivals:
+        read += [(m, c) for m in study.models for c in (rivals.held_out_corpus, rivals.new_corpus)]
     if novelty := study.evaluate_novelty:
         last = there.novelty_checkpoints
         read += [(each.model, corpus) for each in last for corpus in novelty.corpora]

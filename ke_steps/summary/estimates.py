@@ -15,6 +15,8 @@ FAMILY = ["model", "recipe", "group", "quantity"]
 STATE = ["step", "variant"]
 NUMBERS = ("value", "low", "high", "degrees_of_freedom")
 """Of an estimate."""
+METHODS = {"documents": "order statistics of", "draws of noise": "Student's t over"}
+"""Of intervals over what is sampled, where that is no bootstrap."""
 BEFORE_LEARNING = -1
 """In place of a seed, for what is measured without one."""
 
@@ -57,8 +59,7 @@ def _kinds(table: pd.DataFrame) -> pd.Series:
 
 def interval_kind(units: str, *, is_seeded: bool) -> str:
     """Return the words for an interval over units that were sampled (empty: none), and seeds."""
-    method = "order statistics of" if units == "documents" else "bootstrap over"
-    sampled = [f"{method} {units}"] if units else []
+    sampled = [f"{METHODS.get(units, 'bootstrap over')} {units}"] if units else []
     return " and ".join([*sampled, *(["seeds"] if is_seeded else [])])
 
 

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from ke_steps.artefacts.replicates import group_of_layer
+from ke_steps.artefacts.rival_schemas import THRESHOLDS, dormant_at
 from ke_steps.formulas.bootstrap import (
     ANYTHING,
     AT_MOST_ONE,
@@ -98,6 +99,17 @@ QUANTITIES: dict[str, Quantity] = {
     },
     "attention_entropy_nats": Quantity("nats", "attention entropy", NOT_NEGATIVE, GROUPS),
     "next_token_entropy_nats": Quantity("nats", "next-token entropy", NOT_NEGATIVE, GROUPS),
+    **{
+        dormant_at(threshold): Quantity("fraction", f"dormant at τ = {threshold:g}", PROPORTION)
+        for threshold in THRESHOLDS
+    },
+    "participation_ratio": Quantity("", "participation ratio of E[c cᵀ]", NOT_NEGATIVE),
+    "effective_rank": Quantity("", "effective rank of E[c cᵀ]", NOT_NEGATIVE),
+    "weight_norm": Quantity("", "norm of the weights", NOT_NEGATIVE),
+    "gradient_norm": Quantity("nats", "norm of the gradient on new text", NOT_NEGATIVE),
+    "held_out_loss_nats": Quantity("nats", "held-out loss", NOT_NEGATIVE),
+    "sensitivity_nats": Quantity("nats", "sensitivity ΔL", ANYTHING, "draws of noise"),
+    "early_loss_fall_nats": Quantity("nats", "fall of the loss in five steps"),
     "median_perplexity": Quantity("", "median perplexity of a document", NOT_NEGATIVE, "documents"),
     "performance_before": Quantity("nats", "K before", NOT_POSITIVE, "passages"),
     "performance_after": Quantity("nats", "K after", NOT_POSITIVE, "passages"),
@@ -207,10 +219,30 @@ BITS_AFTER = Measure("bits_per_token_after", "held_out")
 LEARNING_ENTROPY = Measure("learning_contribution_entropy", WHOLE_MODEL)
 """What a dose of entropy acts on, told by the runs that have one."""
 
+PARTICIPATION_RATIO = Measure("participation_ratio", WHOLE_MODEL)
+EFFECTIVE_RANK = Measure("effective_rank", WHOLE_MODEL)
+"""In how many directions coefficients vary, mean over layers."""
+WEIGHT_NORM = Measure("weight_norm", WHOLE_MODEL)
+GRADIENT_NORM = Measure("gradient_norm", WHOLE_MODEL)
+HELD_OUT_LOSS = Measure("held_out_loss_nats", WHOLE_MODEL)
+SENSITIVITY = "sensitivity_nats"
+"""The quantity alone: its groups name the scale γ of the noise as well (``rival_schemas``)."""
+EARLY_LOSS_FALL = Measure("early_loss_fall_nats", WHOLE_MODEL)
+
 OUTCOMES = (ACQUISITION, FORGETTING, KNOWLEDGE_AFTER, ACCURACY_AFTER)
 """What a learning run comes to."""
 
-BEFORE_LEARNING = (ENTROPY, ACCURACY_BEFORE, BITS_BEFORE)
+RIVALS = (
+    *(Measure(dormant_at(threshold), WHOLE_MODEL) for threshold in THRESHOLDS),
+    PARTICIPATION_RATIO,
+    EFFECTIVE_RANK,
+    WEIGHT_NORM,
+    GRADIENT_NORM,
+    HELD_OUT_LOSS,
+)
+"""Beside sensitivity, what else could explain how a checkpoint learns and forgets."""
+
+BEFORE_LEARNING = (ENTROPY, ACCURACY_BEFORE, BITS_BEFORE, *RIVALS)
 """Measured once per checkpoint and variant: their rows name no recipe. K before is of a run."""
 
 

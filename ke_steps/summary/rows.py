@@ -22,6 +22,7 @@ from ke_steps.artefacts.measure_schemas import ENTROPY
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.places import Identity, corpus_of, identify
 from ke_steps.artefacts.replicates import group_of_layer, quantity_of_measure
+from ke_steps.artefacts.rival_schemas import RIVALS
 from ke_steps.artefacts.summary_schemas import SUMMARY
 from ke_steps.artefacts.text_schemas import NOVELTY
 from ke_steps.job.errors import UserError
@@ -30,6 +31,7 @@ from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.points import mark_trained
 from ke_steps.summary.quantities import (
     CHANCE,
+    EARLY_LOSS_FALL,
     ENTROPY_BOUND,
     LEARNING_ENTROPY,
     UNIFORM,
@@ -40,6 +42,9 @@ from ke_steps.summary.replicates import Replicates
 
 FINAL_FRACTION = 0.1
 """The final training loss is the mean over this last part of the steps: one batch is noisy."""
+
+EARLY_STEPS = 5
+"""Over which the fall of the training loss tells how fast a checkpoint begins to learn."""
 
 Part = tuple[Identity, pd.DataFrame]
 
@@ -123,19 +128,31 @@ def retention_rows(path: Path, moment: str) -> pd.DataFrame:
 
 
 def training_rows(path: Path) -> pd.DataFrame:
-    """Return a run's final training loss in nats; NaN where a loss was no finite number.
+    """Return a run's final training loss and its fall over the first steps, in nats.
 
-    With a dose of entropy also that entropy, over the same last steps.
+    NaN where a loss was no finite number, the fall also of a run of no more steps. The loss of a
+    step is that of its batch before it: the first less that after ``EARLY_STEPS`` steps. The two
+    are of different text, which is the same for all checkpoints of a recipe and seed. With a dose
+    of entropy also that entropy, over the same last steps as the final loss.
     """
     table = read_frame(path, TRAINING)
-    last = table.tail(max(1, round(FINAL_FRACTION * len(table))))
-    losses = last["loss_nats"]
-    final = losses.where(np.isfinite(losses)).mean(skipna=False)
-    rows = [{"group": WHOLE_MODEL, "quantity": "training_loss", "value": final}]
-    entropy = last["contribution_normalized_entropy"].mean()
+    losses = table["loss_nats"].where(np.isfinite(table["loss_nats"]))
+    num_last = max(1, round(FINAL_FRACTION * len(table)))
+    final = losses.tail(num_last).mean(skipna=False)
+    has_early = len(losses) > EARLY_STEPS
+    fall = losses.iloc[0] - losses.iloc[EARLY_STEPS] if has_early else np.nan
+    values = {"training_loss": final, EARLY_LOSS_FALL.quantity: fall}
+    entropy = table["contribution_normalized_entropy"].tail(num_last).mean()
     if not np.isnan(entropy):
-        rows.append({**LEARNING_ENTROPY._asdict(), "value": entropy})
-    return pd.DataFrame(rows)
+        values[LEARNING_ENTROPY.quantity] = entropy
+    return pd.DataFrame(
+        {"group": WHOLE_MODEL, "quantity": list(values), "value": list(values.values())}
+    )
+
+
+def rival_rows(path: Path) -> pd.DataFrame:
+    """Return what else could explain how a checkpoint learns and forgets."""
+    return read_frame(path, RIVALS).drop(columns="draws")
 
 
 def collect(parts: Iterable[Part], columns: list[str]) -> pd.DataFrame:
@@ -171,6 +188,7 @@ def summary_table(
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
         "manifests": checkpoint_rows,
         "entropies": lambda path: entropy_rows(path, settings.main_corpora),
+        "rivals": rival_rows,
         "novelties": lambda path: novelty_rows(path, settings.confidence),
         "knowledge": knowledge_rows,
         "training": training_rows,

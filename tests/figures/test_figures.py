@@ -61,7 +61,7 @@ def names_of(study: SyntheticStudy) -> Iterator[str]:
     if study.is_plain:
         alone |= {
             "entropy_by_corpus", "attention_and_next_token_entropy", "novelty_by_corpus",
-            "retention_over_time", "update_map",
+            "retention_over_time", "update_map", "rivals_by_stage",
         }  # fmt: skip
     return (name for name in FIGURES if name not in alone)
 

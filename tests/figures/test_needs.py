@@ -49,6 +49,7 @@ LEAN = {
     "variants": {},
     "recipes": {"baseline": RECIPE},
     "evaluate_novelty": None,
+    "measure_rivals": None,
     "extract_coefficients": SMOKE["extract_coefficients"]
     | {"other_corpora": [], "num_attention_sequences": 0, "num_next_token_sequences": 0},
 }
@@ -99,6 +100,7 @@ def test_a_study_that_learns_nothing_has_figures_of_what_it_measures() -> None:
         ({"extract": {"num_attention_sequences": 4}}, {"attention_and_next_token_entropy"}),
         ({"extract": {"num_next_token_sequences": 4}}, {"attention_and_next_token_entropy"}),
         ({"evaluate_novelty": SMOKE["evaluate_novelty"]}, {"novelty_by_corpus"}),
+        ({"measure_rivals": SMOKE["measure_rivals"]}, {"rivals_by_stage"}),
         ({"variants": {"a": boost(steps=[8])}}, {"variants"}),
         ({"variants": {"a": boost()}}, {"variants", "resuscitation_by_stage"}),
         ({"variants": {"warm": WARM}}, {"variants", "attention_temperature"}),

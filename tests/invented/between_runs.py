@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ke_steps.artefacts.summary_schemas import CORRELATIONS, RUNS, SUMMARY
+from ke_steps.claims.contests import Contested, contests
 from ke_steps.claims.measured import Measured
 from ke_steps.claims.regressions import Regression, regressions
 from ke_steps.settings.telling import SummarizeJob
@@ -19,8 +21,11 @@ from ke_steps.summary.quantities import (
     BITS_BEFORE,
     ENTROPY,
     FORGETTING_ABOVE_CHANCE,
+    HELD_OUT_LOSS,
     KNOWLEDGE_AFTER,
+    PARTICIPATION_RATIO,
     QUANTITIES,
+    SENSITIVITY,
     Measure,
 )
 from ke_steps.summary.replicates import Replicates
@@ -121,11 +126,29 @@ class Pretrained:
         self.drop(model=model, step=step, seed=seed)
         self._diverged.append((model, step, seed))
 
+    def add_rivals(self) -> None:
+        """Measure the rivals: the loss that K moves with, and two that are noise."""
+        generator = np.random.default_rng(1)
+        for row in [row for row in self.rows if row["quantity"] == BITS_BEFORE.quantity]:
+            model, step = row["model"], row["step"]
+            self.add(model, HELD_OUT_LOSS, step, row["value"] * math.log(2))
+            self.add(model, Measure(SENSITIVITY, "model γ=0.1"), step, generator.gamma(2))
+            self.add(model, Measure(SENSITIVITY, "model γ=0.2"), step, math.nan)
+            self.add(model, PARTICIPATION_RATIO, step, generator.gamma(9))
+
+    def contests(self) -> list[Contested]:
+        """Return the contests of predictors."""
+        return contests(self.measured(), self.runs())
+
     def regressions(self) -> list[Regression]:
         """Return the regressions."""
+        return regressions(self.measured(), self.runs())
+
+    def runs(self) -> pd.DataFrame:
+        """Return RUNS of all learning."""
         kept = {(row["model"], row["step"], row["seed"]) for row in self.rows if row["recipe"]}
         runs = pd.DataFrame([*kept, *self._diverged], columns=["model", "step", "seed"])
         is_lost = [False] * len(kept) + [True] * len(self._diverged)
         runs = runs.assign(variant="original", recipe=RECIPE, diverged_at_step=pd.NA)
         runs.loc[is_lost, "diverged_at_step"] = 5
-        return regressions(self.measured(), runs.reindex(columns=RUNS.names))
+        return runs.reindex(columns=RUNS.names)

@@ -21,6 +21,7 @@ NUM_JOBS = {
     "extract_coefficients": 8,
     "aggregate_entropy": 8,
     "describe_memories": 2,
+    "measure_rivals": 2,
     "evaluate_novelty": 1,
     "intervene": 4,
     "inject_knowledge": 10,

@@ -57,7 +57,8 @@ STUDY = {
 
 TABLES = (
     *("summary", "estimates", "families", "phases", "downstream", "frontiers", "doses", "runs"),
-    *("correlations", "claims", "warnings", "curves", "checkpoints", "memories", "rankings"),
+    *("correlations", "contests", "claims", "warnings", "curves", "checkpoints", "memories"),
+    "rankings",
 )
 
 

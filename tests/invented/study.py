@@ -16,6 +16,7 @@ from ke_steps.artefacts.learning_schemas import RETENTION
 from ke_steps.artefacts.measure_schemas import ENTROPY, MEMORIES, coefficients_schema
 from ke_steps.artefacts.parquet import write_table
 from ke_steps.artefacts.replicates import REPLICATES
+from ke_steps.artefacts.rival_schemas import RIVALS
 from ke_steps.artefacts.text_schemas import NOVELTY
 from ke_steps.job.files import write_json
 from ke_steps.settings.telling import SummarizeJob
@@ -143,6 +144,9 @@ class SyntheticStudy:
             path = f"describe_memories/{model}/step{step}/memories.parquet"
             rows = invented.memories(self.num_layers)
             self._add(files, "memories", path, rows, MEMORIES)
+            path = f"measure_rivals/{model}/step{step}/rivals.parquet"
+            rows = invented.rivals(self.steps.index(step), self.num_layers)
+            self._add(files, "rivals", path, rows, RIVALS)
 
     def _write(self, files: dict[str, list[Path]], place: str, age: float) -> None:
         generator = np.random.default_rng(zlib.crc32(place.encode()))

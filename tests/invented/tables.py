@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ke_steps.aggregate_entropy import Found, replicate_rows, resampling_weights
+from ke_steps.artefacts.rival_schemas import THRESHOLDS, at_scale, dormant_at
 from ke_steps.evaluate_knowledge import Measured, quantities
 from ke_steps.scoring.retention import Answers, measured
 from ke_steps.settings.learning import EvaluateKnowledge, EvaluateRetention, Task
@@ -109,6 +110,42 @@ def memories(num_layers: int) -> Rows:
         for end in ("most", "least")
         for rank in (1, 2, 3)
     ]
+
+
+SCALES = (0.1, 0.2)
+"""γ of the noise."""
+
+
+def rivals(age: float, num_layers: int) -> Rows:
+    """Memories fall dormant, ranks fall, weights grow and get more sensitive with age."""
+    of_layers = {
+        **{dormant_at(threshold): threshold + 0.01 * age for threshold in THRESHOLDS},
+        "participation_ratio": 40.0 - age,
+        "effective_rank": 80.0 - 2 * age,
+    }
+    rows: Rows = [
+        {"group": group, "quantity": quantity, "value": value}
+        for quantity, value in of_layers.items()
+        for group in ("model", *(f"layer {layer}" for layer in range(num_layers)))
+    ]
+    rows.append({"group": "model", "quantity": "held_out_loss_nats", "value": 4.0 - 0.3 * age})
+    for number, group in enumerate(("model", "embeddings", "attention", "feed_forward"), start=1):
+        rows.append({"group": group, "quantity": "weight_norm", "value": (20 + age) / number})
+        rows.append(
+            {"group": group, "quantity": "gradient_norm", "value": (2 - 0.1 * age) / number}
+        )
+        for scale in SCALES:
+            rise = (1 + age) * scale / number
+            rows.append(
+                {
+                    "group": at_scale(group, scale),
+                    "quantity": "sensitivity_nats",
+                    **estimate(rise, 0.1 * rise),
+                    "num_items": 3,
+                    "draws": [0.9 * rise, rise, 1.1 * rise],
+                }
+            )
+    return rows
 
 
 def novelty(median_nats: float) -> Rows:

@@ -13,8 +13,9 @@ from tokenizers import Tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from ke_steps import evaluate_retention, pretrain_nursery
+from ke_steps.models.parameter_groups import parameter_groups
 from ke_steps.planning import model_sizes
-from ke_steps.planning.costs import Work, costs_by_rule, jobs
+from ke_steps.planning.costs import SCORING, Work, costs_by_rule, jobs
 from ke_steps.planning.model_shapes import shape_of_config
 from ke_steps.planning.model_sizes import KNOWN_CONFIGS, UNKNOWN, find_size
 from ke_steps.planning.workloads import TASK_SIZES
@@ -273,6 +274,19 @@ def test_a_dose_of_a_batch_that_is_split_takes_one_more_pass():
     tokens = cost["inject_knowledge"].training_tokens
     assert found[0] == found[1]
     assert found[2] - found[0] == pytest.approx(shape.body_flops(tokens, 128))
+
+
+def test_rivals_take_a_pass_for_every_draw_scale_and_group():
+    study = read_study(SMOKE)
+    shape = find_size(study, "tiny").shape
+    costs = costs_of(study, {"tiny": find_size(study, "tiny")})["measure_rivals"]
+    text = (4 * 128, 128)  # tokens of its sequences, and of one
+    num_passes = 1 + len(parameter_groups(build_model("olmo"))) * 2 * 2  # draws, signs
+    moments = 2 * text[0] * shape.num_layers * shape.num_memories**2
+    expected = shape.body_flops(*text) + moments + shape.training_flops(*text)
+    expected += num_passes * shape.forward_flops(*text)
+    assert costs.num_jobs == 2
+    assert costs.flops == {SCORING: 2 * expected}
 
 
 def test_shards_compute_what_one_job_does():

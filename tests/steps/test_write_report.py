@@ -93,6 +93,7 @@ def test_every_table_can_be_downloaded_with_full_numbers(study: dict[str, Any]) 
         "table_1_nursery.csv",
         "table_2_nursery.csv",
         "entropies.csv",
+        "rivals.csv",
         "updates.csv",
         "decay.csv",
         "novelty.csv",
@@ -265,6 +266,7 @@ def test_a_study_without_the_extras_leaves_them_out(tmp_path: Path) -> None:
     text = report({"root": tmp_path, "tables": study.build(), "figures": []})
     assert 'id="memories"' not in text
     missing = {"entropies.csv", "updates.csv", "decay.csv", "novelty.csv", "rankings.csv"}
+    missing |= {"rivals.csv"}
     assert not missing & set(Page(text).downloads)
 
 

@@ -20,6 +20,7 @@ from ke_steps.settings.measures import (
     DescribeMemoriesJob,
     ExtractCoefficientsJob,
     ExtractShardJob,
+    MeasureRivalsJob,
 )
 from ke_steps.settings.telling import PlotFiguresJob, SummarizeJob, WriteReportJob
 from ke_steps.settings.texts import EvaluateNoveltyJob, PrepareCorpus, PrepareKnowledge
@@ -96,7 +97,7 @@ def test_a_preset_of_knowledge_is_spelled_out_and_needs_no_world():
     assert counts == (8, 20)
 
 
-@pytest.mark.parametrize(("number", "received"), [(None, (512, True)), (7, (7, False))])
+@pytest.mark.parametrize(("number", "received"), [(None, (512, True)), (40, (40, False))])
 def test_a_corpus_without_a_number_is_what_the_text_has(number, received):
     study = read_study(changed("corpora/held_out/num_sequences", number))
     settings = settings_for(study, "prepare_corpus", {"model": "nursery", "corpus": "held_out"})
@@ -127,6 +128,7 @@ def test_every_job_accepts_its_own_settings():
         "fit_decay": FitDecay,
         "aggregate_updates": AggregateUpdates,
         "describe_memories": DescribeMemoriesJob,
+        "measure_rivals": MeasureRivalsJob,
         "evaluate_novelty": EvaluateNoveltyJob,
         "summarize": SummarizeJob,
         "plot_figures": PlotFiguresJob,

@@ -245,6 +245,14 @@ WRONG = [
         ["cluster.jobs.pretrain_nursery.num_gpus: 3 GPUs", "32", "pretrain_nursery.batch_size"],
     ),
     ("evaluate_novelty/corpora", ["c4"], ["evaluate_novelty.corpora: no corpus 'c4'"]),
+    ("measure_rivals/new_corpus", "c4", ["measure_rivals.new_corpus: no corpus 'c4'"]),
+    ("measure_rivals/held_out_corpus", "c4", ["measure_rivals.held_out_corpus: no corpus 'c4'"]),
+    (
+        "measure_rivals/num_sequences",
+        80,
+        ["corpora.held_out.num_sequences: 64 is too few: measure_rivals reads 80"],
+    ),
+    ("measure_rivals/noise_scales", [0.1, 0.1], ["measure_rivals", "must not repeat"]),
     ("recipes/baseline/micro_batch_size_sequences", 5, ["recipes.baseline", "must divide"]),
     ("recipes/baseline/num_steps", 6.5, ["recipes.baseline.num_steps: got 6.5"]),
     ("evaluate_retention/tasks", ["mmlu"], ["evaluate_retention.tasks[0]: got 'mmlu'", "'piqa'"]),
@@ -326,7 +334,9 @@ def test_models_and_corpora_are_enough():
 
 def test_sections_that_name_no_corpus_read_the_first():
     asked = {"extract_coefficients": {"num_groups": 4}, "evaluate_retention": {}}
-    study = read_study(TWO_LINES | asked | {"evaluate_novelty": {}}, need_files=False)
+    asked |= {"evaluate_novelty": {}, "measure_rivals": {"new_corpus": "other"}}
+    study = read_study(TWO_LINES | asked, need_files=False)
+    assert study.measure_rivals.held_out_corpus == "text"
     assert study.main_corpora() == {"mine": "text"}
     assert study.evaluate_retention.held_out_corpus == "text"
     assert study.evaluate_novelty.corpora == ["text", "other"]

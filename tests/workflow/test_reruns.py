@@ -47,11 +47,12 @@ EXTRACT = (
     MEASURE_BOOSTED
     | {"extract_coefficients": 8, "aggregate_entropy": 8, "describe_memories": 2}
     | {"aggregate_updates": 10, "intervene": 2, "evaluate_retention": 2}
+    | {"measure_rivals": 2}
 )
 RETENTION = {"evaluate_retention": 6, "evaluate_retention_after_learning": 10} | TELL
 CONTINUAL = (
     {"prepare_corpus": 1, "extract_coefficients": 2, "aggregate_entropy": 2, "evaluate_novelty": 1}
-    | {"evaluate_retention": 6}
+    | {"evaluate_retention": 6, "measure_rivals": 2}
     | LEARN
 )
 BEFORE_NURSERY = {
@@ -67,6 +68,7 @@ KNOWLEDGE = {"prepare_knowledge": 1, "encode_probes": 1} | SCHEDULE
 CORPORA = NURSERY | {"prepare_corpus": 2}
 MODEL_JOBS = EXTRACT | {"evaluate_novelty": 1} | RETENTION | LEARN
 PER_STEP = {"extract_coefficients": 2, "aggregate_entropy": 2, "describe_memories": 1}
+PER_STEP |= {"measure_rivals": 1}
 RUNS = ("inject_knowledge", "evaluate_knowledge", "aggregate_updates")
 RUNS_PER_STEP = dict.fromkeys((*RUNS, "evaluate_retention_after_learning"), 2)
 COLUMN = PER_STEP | RUNS_PER_STEP | {"evaluate_retention": 1}
@@ -92,6 +94,7 @@ SETTINGS = [
     ("extract_coefficients.other_corpora", [], TELL),
     ("aggregate_entropy.num_bootstrap", 200, {"aggregate_entropy": 8} | TELL),
     ("describe_memories.num_tokens", 2, {"describe_memories": 2} | TELL),
+    ("measure_rivals.num_draws", 3, {"measure_rivals": 2} | TELL),
     ("evaluate_novelty.num_documents", 5, {"evaluate_novelty": 1} | TELL),
     ("variants.boost.quantile", 0.4, MEASURE_BOOSTED),
     ("variants.warm.temperature", 3.0, WARM),
@@ -140,6 +143,7 @@ STEPS = {
     "extract_coefficients": EXTRACT,
     "aggregate_entropy": {"aggregate_entropy": 8} | TELL,
     "describe_memories": {"describe_memories": 2} | TELL,
+    "measure_rivals": {"measure_rivals": 2} | TELL,
     "evaluate_novelty": {"evaluate_novelty": 1} | TELL,
     "intervene": INTERVENED,
     "inject_knowledge": LEARN,
@@ -175,6 +179,7 @@ HELPERS = {
     "scoring/probes": ["inject_knowledge"],
     "scoring/tasks": ["evaluate_retention"],
     "measuring/moments": ["extract_coefficients"],
+    "measuring/perturbation": ["measure_rivals"],
     "measuring/updates": ["inject_knowledge"],
     "training/train": ["pretrain_nursery"],
     "training/injection": ["schedule_injections", "inject_knowledge"],

@@ -147,6 +147,36 @@ rule describe_memories:
         step("describe_memories", "checkpoint", "coefficients", "output")
 
 
+rule measure_rivals:
+    input:
+        checkpoint=checkpoint,
+        coefficients=original_coefficients,
+        sequences=lambda w: text_of(SEQUENCES, STUDY.main_corpus(w.model))(w),
+        held_out=lambda w: text_of(SEQUENCES, STUDY.measure_rivals.held_out_corpus)(w),
+        new_text=lambda w: text_of(SEQUENCES, STUDY.measure_rivals.new_corpus)(w),
+    output:
+        f"{RESULTS}/measure_rivals/{CHECKPOINT}/rivals.parquet",
+    log:
+        **logs("measure_rivals", CHECKPOINT),
+    benchmark:
+        benchmark_of("measure_rivals", CHECKPOINT)
+    threads: STUDY.num_threads
+    resources:
+        **resources_for("measure_rivals"),
+    params:
+        **params_of("measure_rivals"),
+    shell:
+        step(
+            "measure_rivals",
+            "checkpoint",
+            "coefficients",
+            "sequences",
+            "held_out",
+            "new_text",
+            "output",
+        )
+
+
 rule evaluate_novelty:
     input:
         checkpoint=checkpoint,

@@ -3,15 +3,16 @@
 FIGURES = jobs.figures(STUDY)
 
 TABLES = (
-    "summary estimates families phases downstream frontiers doses runs correlations between_runs claims"
-    " warnings curves distributions checkpoints memories rankings novelty retained"
+    "summary estimates families phases downstream frontiers doses runs correlations between_runs"
+    " contests claims warnings curves distributions checkpoints memories rankings novelty retained"
 ).split()
 DRAWN = (
     "summary estimates families phases frontiers runs correlations between_runs curves distributions"
     " rankings novelty retained"
 ).split()
 TOLD = (
-    "summary estimates families phases downstream frontiers doses runs correlations claims warnings"
+    "summary estimates families phases downstream frontiers doses runs correlations contests claims"
+    " warnings"
 ).split()
 SHOWN = "curves checkpoints memories rankings".split()
 
@@ -52,6 +53,7 @@ SUMMARIZED = {
     "decays": [in_each("decaying_runs", rules.fit_decay.output.decay)],
     "retained": [in_each("decaying_runs", rules.fit_decay.output.retained)],
     "memories": [in_each("described_checkpoints", rules.describe_memories.output[0])],
+    "rivals": [in_each("rival_checkpoints", rules.measure_rivals.output[0])],
     "novelties": [in_each("novelty_checkpoints", rules.evaluate_novelty.output[0])],
 }
 FOLDERS = folders(STUDY)
