@@ -131,7 +131,7 @@ def findings_of_contests(
             " rivals.",
             BEYOND,
             _rule(each.outcome, settings.confidence),
-            " ".join(_evidence(each, models[0])),
+            " ".join(_evidence(each, models)),
             NOT_TESTED if math.isnan(p_value) else verdict,
             p_value,
             len(each.runs.models),
@@ -142,16 +142,15 @@ def findings_of_contests(
         yield ", ".join(names), finding
 
 
-def _evidence(each: Contested, measured: Measured) -> Iterator[str]:
+def _evidence(each: Contested, models: Sequence[Measured]) -> Iterator[str]:
     """Yield sentences."""
     runs, label = each.runs, each.outcome.label
     num_runs = len(runs.models)
     if num_runs < MIN_RUNS_OF_PRETRAINING:
-        num_all = num_runs + len(runs.alone) + len(runs.diverged)
         yield (
             f"Whether entropy foretells {label} beyond its rivals cannot be answered here: it takes"
             f" at least {MIN_RUNS_OF_PRETRAINING} runs of pretraining, none of them alone in its"
-            f" family, and of the {num_all} in this study {num_runs} count."
+            f" family, and of the {len(models)} in this study {num_runs} count."
         )
         return
     if not runs.steps:
@@ -170,7 +169,7 @@ def _evidence(each: Contested, measured: Measured) -> Iterator[str]:
     yield (
         f"The error is {show(errors['all but H'], unit)} without H and"
         f" {show(errors['all and H'], unit)} with it: H takes"
-        f" {measured.spread(each.found.reduction, 'fraction')} of its square away,"
+        f" {models[0].spread(each.found.reduction, 'fraction')} of its square away,"
         f" {show_p(each.found.p_value)}."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,15 @@ def test_with_too_few_runs_one_sentence_says_that_it_cannot_be_answered(
         f" {num_all} in this study {num_counted} count."
     )
     assert not list(contest_rows(made.contests()))
-    assert "F above chance" in found[FORGETTING][1].evidence
+    assert f"of the {num_all} in this study" in found[FORGETTING][1].evidence
+
+
+def test_an_outcome_that_is_defined_nowhere_changes_not_how_many_runs_there_are() -> None:
+    made = pretrained({"": 1}, beta=0.5)
+    for row in made.rows:
+        if row["quantity"] == "forgetting_above_chance":
+            row["value"] = math.nan
+    assert "of the 1 in this study 0 count." in told(made)[FORGETTING][1].evidence
 
 
 def test_a_rival_that_some_run_lacks_is_left_out_and_the_rest_compete() -> None:
