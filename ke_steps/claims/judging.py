@@ -14,8 +14,8 @@ import numpy as np
 
 from ke_steps.claims.between_runs import findings_between_runs
 from ke_steps.claims.branches import branch_costs_old_knowledge
-from ke_steps.claims.doses import doses_change_learning
 from ke_steps.claims.contests import Contested, findings_of_contests
+from ke_steps.claims.doses import doses_change_learning
 from ke_steps.claims.entropy import (
     entropy_falls,
     entropy_falls_by_every_measure,

@@ -16,7 +16,7 @@ RECIPE = SMOKE["recipes"]["baseline"]
 
 def frontiers(**recipes: dict[str, Any]) -> dict[str, dict[str, float]]:
     whole = {name: RECIPE | {"variants": None} | changes for name, changes in recipes.items()}
-    return Study.model_validate(SMOKE | {"recipes": whole}).frontiers()
+    return Study.model_validate(SMOKE | {"recipes": whole}).recipes_by("learning_rate")
 
 
 def test_they_are_found_by_their_rates_ascending_and_called_after_the_first() -> None:

@@ -163,7 +163,8 @@ def test_the_confirmation_is_the_embedded_study_on_other_seeds():
     }
     assert differ == {"models", "results_dir", "write_report"}
     ours, others = (
-        [model.model_dump() for model in study.models.values()] for study in (embedded, confirmation)
+        [model.model_dump() for model in study.models.values()]
+        for study in (embedded, confirmation)
     )
     seeds = {model["source"].pop("seed") for model in ours}
     assert not seeds & {model["source"].pop("seed") for model in others}
