@@ -1,0 +1,87 @@
+"""What docs/evidence says is in the tables beside it; a study's own come there by the script."""
+
+import re
+import runpy
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from tests.invented.project import ROOT
+
+EVIDENCE = ROOT / "docs/evidence"
+SCRIPT = runpy.run_path(str(ROOT / "workflow/scripts/collect_evidence.py"))
+VERDICTS = ("not supported", "inconclusive", "supported")
+
+
+def claims_of(study):
+    return pd.read_parquet(EVIDENCE / study / "claims.parquet")
+
+
+def number(text):
+    return float(text.replace("−", "-").replace("+", ""))
+
+
+def test_the_grids_predictions_came_out_as_the_page_says():
+    page = (EVIDENCE / "nursery_grid.md").read_text()
+    found = claims_of("nursery_grid")
+    found = found[found["origin"] == "prediction"]
+    assert len(found) == 7
+    for claim in found.to_dict("records"):
+        name = claim["statement"].partition(":")[0]
+        (row,) = re.findall(rf"^\| {name}: .*$", page, re.M)
+        *_, estimate, _interval, p_value, verdict, _end = row.split("|")
+        assert claim["verdict"] == next(word for word in VERDICTS if word in verdict), name
+        values = [number(value) for value in re.findall(r"[−+]\d+\.\d+", estimate)]
+        percent = 100 if claim["unit"] == "points" else 1
+        assert min(abs(value - percent * claim["value"]) for value in values) < 0.051, name
+        if "·" not in p_value:
+            assert float(p_value) == pytest.approx(claim["adjusted_p_value"], abs=6e-4), name
+
+
+@pytest.mark.parametrize(
+    ("study", "claim", "verdicts"),
+    [
+        ("confirmation", "entropy_falls", ["supported"] * 3),
+        ("confirmation", "contribution_entropy_falls", ["supported"] * 3),
+        ("confirmation", "knowledge_after_falls", ["supported"] * 3),
+        ("confirmation", "forgetting_rises", ["supported"] * 3),
+        ("confirmation", "resuscitation_raises_entropy", ["supported"] * 3),
+        ("gcide", "entropy_falls", ["not supported"] * 3),
+        ("gcide_14m", "entropy_falls", ["not supported"]),
+        ("gcide", "knowledge_after_falls", ["not supported"] * 3),
+        ("nursery_grid", "knowledge_after_goes_with_entropy_between_runs", ["inconclusive"]),
+        ("nursery_grid", "forgetting_goes_with_entropy_between_runs", ["inconclusive"]),
+        ("nursery_grid", "last_layer_falls_most", ["not supported"] * 28),
+    ],
+)
+def test_verdicts_on_the_first_page(study, claim, verdicts):
+    found = claims_of(study)
+    assert sorted(found.loc[found["claim"] == claim, "verdict"]) == verdicts
+
+
+def test_forgetting_rises_with_decay_alone():
+    phases = pd.read_parquet(EVIDENCE / "nursery_grid/phases.parquet")
+    found = phases[(phases["quantity"] == "forgetting_above_chance") & phases["family"].notna()]
+    changes = found.groupby("family")["change_after"].mean()
+    is_high = changes.index.str.contains("_high_")
+    assert changes[is_high].between(0.355, 0.585).all()
+    assert changes[~is_high].between(-0.075, -0.02).all()
+
+
+def test_a_studys_tables_are_copied_with_the_code_that_made_them(tmp_path):
+    for folder in ("summarize", "plot_figures"):
+        (tmp_path / "results" / folder).mkdir(parents=True)
+    for name in SCRIPT["TABLES"]:
+        source = EVIDENCE / f"nursery_grid/{name}.parquet"
+        (tmp_path / f"results/summarize/{name}.parquet").write_bytes(source.read_bytes())
+    (tmp_path / "results/plot_figures/one.png").write_bytes(b"a picture")
+    SCRIPT["main"](tmp_path / "results", tmp_path / "evidence", "one")
+    assert (tmp_path / "evidence/one.png").read_bytes() == b"a picture"
+    for name in SCRIPT["TABLES"]:
+        copied, there = (
+            pq.read_table(folder / f"{name}.parquet")
+            for folder in (tmp_path / "evidence", EVIDENCE / "nursery_grid")
+        )
+        assert copied.equals(there, check_metadata=True)
+        assert b"versions" in copied.schema.metadata[b"ke_steps"]
