@@ -173,6 +173,7 @@ def run(
     results = Results(measured, read_frame(estimates, ESTIMATES))
     pairs = read_frame(correlations, CORRELATIONS)
     findings = read_frame(claims, CLAIMS)
+    cautions = warnings_of(read_frame(warnings, WARNINGS))
     progress = mark(read_frame(curves, CURVES), every_run)
     sources = [
         *(summary, estimates, families, phases, downstream, frontiers, doses, runs),
@@ -208,7 +209,8 @@ def run(
         title=settings.title,
         description=settings.description,
         sentences=sentences(results, findings, places, every_run),
-        warnings=warnings_of(read_frame(warnings, WARNINGS)),
+        warnings=cautions,
+        num_warnings=sum(len(each.lines) for each in cautions),
         findings=findings_of(findings),
         findings_csv=csv_uri(findings),
         figures=figures_of(figures, captions),

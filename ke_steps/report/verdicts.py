@@ -14,6 +14,8 @@ ORIGINS = {
     BEYOND: "beyond the paper",
     PREDICTION: "this study's prediction",
 }
+MOST_OPEN = 12
+"""Warnings that are read at once; more are folded by subject."""
 
 
 class Mark(NamedTuple):
@@ -58,7 +60,24 @@ def _marks(claim: dict[Any, Any]) -> list[Mark]:
     return marks
 
 
-def warnings_of(warnings: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Return model, subject and sentence of every warning; the model only where there are two."""
+class WarningsOnSubject(NamedTuple):
+    """Sentences on one subject, each with the models that it is told of."""
+
+    subject: str
+    lines: list[tuple[str, str]]
+    is_folded: bool
+
+
+def warnings_of(warnings: pd.DataFrame) -> list[WarningsOnSubject]:
+    """Return the warnings by subject, folded where there are many.
+
+    What is told of several models alike is one sentence; of a study's only model no name is told.
+    """
     is_one = warnings["model"].nunique() < 2
-    return [{**row, "model": "" if is_one else row["model"]} for row in warnings.to_dict("records")]
+    alike = warnings.groupby(["subject", "warning"], sort=False)["model"].agg(", ".join)
+    lines: dict[str, list[tuple[str, str]]] = {}
+    for row in alike.reset_index().to_dict("records"):
+        models = "" if is_one else row["model"]
+        lines.setdefault(row["subject"], []).append((models, row["warning"]))
+    is_many = len(alike) > MOST_OPEN
+    return [WarningsOnSubject(subject, told, is_many) for subject, told in lines.items()]

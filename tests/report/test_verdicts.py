@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from ke_steps.artefacts.summary_schemas import CLAIMS, WARNINGS
 from ke_steps.report.verdicts import findings_of, warnings_of
@@ -53,6 +54,24 @@ def test_marks_say_whose_claim_it_is_and_what_is_doubtful() -> None:
 def test_warnings_name_the_model_where_there_are_several() -> None:
     rows = [("a", "seeds", "Few."), ("a", "P", "Near chance.")]
     one = pd.DataFrame(rows, columns=WARNINGS.names)
-    assert [row["model"] for row in warnings_of(one)] == ["", ""]
+    assert warnings_of(one) == [
+        ("seeds", [("", "Few.")], False),
+        ("P", [("", "Near chance.")], False),
+    ]
     two = pd.DataFrame([*rows, ("b", "P", "Near chance.")], columns=WARNINGS.names)
-    assert [row["model"] for row in warnings_of(two)] == ["a", "a", "b"]
+    assert warnings_of(two) == [
+        ("seeds", [("a", "Few.")], False),
+        ("P", [("a, b", "Near chance.")], False),
+    ]
+
+
+@pytest.mark.parametrize(("number", "is_folded"), [(12, False), (13, True)])
+def test_many_warnings_are_folded_by_subject(number: int, is_folded: bool) -> None:
+    rows = [
+        ("a", "seeds", "Few."),
+        *(("a", "P", f"Near chance at {n}.") for n in range(number - 1)),
+    ]
+    seeds, recall = warnings_of(pd.DataFrame(rows, columns=WARNINGS.names))
+    assert (seeds.subject, recall.subject) == ("seeds", "P")
+    assert len(recall.lines) == number - 1
+    assert seeds.is_folded == recall.is_folded == is_folded
