@@ -27,6 +27,7 @@ def test_an_optimisation_is_what_the_settings_say():
         "num_epochs": 3,
         "schedule": "warmup_stable_decay",
         "decay_fraction": 0.5,
+        "contribution_entropy_weight": 0.5,
     }
     others = {"corpus": "news", "num_injections": 2, "injection_interval_steps": 1}
     found = Optimisation.of(Training(**said, **others))

@@ -163,7 +163,9 @@ LEFT_OUT = [
 
 HELPERS = {
     "artefacts/learning_schemas": ["pretrain_nursery"],
-    "artefacts/replicates": ["aggregate_entropy", "evaluate_knowledge", "evaluate_retention"],
+    "artefacts/replicates": [
+        *("aggregate_entropy", "evaluate_knowledge", "evaluate_retention", "measure_rivals"),
+    ],
     "artefacts/summary_schemas": ["summarize"],
     "formulas/decay": ["fit_decay"],
     "formulas/multipliers": ["intervene"],

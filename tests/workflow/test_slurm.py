@@ -195,7 +195,7 @@ def test_small_steps_are_one_job_of_bounded_size(finished):
     assert (tables["NumCPUs"], tables["MinMemoryNode"]) == ("2", "800M")
     assert tables["TimeLimit"] == "01:00:00"  # twelve steps, two at a time
     assert len(finished.find("rule_knowledge")) == 1
-    assert len(finished.find("rule_memories")) == 5
+    assert len(finished.find("rule_memories")) == 6
 
 
 def test_local_rules_are_no_jobs_and_all_others_are(finished):
