@@ -15,6 +15,7 @@ from ke_steps.claims.findings import BEYOND, PAIRED, Finding, Part, decide
 from ke_steps.claims.frontiers import Frontier, Frontiers, frontiers_of
 from ke_steps.claims.measured import Measured, State
 from ke_steps.formulas.uncertainty import Estimate
+from ke_steps.settings.interventions import Control
 from ke_steps.settings.telling import MIN_LEARNING_RATES
 from ke_steps.summary.quantities import ACCURACY_AFTER, KNOWLEDGE_AFTER, number, show
 
@@ -54,7 +55,9 @@ def _pairs(found: Frontiers) -> Iterator[Pair]:
         last, middle = (found.stages() or stages)[-1], found.middle() or stages[0]
         subjects = "the last checkpoint", "the middle one"
         yield Pair(State(last), State(middle), "last_stage", -1, subjects)
-    for variant in found.measured.settings.variant_kinds:
+    for variant, settings in found.measured.settings.variants.items():
+        if isinstance(settings, Control):  # it is there to be compared with ("effects")
+            continue
         steps = [step for step, name in found.states if name == variant and step in stages]
         if steps:
             states = State(max(steps), variant), State(max(steps))

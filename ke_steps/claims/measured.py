@@ -31,6 +31,8 @@ from ke_steps.summary.quantities import QUANTITIES, Measure, show
 from ke_steps.summary.replicates import Replicates
 
 NO_PASSAGES: Mapping[Identity, pd.Series] = MappingProxyType({})
+Recipes = str | tuple[str, ...] | None
+"""One, several for their mean, or none for what is measured before learning."""
 NO_SEED = -1
 """The column of what is measured once, before learning."""
 
@@ -98,8 +100,9 @@ class Measured:
 
     def variants(self, *kinds: str) -> list[str]:
         """Return the interventions of some kinds in the order of the summary."""
-        kind_of = self.settings.variant_kinds
-        return [name for name in self.states["variant"].unique() if kind_of.get(name) in kinds]
+        known = self.settings.variants
+        names = [name for name in self.states["variant"].unique() if name in known]
+        return [name for name in names if known[name].kind in kinds]
 
     def steps_of(self, variant: str, recipe: str | None = None) -> list[int]:
         """Return the checkpoints that were measured as a variant, or learned as one, ascending."""
@@ -125,7 +128,7 @@ class Measured:
         self,
         coefficients: Mapping[State, float],
         measures: Mapping[Measure, float] | Measure,
-        recipe: str | None = None,
+        recipe: Recipes = None,
     ) -> Estimate:
         """Return Σ c_s y_s over states of a measure, or of a weighted sum of measures.
 
@@ -169,7 +172,7 @@ class Measured:
         return contrast(factors, samples, spread, self.settings.confidence), seeds
 
     def sampled(
-        self, coefficients: Mapping[State, float], measure: Measure, recipe: str | None = None
+        self, coefficients: Mapping[State, float], measure: Measure, recipe: Recipes = None
     ) -> Sampled | None:
         """Return Σ c_s y_s over states, mean over the seeds that all have; None where unknown."""
         seeds = self.common_seeds(self.values(measure, recipe), list(coefficients))
@@ -186,7 +189,7 @@ class Measured:
         measures: Mapping[Measure, float] | Measure,
         left: State,
         right: State,
-        recipe: str | None = None,
+        recipe: Recipes = None,
     ) -> Estimate:
         """Return left - right, paired."""
         return self.contrast({left: 1.0, right: -1.0}, measures, recipe)
@@ -202,8 +205,14 @@ class Measured:
         """Return of how many units a measure was sampled."""
         return int(rows_of(self.summary, measure, recipe)["num_items"].iloc[0])
 
-    def values(self, measure: Measure, recipe: str | None) -> pd.DataFrame:
-        """Return the values of a measure: states as rows, seeds (NO_SEED for none) as columns."""
+    def values(self, measure: Measure, recipe: Recipes) -> pd.DataFrame:
+        """Return the values of a measure: states as rows, seeds (NO_SEED for none) as columns.
+
+        Of several recipes their mean, NaN for a run that one of them lacks.
+        """
+        if isinstance(recipe, tuple):
+            first, *others = (self.values(measure, each) for each in recipe)
+            return functools.reduce(operator.add, others, first) / len(recipe)
         key = (measure, recipe)
         if key not in self._found:
             rows = rows_of(self.summary, measure, recipe)
@@ -213,14 +222,17 @@ class Measured:
             )
         return self._found[key]
 
-    def _weighted(self, weights: Mapping[Measure, float], recipe: str | None) -> pd.DataFrame:
+    def _weighted(self, weights: Mapping[Measure, float], recipe: Recipes) -> pd.DataFrame:
         first, *others = (w * self.values(measure, recipe) for measure, w in weights.items())
         return functools.reduce(operator.add, others, first)
 
     def _sampled(
-        self, weights: Mapping[Measure, float], state: State, recipe: str | None, seed: int
+        self, weights: Mapping[Measure, float], state: State, recipe: Recipes, seed: int
     ) -> Sampled:
         """Return the value of a run with its replicates: all equal where nothing was resampled."""
+        if isinstance(recipe, tuple):
+            runs = [self._sampled(weights, state, each, seed) for each in recipe]
+            return combination([1.0], [runs])
         identity = Identity(self.model, *state, recipe, None if recipe is None else seed)
         found = {measure: self.replicates.of(measure, identity) for measure in weights}
         known = [(weights[measure], sample) for measure, sample in found.items() if sample]

@@ -100,17 +100,6 @@ Variant = Annotated[
     Resuscitate | Gauge | Function | Permuted | Top | Noise | TemperAttention | RescaleQueries,
     Field(discriminator="kind"),
 ]
-VariantKind = Literal[
-    "resuscitate",
-    "gauge",
-    "inverse_gauge",
-    "function",
-    "permuted",
-    "top",
-    "noise",
-    "temper_attention",
-    "rescale_queries",
-]
 
 
 GAUGES = ("gauge", "inverse_gauge")

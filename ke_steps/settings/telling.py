@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ke_steps.settings.interventions import Variant, VariantKind
+from ke_steps.settings.interventions import Variant
 from ke_steps.settings.learning import Score
 from ke_steps.settings.types import (
     Fraction,
@@ -126,7 +126,9 @@ class SummarizeJob(Summarize):
         description="by model, the corpus of the entropies that go without its name"
     )
     score: Score = Field(description="which log probability K is the mean of")
-    variant_kinds: dict[Name, VariantKind] = Field(description="of every variant of the study")
+    variants: dict[Name, Variant] = Field(
+        description="what is done to checkpoints, every draw under its own name"
+    )
     families: dict[Name, Name] = Field(
         default_factory=dict, description="of the models that have one"
     )

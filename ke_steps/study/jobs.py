@@ -120,6 +120,10 @@ def _intervention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {"intervention": _said(arm.settings), "draw": arm.draw}
 
 
+def _variants(study: Study) -> dict[str, Any]:
+    return {name: _said(arm.settings) for name, arm in study.arms.items()}
+
+
 def _said(variant: Variant) -> dict[str, Any]:
     return variant.model_dump(mode="json", exclude={"models", "steps", "num_draws"})
 
@@ -128,7 +132,7 @@ def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {
         "main_corpora": study.main_corpora(),
         "score": study.evaluate_knowledge.score,
-        "variant_kinds": {name: arm.settings.kind for name, arm in study.arms.items()},
+        "variants": _variants(study),
         "families": {name: model.family for name, model in study.models.items() if model.family},
         "nurseries": {
             name: nursery.model_dump(mode="json") for name, nursery in study.nurseries.items()
@@ -146,7 +150,7 @@ def _drawing(study: Study, wildcards: Wildcards) -> dict[str, Any]:
         "figures": figures(study),
         "confidence": study.summarize.confidence,
         "main_corpora": study.main_corpora(),
-        "variants": {name: _said(arm.settings) for name, arm in study.arms.items()},
+        "variants": _variants(study),
         "recipes": list(study.recipes),
     }
 

@@ -100,7 +100,7 @@ class Pretrained:
                 "num_bootstrap": 200,
                 "main_corpora": dict.fromkeys(self.families, "pretraining"),
                 "score": "per_token",
-                "variant_kinds": {},
+                "variants": {},
                 "families": {name: family for name, family in self.families.items() if family},
                 "untrained": list(self.families),
             }

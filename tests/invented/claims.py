@@ -15,6 +15,7 @@ from ke_steps.artefacts.summary_schemas import CORRELATIONS, SUMMARY
 from ke_steps.claims.findings import Finding
 from ke_steps.claims.judging import claims
 from ke_steps.claims.measured import Measured
+from ke_steps.claims.resuscitation import TEMPERATURES
 from ke_steps.formulas.bootstrap import bootstrap_weights, sampling_interval, unresolved_proportion
 from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.correlations import correlations
@@ -40,6 +41,15 @@ NUM_BOOTSTRAP = 400
 LEVEL = 0.95
 
 
+def variants_of(kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return some settings of variants whose kinds alone matter."""
+    multipliers = {"quantile": 0.5, "boost": 2.0}
+    return {
+        name: {"kind": kind} | ({"temperature": 2.0} if kind in TEMPERATURES else multipliers)
+        for name, kind in kinds.items()
+    }
+
+
 class Invented:
     """A model's measurements as they are added, each from values of the units that are resampled.
 
@@ -53,6 +63,7 @@ class Invented:
         *,
         model: str = MODEL,
         variant_kinds: Mapping[str, str] | None = None,
+        variants: Mapping[str, Mapping[str, Any]] | None = None,
         **settings: Any,
     ) -> None:
         self.model = model
@@ -64,7 +75,7 @@ class Invented:
                 "seed": 0,
                 "main_corpora": {MODEL: "pretraining"},
                 "score": "per_token",
-                "variant_kinds": dict(variant_kinds or {}),
+                "variants": variants or variants_of(variant_kinds or {}),
                 **settings,
             }
         )

@@ -20,16 +20,22 @@ from ke_steps.artefacts.rival_schemas import RIVALS
 from ke_steps.artefacts.text_schemas import NOVELTY
 from ke_steps.job.files import write_json
 from ke_steps.settings.telling import SummarizeJob
+from tests.invented.claims import variants_of
 
 CORPUS = "pretraining"
 INPUTS = inspect.signature(summarize.run).parameters.keys() - {"output_tables", "settings"}
 
 
 def settings_of(variants: tuple[str, ...] = ("boost_p50_q2",), **changes: object) -> SummarizeJob:
-    """Return what ``summarize`` receives: variants named ``temperature…`` temper attention."""
-    kinds = {
-        name: "temper_attention" if name.startswith("temperature") else "resuscitate"
+    """Return what ``summarize`` receives.
+
+    Variants named ``temperature…`` temper attention, ``gauge`` and ``function`` are what they are
+    called, others resuscitate.
+    """
+    kinds = dict.fromkeys(variants, "resuscitate") | {
+        name: "temper_attention" if name.startswith("temperature") else name
         for name in variants
+        if name.startswith("temperature") or name in ("gauge", "function")
     }
     return SummarizeJob.model_validate(
         {
@@ -40,7 +46,7 @@ def settings_of(variants: tuple[str, ...] = ("boost_p50_q2",), **changes: object
             "seed": 0,
             "main_corpora": {},
             "score": "per_token",
-            "variant_kinds": kinds,
+            "variants": variants_of(kinds),
             **changes,
         }
     )

@@ -2,12 +2,10 @@
 
 import subprocess
 import sys
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from pydantic import TypeAdapter
 from safetensors.numpy import load_file
 
 from ke_steps import intervene
@@ -19,7 +17,7 @@ from ke_steps.job.errors import UserError
 from ke_steps.models.feed_forward import feed_forward
 from ke_steps.models.intervening import intervene as apply
 from ke_steps.models.loading import load_model
-from ke_steps.settings.interventions import Intervene, Variant, VariantKind
+from ke_steps.settings.interventions import Intervene
 from tests.invented.activity import write_coefficients
 from tests.invented.models import (
     FAMILIES,
@@ -275,11 +273,6 @@ def test_a_foreign_table_and_no_table_are_refused(tmp_path):
     study.coefficients = None
     with pytest.raises(UserError, match="--coefficients: missing, but needed by kind gauge"):
         study.write("gauge")
-
-
-def test_every_kind_of_variant_is_one_that_the_summary_knows():
-    kinds = TypeAdapter(Variant).json_schema()["discriminator"]["mapping"]
-    assert set(kinds) == set(get_args(VariantKind))
 
 
 def test_no_model_is_loaded():

@@ -58,7 +58,7 @@ def test_draws_are_arms_of_their_own_that_differ_in_their_number_alone():
     assert first == second
     assert first["intervention"].keys().isdisjoint({"num_draws", "models", "steps"})
     told = SummarizeJob.model_validate(settings_for(study, "summarize", {}))
-    assert told.variant_kinds["noise_draw3"] == "noise"
+    assert told.variants["noise_draw3"].kind == "noise"
     drawn = PlotFiguresJob.model_validate(settings_for(study, "plot_figures", {}))
     assert list(drawn.variants) == list(study.arms)
 
