@@ -1,15 +1,15 @@
 r"""Draw the figures of a study, each as SVG, PDF and PNG.
 
-Reads the summary, its estimates, families, phases, frontiers, runs, correlations, what goes with
-entropy between runs, curves, distributions, rankings, novelty and retained curves that
+Reads the summary, its estimates, families, phases, frontiers, effects, runs, correlations, what
+goes with entropy between runs, curves, distributions, rankings, novelty and retained curves that
 ``summarize`` wrote. Points and error bars are the estimates; the seeds beside them, thin dots, are
 the summary's. Runs that diverged are in no mean; a figure that has no others says so. Each output
 is ``<figure>.svg``, ``.pdf`` or ``.png``; the file's name says which figure it holds. Equal tables
 give equal bytes.
 
     python -m ke_steps.plot_figures --summary … --estimates … --families … --phases … \
-        --frontiers … --runs … --correlations … --between-runs … --curves … --distributions … \
-        --rankings … --novelty … --retained … \
+        --frontiers … --effects … --runs … --correlations … --between-runs … --curves … \
+        --distributions … --rankings … --novelty … --retained … \
         --output-figures …/entropy_by_stage.svg \
         --settings '{"figures": ["entropy_by_stage"], "confidence": 0.95, \
         "main_corpora": {"tiny": "pretraining"}, "variants": {}, "recipes": ["baseline"]}'
@@ -28,6 +28,7 @@ from ke_steps.artefacts.summary_schemas import (
     CORRELATIONS,
     CURVES,
     DISTRIBUTIONS,
+    EFFECTS,
     ESTIMATES,
     FAMILIES,
     FRONTIERS,
@@ -47,6 +48,7 @@ from ke_steps.figures.comparisons import (
     variants,
 )
 from ke_steps.figures.curves import knowledge_by_injection, probe_curves, retention_over_time
+from ke_steps.figures.effects import gauge_and_function
 from ke_steps.figures.entropy import (
     attention_and_next_token_entropy,
     coefficient_distributions,
@@ -97,6 +99,7 @@ FIGURES: dict[FigureName, Callable[[Tables], Figure]] = {
     "learning_by_recipe": learning_by_recipe,
     "learning_by_model": learning_by_model,
     "learning_frontiers": learning_frontiers,
+    "gauge_and_function": gauge_and_function,
     "retention_over_time": retention_over_time,
     "entropy_and_learning": entropy_and_learning,
     "entropy_and_learning_between_runs": entropy_and_learning_between_runs,
@@ -114,6 +117,7 @@ def run(
     families: Path,
     phases: Path,
     frontiers: Path,
+    effects: Path,
     runs: Path,
     correlations: Path,
     between_runs: Path,
@@ -139,6 +143,7 @@ def run(
         families=read_frame(families, FAMILIES),
         phases=read_frame(phases, PHASES),
         frontiers=read_frame(frontiers, FRONTIERS),
+        effects=read_frame(effects, EFFECTS),
         correlations=read_frame(correlations, CORRELATIONS),
         between_runs=read_frame(between_runs, BETWEEN_RUNS),
         curves=converged(every_curve, every_run),

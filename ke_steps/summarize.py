@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``artefacts.places``). Writes twenty tables (``summary_schemas``);
+to is read from its path (``artefacts.places``). Writes twenty-one tables (``summary_schemas``);
 those whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -17,6 +17,7 @@ those whose data the study lacks have no rows:
 - phases: what each pretraining run does from its plateau to saturation, and from there to its end.
 - downstream: what each variant gains or loses in P after learning, paired with its original.
 - frontiers: new knowledge against old over learning rates, by stage and variant.
+- effects: of gauge, function and their interaction, and of variants against their controls.
 - doses: what doses of entropy during learning change, against the smallest of them.
 - runs: steps, first and last loss, and where a run diverged (``formulas.divergence``). The summary
   and the curves keep such runs; means over seeds, correlations, claims and figures leave them out.
@@ -56,6 +57,7 @@ from ke_steps.artefacts.summary_schemas import (
     DISTRIBUTIONS,
     DOSES,
     DOWNSTREAM,
+    EFFECTS,
     ESTIMATES,
     FAMILIES,
     FRONTIERS,
@@ -71,6 +73,7 @@ from ke_steps.artefacts.summary_schemas import (
 from ke_steps.claims.contests import contest_rows, contests
 from ke_steps.claims.doses import dose_rows
 from ke_steps.claims.downstream import downstream
+from ke_steps.claims.effect_rows import effect_rows
 from ke_steps.claims.frontier_rows import frontier_rows
 from ke_steps.claims.judging import claims
 from ke_steps.claims.measured import Measured
@@ -100,6 +103,7 @@ TABLES: dict[str, pa.Schema] = {
     "phases": PHASES,
     "downstream": DOWNSTREAM,
     "frontiers": FRONTIERS,
+    "effects": EFFECTS,
     "doses": DOSES,
     "runs": RUNS,
     "correlations": CORRELATIONS,
@@ -198,6 +202,9 @@ def run(
         "frontiers": pd.DataFrame(
             [row for measured in models for row in frontier_rows(measured)], columns=FRONTIERS.names
         ).astype({"num_halves_best": "Int64", "reference_step": "Int64"}),
+        "effects": pd.DataFrame(
+            [row for measured in models for row in effect_rows(measured)], columns=EFFECTS.names
+        ).astype({"num_draws": "Int64", "num_beaten": "Int64"}),
         "doses": pd.DataFrame(
             [row for measured in models for row in dose_rows(measured)], columns=DOSES.names
         ),

@@ -30,6 +30,7 @@ from ke_steps.artefacts.summary_schemas import (
     CURVES,
     DOSES,
     DOWNSTREAM,
+    EFFECTS,
     ESTIMATES,
     FAMILIES,
     FRONTIERS,
@@ -46,6 +47,7 @@ from ke_steps.job.files import replacing
 from ke_steps.report.correlations import correlation_table
 from ke_steps.report.doses import dose_table
 from ke_steps.report.downstream import downstream_table
+from ke_steps.report.effects import effect_table
 from ke_steps.report.families import family_table
 from ke_steps.report.frontiers import frontier_table
 from ke_steps.report.further_tables import further_tables
@@ -151,6 +153,7 @@ def run(
     phases: Path,
     downstream: Path,
     frontiers: Path,
+    effects: Path,
     doses: Path,
     runs: Path,
     correlations: Path,
@@ -176,7 +179,7 @@ def run(
     cautions = warnings_of(read_frame(warnings, WARNINGS))
     progress = mark(read_frame(curves, CURVES), every_run)
     sources = [
-        *(summary, estimates, families, phases, downstream, frontiers, doses, runs),
+        *(summary, estimates, families, phases, downstream, frontiers, effects, doses, runs),
         *(correlations, contests, claims, warnings, curves, checkpoints, memories, rankings),
         *figures,
     ]
@@ -189,6 +192,7 @@ def run(
         family_table(read_frame(families, FAMILIES)),
         downstream_table(read_frame(downstream, DOWNSTREAM), results.estimates),
         frontier_table(read_frame(frontiers, FRONTIERS)),
+        effect_table(read_frame(effects, EFFECTS)),
         dose_table(read_frame(doses, DOSES)),
         *recipe_tables(results, progress, settings.study),
         *further_tables(results),

@@ -212,6 +212,27 @@ CONTESTS = pa.schema(
     }
 )
 
+EFFECTS = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "frontier": pa.string(),  # the first of recipes that differ in learning rate alone, or null
+        "recipe": pa.string(),  # null for the mean over those
+        "effect": pa.string(),  # function | gauge | interaction | permuted | top | noise
+        "variant": pa.string(),  # of a control: what it controls; else the resuscitation
+        "quantity": pa.string(),
+        "group": pa.string(),
+        "unit": pa.string(),
+        "value": pa.float64(),  # of a control: of the variant less it, or less the mean of draws
+        "low": pa.float64(),  # null where no error is known, such as of one draw
+        "high": pa.float64(),
+        "num_recipes": pa.int64(),  # by which all that is compared learned
+        "num_seeds": pa.int64(),
+        "num_draws": pa.int64(),  # of a control, else null
+        "num_beaten": pa.int64(),  # of these: the variant is better with the whole interval
+    }
+)
+
 DOWNSTREAM = pa.schema(
     {
         "model": pa.string(),

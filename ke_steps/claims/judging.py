@@ -14,6 +14,7 @@ import numpy as np
 
 from ke_steps.claims.between_runs import findings_between_runs
 from ke_steps.claims.branches import branch_costs_old_knowledge
+from ke_steps.claims.causes import causes, causes_between_runs
 from ke_steps.claims.contests import Contested, findings_of_contests
 from ke_steps.claims.doses import doses_change_learning
 from ke_steps.claims.entropy import (
@@ -63,6 +64,7 @@ CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
     resuscitation_gains_downstream,
     resuscitation_beats_temperature,
     learning_rates,
+    causes,
     branch_costs_old_knowledge,
     doses_change_learning,
 )
@@ -95,6 +97,7 @@ def claims(
         for decide in CLAIMS
         for finding in decide(measured)
     ]
+    findings += [(*found, False) for found in causes_between_runs(models)]
     findings += [(*found, False) for found in findings_between_runs(models, between_runs)]
     findings += [(*found, False) for found in findings_of_contests(models, contested)]
     primary = np.array([is_primary for *_, is_primary in findings], dtype=bool)

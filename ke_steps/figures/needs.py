@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ke_steps.figures.sweeps import SweptName, resuscitations, sweeps, tempered
+from ke_steps.settings.interventions import PARTS, Control, Multipliers
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.study import Run, Study
 from ke_steps.settings.telling import MIN_LEARNING_RATES, MIN_RUNS_OF_PRETRAINING, FigureName
@@ -120,6 +121,24 @@ def _has_frontiers(study: Study) -> bool:
     return False
 
 
+def _has_effects(study: Study) -> bool:
+    """Tell whether all of gauge × function, or a variant and a control of it, learn alike."""
+    originals = {run._replace(variant="") for run in study.runs() if run.variant == ORIGINAL}
+    learned: dict[tuple[Run, float, float, float | None], set[str]] = {}
+    for run in study.runs():
+        is_trained = run.step > 0 or not study.models[run.model].has_untrained
+        arm = study.arms.get(run.variant)
+        if is_trained and arm and isinstance(variant := arm.settings, Multipliers):
+            alike = run._replace(variant="")
+            place = (alike, variant.quantile, variant.boost, variant.max_multiplier)
+            name = f"less {variant.of}" if isinstance(variant, Control) else variant.kind
+            learned.setdefault(place, set()).add(name)
+    return any(
+        (run in originals and kinds >= set(PARTS)) or any(f"less {kind}" in kinds for kind in kinds)
+        for (run, *_), kinds in learned.items()
+    )
+
+
 _LEARNED = Need(
     lambda study: _num_learning_models(study, [ORIGINAL]) > 0,
     "no recipe is run on an original checkpoint",
@@ -173,6 +192,11 @@ NEEDS: dict[FigureName, Need] = {
         _has_frontiers,
         f"no checkpoint learns by {MIN_LEARNING_RATES} recipes that differ in learning_rate alone,"
         " or evaluate_retention is absent",
+    ),
+    "gauge_and_function": Need(
+        _has_effects,
+        "no checkpoint learns by one recipe as the original, gauge, function and resuscitate with"
+        " the same multipliers, or as a variant and its control",
     ),
     "retention_over_time": Need(
         _has_retention, "no recipe with probe_interval_steps is run on an original checkpoint"

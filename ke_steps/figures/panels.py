@@ -34,6 +34,7 @@ class Tables(NamedTuple):
     families: pd.DataFrame  # and over models that are seeds of one another
     phases: pd.DataFrame  # of each model's pretraining
     frontiers: pd.DataFrame  # new knowledge against old over learning rates
+    effects: pd.DataFrame  # of gauge and function, and of variants against their controls
     correlations: pd.DataFrame
     between_runs: pd.DataFrame
     curves: pd.DataFrame  # of runs that did not diverge, as the summary's and what is retained

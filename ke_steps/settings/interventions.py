@@ -96,6 +96,9 @@ class RescaleQueries(Scope):
     temperature: Positive = Field(description="divides the query weights; above 1 flattens")
 
 
+PARTS = ("gauge", "function", "resuscitate")
+"""The kinds that make a 2 × 2 with the original: resuscitation is the gauge after the function."""
+
 Variant = Annotated[
     Resuscitate | Gauge | Function | Permuted | Top | Noise | TemperAttention | RescaleQueries,
     Field(discriminator="kind"),

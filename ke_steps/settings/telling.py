@@ -38,6 +38,7 @@ FigureName = Literal[
     "learning_by_recipe",
     "learning_by_model",
     "learning_frontiers",
+    "gauge_and_function",
     "retention_over_time",
     "entropy_and_learning",
     "entropy_and_learning_between_runs",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from ke_steps.artefacts.summary_schemas import FRONTIERS
+from ke_steps.artefacts.summary_schemas import EFFECTS, FRONTIERS
+from ke_steps.claims.effect_rows import effect_rows
 from ke_steps.claims.frontier_rows import frontier_rows
 from ke_steps.claims.regressions import rows_between_runs
 from ke_steps.figures import style
 from ke_steps.figures.panels import Tables
 from tests.invented.between_runs import Pretrained
+from tests.invented.effects import crossed, draws
 from tests.invented.figures import INPUTS, STEPS, VARIANTS, Drawn, read_tables
 from tests.invented.frontiers import line, swept
 from tests.invented.phases import ARMS, grid, tables_of
@@ -31,9 +33,12 @@ def one_model(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     between = rows_between_runs(Pretrained({"lean": 4, "rich": 4}, beta=0.5).regressions())
     curves = {(400, "original"): line(), (2000, "original"): line(start=-2)}
     frontiers = frontier_rows(swept(curves | {(2000, "boost_p50_q2"): line()}).measured())
+    controls = draws((0.0, 0.0), (0.1, 0.0))
+    effects = effect_rows(crossed(gauge=(0.2, 0.05), controls=controls, growth=(1, 2)).measured())
     return read_tables(study, study.build())._replace(
         between_runs=pd.DataFrame(between),
         frontiers=pd.DataFrame(frontiers).reindex(columns=FRONTIERS.names),
+        effects=pd.DataFrame(effects).reindex(columns=EFFECTS.names),
     )
 
 

@@ -27,6 +27,17 @@ def boost(boost: float = 2.0, quantile: float = 0.5, **more: Any) -> dict[str, A
     return {"kind": "resuscitate", "quantile": quantile, "boost": boost, **more}
 
 
+def control(**changes: Any) -> dict[str, Any]:
+    """A control of ``boost()`` at the trained checkpoint, but for the changes."""
+    return boost(steps=[8]) | {"kind": "permuted", "of": "resuscitate", "num_draws": 1} | changes
+
+
+def crossed(**changes: dict[str, Any]) -> dict[str, Any]:
+    """Gauge, function and resuscitation at the trained checkpoint, but for the changes, by kind."""
+    kinds = ("gauge", "function", "resuscitate")
+    return {kind: boost(steps=[8]) | {"kind": kind} | changes.get(kind, {}) for kind in kinds}
+
+
 def families(*num_trained: int) -> dict[str, Any]:
     """Models of a family each, of so many trained checkpoints beside the untrained one."""
     return {
@@ -131,6 +142,12 @@ def test_a_study_that_learns_nothing_has_figures_of_what_it_measures() -> None:
             },
             {"variants"},
         ),
+        ({"variants": crossed()}, {"variants", "gauge_and_function"}),
+        ({"variants": crossed(gauge={"boost": 3.0})}, {"variants"}),
+        ({"variants": crossed(gauge={"steps": [0]})}, {"variants"}),
+        ({"variants": {"a": boost(steps=[8]), "b": control()}}, {"variants", "gauge_and_function"}),
+        ({"variants": {"a": boost(steps=[8]), "b": control(of="gauge")}}, {"variants"}),
+        ({"variants": {"a": boost(steps=[8]), "b": control(quantile=0.9)}}, {"variants"}),
         ({"recipes": {"baseline": RECIPE, "other": RECIPE}}, {"learning_by_recipe"}),
         ({"recipes": rates(1e-3, 2e-3, 3e-3)}, {"learning_by_recipe"}),
         ({"recipes": rates(1e-3, 2e-3, 2e-3, 3e-3)}, {"learning_by_recipe"}),

@@ -149,6 +149,7 @@ def tables_of(runs: Sequence[Measured]) -> Tables:
         families=families_of(estimates, settings.families, settings),
         phases=pd.DataFrame(phases, columns=PHASES.names),
         frontiers=nothing,
+        effects=nothing,
         correlations=nothing,
         between_runs=nothing,
         curves=nothing,

@@ -56,9 +56,9 @@ STUDY = {
 }
 
 TABLES = (
-    *("summary", "estimates", "families", "phases", "downstream", "frontiers", "doses", "runs"),
-    *("correlations", "contests", "claims", "warnings", "curves", "checkpoints", "memories"),
-    "rankings",
+    *("summary", "estimates", "families", "phases", "downstream", "frontiers", "effects", "doses"),
+    *("runs", "correlations", "contests", "claims", "warnings", "curves", "checkpoints"),
+    *("memories", "rankings"),
 )
 
 

@@ -15,6 +15,7 @@ from ke_steps.artefacts.summary_schemas import (
     CLAIMS,
     DOSES,
     DOWNSTREAM,
+    EFFECTS,
     ESTIMATES,
     FRONTIERS,
     MEMORY_TABLE,
@@ -266,3 +267,18 @@ def test_recipes_that_differ_in_learning_rate_make_frontiers(tmp_path: Path) -> 
     assert frontiers["learning_rate"].to_list() == 2 * list(rates.values())
     assert frontiers["area_low"].lt(frontiers["area_nats"]).all()
     assert frontiers.groupby("step")["num_halves_best"].sum().to_dict() == {100: 2, 400: 2}
+
+
+def test_gauge_function_and_both_make_effects(tmp_path: Path) -> None:
+    variants = dict.fromkeys(("gauge", "function", "boost"), (400,))
+    study = SyntheticStudy(tmp_path, steps=(100, 200, 300, 400), variants=variants, is_plain=True)
+    tables = study.build()
+    effects = read_frame(tables["effects"], EFFECTS)
+    outcomes = effects.groupby("effect", sort=False)["quantity"].nunique()
+    assert outcomes.to_dict() == {"function": 4, "gauge": 4, "interaction": 4}
+    assert effects["low"].lt(effects["value"]).all()
+    claims = read_frame(tables["claims"], CLAIMS).set_index("claim")
+    gauge = effects[(effects["effect"] == "gauge") & (effects["quantity"] == "performance_after")]
+    ends = ["value", "low", "high"]
+    told = claims.loc["gauge_changes_learning", ends]
+    assert list(told) == pytest.approx(list(gauge[ends].iloc[0]))

@@ -41,7 +41,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for kind in ("svg", "pdf", "png")
     ]
     names = ("summary", "estimates", "families", "runs", "correlations", "curves", "distributions")
-    names += ("phases", "frontiers", "between_runs", "rankings", "novelty", "retained")
+    names += ("phases", "frontiers", "effects", "between_runs", "rankings", "novelty", "retained")
     arguments = [f"--{name.replace('_', '-')}={tables[name]}" for name in names]
     settings = {"figures": FIGURES, "confidence": 0.95, "variants": VARIANTS}
     settings["main_corpora"] = {"nursery": CORPUS}

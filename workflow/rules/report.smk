@@ -3,16 +3,17 @@
 FIGURES = jobs.figures(STUDY)
 
 TABLES = (
-    "summary estimates families phases downstream frontiers doses runs correlations between_runs"
-    " contests claims warnings curves distributions checkpoints memories rankings novelty retained"
+    "summary estimates families phases downstream frontiers effects doses runs correlations"
+    " between_runs contests claims warnings curves distributions checkpoints memories rankings novelty"
+    " retained"
 ).split()
 DRAWN = (
-    "summary estimates families phases frontiers runs correlations between_runs curves distributions"
-    " rankings novelty retained"
+    "summary estimates families phases frontiers effects runs correlations between_runs curves"
+    " distributions rankings novelty retained"
 ).split()
 TOLD = (
-    "summary estimates families phases downstream frontiers doses runs correlations contests claims"
-    " warnings"
+    "summary estimates families phases downstream frontiers effects doses runs correlations contests"
+    " claims warnings"
 ).split()
 SHOWN = "curves checkpoints memories rankings".split()
 

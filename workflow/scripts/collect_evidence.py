@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-TABLES = ("claims", "estimates", "families", "phases", "between_runs")
+TABLES = ("claims", "estimates", "families", "phases", "between_runs", "frontiers", "effects")
 """Of summarize; one without rows is not copied."""
 
 
