@@ -20,6 +20,8 @@ from tests.invented.suites import PYTHIA, SMOLLM3, SUITES, branches
 
 STUDIES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
 README = (ROOT / "config/README.md").read_text()
+WITHOUT_TAIL = {"nursery_grid", "gcide", "gcide_14m", "interventions"}
+"""Studies that do not follow what is learned after the last injection."""
 TABLE_STEPS = (117850, 369000, 554000, 738020)
 """Of the paper's tables 1 and 2."""
 
@@ -137,11 +139,11 @@ def test_the_papers_recipes_have_its_numbers():
         assert injected == recipe.num_steps // recipe.num_epochs
 
 
-@pytest.mark.parametrize("name", sorted({*STUDIES} - {"nursery_grid", "gcide", "gcide_14m"}))
+@pytest.mark.parametrize("name", sorted({*STUDIES} - WITHOUT_TAIL))
 def test_a_study_follows_new_knowledge_for_ten_intervals_after_the_last_injection(name):
     """One recipe of each, but for smoke.yaml, whose numbers mean nothing.
 
-    Studies of phases of pretraining ask how much is learned and forgotten, not how it fades.
+    Those without ask how much is learned and forgotten, not how it fades.
     """
     study = read(name)
     tails = {
@@ -169,6 +171,54 @@ def test_the_confirmation_is_the_embedded_study_on_other_seeds():
     seeds = {model["source"].pop("seed") for model in ours}
     assert not seeds & {model["source"].pop("seed") for model in others}
     assert all(model == ours[0] for model in (*ours, *others))
+
+
+def test_interventions_are_the_embedded_nursery_at_its_last_stage_on_other_seeds():
+    study, others = read("interventions"), [read("config"), read("confirmation")]
+    ours = [model.model_dump() for model in study.models.values()]
+    seeds = {model["source"].pop("seed") for model in ours}
+    assert len(seeds) == 3
+    for other in others:
+        nurseries = [model.model_dump() for model in other.models.values()]
+        assert not seeds & {model["source"].pop("seed") for model in nurseries}
+        assert all(model | {"steps": nurseries[0]["steps"]} == nurseries[0] for model in ours)
+        assert {step for model in ours for step in model["steps"]} == {nurseries[0]["steps"][-1]}
+        same = ("world", "train_tokenizer", "corpora", "knowledge", "evaluate_retention")
+        assert all(getattr(study, section) == getattr(other, section) for section in same)
+        (woken,) = (other.variants[name] for name in other.variants)
+        assert all(each.quantile == woken.quantile for each in study.variants.values())
+        assert all(each.boost == woken.boost for each in study.variants.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "step", "recipes"),
+    [("interventions", "nursery_seed201", 2000, 2), ("olmo_1b", "olmo-1b", 738020, 1)],
+)
+def test_gauge_function_and_their_controls_are_whole(name, model, step, recipes):
+    study = read(name)
+    kinds = {}
+    for run in study.runs():
+        if (run.model, run.step) == (model, step) and run.variant != ORIGINAL:
+            variant = study.arms[run.variant].settings
+            told = (variant.kind, getattr(variant, "of", None))
+            if getattr(variant, "boost", None) == 2:
+                kinds.setdefault(told, set()).add((run.variant, run.recipe))
+    assert kinds.keys() == {
+        *((kind, None) for kind in ("resuscitate", "gauge", "inverse_gauge", "function")),
+        *(("permuted", of) for of in ("gauge", "resuscitate")),
+        ("top", "gauge"),
+        ("noise", "resuscitate"),
+    }
+    for (kind, _), runs in kinds.items():
+        assert len({recipe for _, recipe in runs}) >= recipes
+        assert kind not in ("permuted", "noise") or len({variant for variant, _ in runs}) > 2
+
+
+def test_what_is_said_of_interventions_is_what_is_planned():
+    study = read("interventions")
+    said = (ROOT / "config/interventions.yaml").read_text()
+    assert f"counts {len(study.runs())} learning runs" in said
+    assert f"each of {len(study.states())} states" in said
 
 
 @pytest.mark.parametrize("name", ["olmo_1b", "olmo_7b", "pythia_1.4b"])
