@@ -74,7 +74,8 @@ def crossed(
         if name in without:
             continue
         _, is_turned = PARTS.get(name, (0, 1))
-        found.entropies(STEP, {"model": 20 + groups + moved * is_turned}, name)
+        entropy = 20 + groups + moved * is_turned + 0.01 * generator.normal(size=16)
+        found.entropies(STEP, {"model": entropy}, name)
         found.accuracy(STEP, answers(0.8, num_items), variant=name)
         for recipe, times in zip(recipes, growth, strict=True):
             for seed in seeds:
