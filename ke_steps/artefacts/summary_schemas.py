@@ -212,14 +212,19 @@ CONTESTS = pa.schema(
     }
 )
 
+ENTROPY_ALONE = "entropy alone"
+"""The effect of a gauge of which learning knows: in EFFECTS."""
+
 EFFECTS = pa.schema(
     {
         "model": pa.string(),
         "step": pa.int64(),
         "frontier": pa.string(),  # the first of recipes that differ in learning rate alone, or null
         "recipe": pa.string(),  # null for the mean over those
-        "effect": pa.string(),  # function | gauge | interaction | permuted | top | noise
-        "variant": pa.string(),  # of a control: what it controls; else the resuscitation
+        # function | gauge | interaction | permuted | top | noise | entropy alone
+        "effect": pa.string(),
+        # of a control: what it controls; of entropy alone: the gauge; else the resuscitation
+        "variant": pa.string(),
         "quantity": pa.string(),
         "group": pa.string(),
         "unit": pa.string(),

@@ -1,7 +1,8 @@
-"""Claims about cause: is it absolute entropy, or the function that resuscitation makes?
+"""Claims about cause: is it the gauge, or the function that resuscitation makes?
 
 They rest on the effects of gauge and function at the last checkpoint that has both, the mean over
-the learning rates of recipes that are alike in all else.
+the learning rates of recipes that are alike in all else. Absolute entropy without all that a gauge
+changes of learning is another claim (``entropy_alone``).
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ke_steps.claims.changes import mean_over_runs
 from ke_steps.claims.dormancy import of_dormancy
 from ke_steps.claims.effects import (
+    CHANGES,
     Arms,
     Numbers,
+    changes_learning,
     experiments,
+    is_negligible,
+    is_other_than_zero,
+    mean_difference,
     over_rates,
     shared_recipes,
     that_learned,
@@ -22,7 +27,6 @@ from ke_steps.claims.effects import (
 from ke_steps.claims.findings import (
     BEYOND,
     NOT_SUPPORTED,
-    NOT_TESTED,
     PAIRED,
     SUPPORTED,
     Decision,
@@ -31,7 +35,7 @@ from ke_steps.claims.findings import (
     decide,
 )
 from ke_steps.claims.measured import Measured, Recipes, State
-from ke_steps.formulas.uncertainty import UNKNOWN, Estimate, Sampled
+from ke_steps.formulas.uncertainty import UNKNOWN, Estimate
 from ke_steps.settings.interventions import PARTS
 from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.quantities import (
@@ -61,8 +65,9 @@ FACTORS = (
         "((S − O) + (R − V)) / 2 of the original O, the gauge S, the function V and resuscitation"
         " R. A gauge moves absolute H and with it how fast each memory learns; what is computed"
         " stays. Not tested where it does not move H.",
-        "Absolute entropy as such changes learning",
-        "A change of absolute entropy alone improves learning",
+        "The gauge of resuscitation, which moves absolute entropy and how fast each memory learns,"
+        " changes learning",
+        "The gauge of resuscitation improves learning",
     ),
     Factor(
         "function",
@@ -74,14 +79,10 @@ FACTORS = (
 )
 
 
-CHANGES = (
-    "Supported if that on K after has its interval on one side of zero; not supported if that on A*"
-    " lies within ± {margin} with its whole interval."
-)
 IMPROVES = (
     "Supported if that on K after has its interval above zero, and P after ends lower by no more"
     " than {margin} with its whole interval; not supported if one of these has its interval on the"
-    " other side."
+    " other side, or that on A* is of no interest, within ± {margin} with its whole interval."
 )
 
 
@@ -102,14 +103,10 @@ class Crossed(NamedTuple):
     def contrast(self, effect: str, measure: Measure) -> Estimate:
         """Return one effect on a measure."""
         coefficients = self.arms.two_by_two()[effect]
-        return self.measured.contrast(coefficients, measure, self._recipes(measure))
+        return self.measured.contrast(coefficients, measure, self.asked(measure))
 
-    def sampled(self, effect: str, measure: Measure) -> Sampled | None:
-        """Return the same with its replicates."""
-        coefficients = self.arms.two_by_two()[effect]
-        return self.measured.sampled(coefficients, measure, self._recipes(measure))
-
-    def _recipes(self, measure: Measure) -> Recipes:
+    def asked(self, measure: Measure) -> Recipes:
+        """Return the recipes to be asked for a measure; None for what is before learning."""
         return None if measure in BEFORE_LEARNING else self.recipes
 
 
@@ -153,7 +150,8 @@ def _effect(measured: Measured, factor: Factor, runs: Sequence[Crossed]) -> Effe
         return Effect(factor, measured.settings)
 
     def told(name: str, measure: Measure) -> tuple[Estimate, str]:
-        found = _over_runs(runs, name, measure)
+        each = [(run.measured, run.arms.two_by_two()[name]) for run in runs]
+        found = mean_difference(each, measure, runs[0].asked(measure))
         words = measured.spread(found, difference_unit(measure.unit))
         return found, f"{measure.label} by {words}"
 
@@ -162,7 +160,7 @@ def _effect(measured: Measured, factor: Factor, runs: Sequence[Crossed]) -> Effe
     accuracy, of_accuracy = told(factor.name, ACCURACY_AFTER)
     _, interaction = told("interaction", KNOWLEDGE_AFTER)
     entropy, of_entropy = told(factor.name, ENTROPY)
-    is_moved = _decide_any(entropy, measured.settings.confidence).verdict == SUPPORTED
+    is_moved = is_other_than_zero(entropy, measured.settings).verdict == SUPPORTED
     is_tested = is_moved or factor.name != "gauge"
     arms = runs[0].arms
     names = ", ".join(arms.kinds[kind].variant for kind in PARTS)
@@ -177,16 +175,6 @@ def _effect(measured: Measured, factor: Factor, runs: Sequence[Crossed]) -> Effe
         each = [show(run.contrast(factor.name, KNOWLEDGE_AFTER).value, "nats") for run in runs]
         evidence += f" K after by run: {', '.join(each)}."
     return Effect(factor, measured.settings, knowledge, share, accuracy, is_tested, evidence)
-
-
-def _over_runs(runs: Sequence[Crossed], effect: str, measure: Measure) -> Estimate:
-    """Return an effect: of several runs the mean, whose spread is that between them."""
-    if len(runs) == 1:
-        return runs[0].contrast(effect, measure)
-    samples = [found for run in runs if (found := run.sampled(effect, measure))]
-    is_known = len(samples) == len(runs)
-    confidence = runs[0].measured.settings.confidence
-    return mean_over_runs([samples], confidence) if is_known else UNKNOWN
 
 
 class Effect(NamedTuple):
@@ -225,24 +213,19 @@ class Effect(NamedTuple):
 
     def changes(self) -> Decision:
         """Decide whether it changes learning, in either direction."""
-        confidence, margin = self.settings.confidence, self.settings.non_inferiority_margin
         if not self.is_tested:
-            return decide([], confidence)
-        changed = _decide_any(self.knowledge, confidence)
-        if changed.verdict in (SUPPORTED, NOT_TESTED):
-            return changed
-        alike = decide([Part(self.share, -margin), Part(-self.share, -margin)], confidence)
-        return alike._replace(verdict=NOT_SUPPORTED) if alike.verdict == SUPPORTED else changed
+            return decide([], self.settings.confidence)
+        return changes_learning(self.knowledge, self.share, self.settings)
 
     def improves(self) -> Decision:
         """Decide whether more new knowledge is there at the end, and no less of the old."""
+        if not self.is_tested:
+            return decide([], self.settings.confidence)
+        nothing = is_negligible(self.share, self.settings)
+        if nothing.verdict == SUPPORTED:
+            return nothing._replace(verdict=NOT_SUPPORTED)
         parts = [Part(self.knowledge), Part(self.accuracy, -self.settings.non_inferiority_margin)]
-        return decide(parts if self.is_tested else [], self.settings.confidence)
-
-
-def _decide_any(estimate: Estimate, confidence: float) -> Decision:
-    """Decide whether an estimate is other than zero, on either side."""
-    return decide([Part(-estimate if estimate.value < 0 else estimate)], confidence)
+        return decide(parts, self.settings.confidence)
 
 
 def _lacking(measured: Measured, arms: Arms, recipes: Sequence[str]) -> str:

@@ -1,10 +1,11 @@
-"""The table of effects: the 2 × 2 of gauge and function, and every arm against its controls."""
+"""The table of effects: the 2 × 2 of gauge and function, arms against controls, entropy alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ke_steps.artefacts.summary_schemas import ENTROPY_ALONE
 from ke_steps.claims.effects import (
     Arms,
     arms_of,
@@ -13,6 +14,7 @@ from ke_steps.claims.effects import (
     that_learned,
     versus,
 )
+from ke_steps.claims.entropy_alone import alone
 from ke_steps.claims.measured import Measured, State
 from ke_steps.formulas.uncertainty import Estimate
 from ke_steps.summary.quantities import (
@@ -37,7 +39,7 @@ class _Place(NamedTuple):
     """Where an effect is measured."""
 
     measured: Measured
-    arms: Arms
+    step: int
     frontier: str | None
     """The first of recipes that differ in learning rate alone, of which these are some or all."""
     recipes: tuple[str, ...]
@@ -51,7 +53,7 @@ class _Place(NamedTuple):
         values = self.measured.values(measure, self.recipes)
         return {
             "model": self.measured.model,
-            "step": self.arms.step,
+            "step": self.step,
             "frontier": self.frontier,
             "recipe": None if self.is_mean else self.recipes[0],
             "effect": effect,
@@ -70,22 +72,35 @@ def effect_rows(measured: Measured) -> Iterator[dict[str, Any]]:
         for group, recipes in recipe_groups(measured).items():
             frontier = group if len(recipes) > 1 else None
             for recipe in recipes:
-                yield from _rows(_Place(measured, arms, frontier, (recipe,)))
+                yield from _rows(_Place(measured, arms.step, frontier, (recipe,)), arms)
             if frontier:
-                yield from _rows(_Place(measured, arms, frontier, recipes, is_mean=True))
+                place = _Place(measured, arms.step, frontier, recipes, is_mean=True)
+                yield from _rows(place, arms)
+    yield from _of_entropy_alone(measured)
 
 
-def _rows(place: _Place) -> Iterator[dict[str, Any]]:
-    for effect, coefficients in place.arms.two_by_two().items():
-        variant = place.arms.kinds["resuscitate"].variant
+def _of_entropy_alone(measured: Measured) -> Iterator[dict[str, Any]]:
+    for found in alone(measured):
+        place = _Place(measured, found.gauge.step, found.group, found.recipes, is_mean=True)
+        if len(found.recipes) == 1:
+            place = place._replace(frontier=None, is_mean=False)
+        for measure in _asked(place):
+            estimate = measured.contrast(found.coefficients(), measure, found.recipes)
+            states = list(found.coefficients())
+            yield place.row(ENTROPY_ALONE, found.gauge.variant, measure, states, estimate)
+
+
+def _rows(place: _Place, arms: Arms) -> Iterator[dict[str, Any]]:
+    for effect, coefficients in arms.two_by_two().items():
+        variant = arms.kinds["resuscitate"].variant
         shared = _limited(place, list(coefficients))
         for measure in _asked(shared):
             found = place.measured.contrast(coefficients, measure, shared.recipes)
             yield shared.row(effect, variant, measure, list(coefficients), found)
-    for (kind, control), every in place.arms.controls.items():
+    for (kind, control), every in arms.controls.items():
         draws = that_learned(place.measured, every, place.recipes)
-        if kind in place.arms.kinds and draws:
-            yield from _against(place, place.arms.kinds[kind], control, draws)
+        if kind in arms.kinds and draws:
+            yield from _against(place, arms.kinds[kind], control, draws)
 
 
 def _against(

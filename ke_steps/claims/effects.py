@@ -7,14 +7,17 @@ The original O, the gauge S, the function V and resuscitation R with the same mu
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ke_steps.claims.measured import Measured, State
+from ke_steps.claims.changes import mean_over_runs
+from ke_steps.claims.findings import NOT_SUPPORTED, SUPPORTED, Decision, Part, decide
+from ke_steps.claims.measured import Measured, Recipes, State
 from ke_steps.formulas.uncertainty import UNKNOWN, Estimate, SeedSpread, contrast
 from ke_steps.settings.interventions import PARTS, Control, Multipliers
+from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.quantities import Measure
 
 Numbers = tuple[float, float, float | None]
@@ -82,13 +85,18 @@ def arms_of(measured: Measured) -> list[Arms]:
     return sorted(found.values(), key=lambda arms: (order.index(arms.numbers), arms.step))
 
 
-def recipe_groups(measured: Measured) -> dict[str, tuple[str, ...]]:
+def recipe_groups(measured: Measured, *, compensated: bool = False) -> dict[str, tuple[str, ...]]:
     """Return the recipes that differ in learning rate alone, ascending, by the first's name.
 
     A recipe that has no other is one by itself. One learning rate decides nothing, so that claims
     rest on the mean over those of a group.
+
+    Args:
+        measured: the model.
+        compensated: the recipes that undo what a gauge changes of learning; else the others.
     """
-    learned = measured.recipes()
+    undoing = measured.settings.compensated
+    learned = [each for each in measured.recipes() if (each in undoing) == compensated]
     frontiers = measured.settings.frontiers
     groups = {
         name: tuple(recipe for recipe in rates if recipe in learned)
@@ -164,3 +172,45 @@ def versus(
     between = float(np.var([difference.value for difference in each], ddof=1))
     spread = SeedSpread(between * (1 + 1 / len(draws)), len(draws) - 1)
     return Versus(contrast([1.0], [[found]], spread, measured.settings.confidence), each)
+
+
+def mean_difference(
+    runs: Sequence[tuple[Measured, Mapping[State, float]]], measure: Measure, recipes: Recipes
+) -> Estimate:
+    """Return Σ c_s y_s of one run of pretraining, or the mean over several.
+
+    Of several the interval has the spread between them; unknown where one of them lacks a state.
+    """
+    if len(runs) == 1:
+        ((measured, coefficients),) = runs
+        return measured.contrast(coefficients, measure, recipes)
+    samples = [run.sampled(coefficients, measure, recipes) for run, coefficients in runs]
+    known = [sample for sample in samples if sample]
+    if len(known) < len(runs):
+        return UNKNOWN
+    return mean_over_runs([known], runs[0][0].settings.confidence)
+
+
+CHANGES = (
+    "Not supported if that on A* is of no interest, within ± {margin} with its whole interval; else"
+    " supported if that on K after has its interval on one side of zero."
+)
+
+
+def changes_learning(knowledge: Estimate, share: Estimate, settings: SummarizeJob) -> Decision:
+    """Decide whether an effect on K after, and on A*, is a change of learning."""
+    nothing = is_negligible(share, settings)
+    if nothing.verdict == SUPPORTED:
+        return nothing._replace(verdict=NOT_SUPPORTED)
+    return is_other_than_zero(knowledge, settings)
+
+
+def is_negligible(share: Estimate, settings: SummarizeJob) -> Decision:
+    """Decide whether an effect on A* is within the margin that is of no interest."""
+    margin = settings.non_inferiority_margin
+    return decide([Part(share, -margin), Part(-share, -margin)], settings.confidence)
+
+
+def is_other_than_zero(estimate: Estimate, settings: SummarizeJob) -> Decision:
+    """Decide whether an estimate is other than zero, on either side."""
+    return decide([Part(-estimate if estimate.value < 0 else estimate)], settings.confidence)

@@ -24,6 +24,7 @@ from ke_steps.claims.entropy import (
     every_layer_falls,
     last_layer_falls_most,
 )
+from ke_steps.claims.entropy_alone import entropy_alone, entropy_alone_between_runs
 from ke_steps.claims.findings import DECIDED, INCONCLUSIVE, Finding
 from ke_steps.claims.learning import (
     goes_with_entropy,
@@ -65,6 +66,7 @@ CLAIMS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
     resuscitation_beats_temperature,
     learning_rates,
     causes,
+    entropy_alone,
     branch_costs_old_knowledge,
     doses_change_learning,
 )
@@ -98,6 +100,7 @@ def claims(
         for finding in decide(measured)
     ]
     findings += [(*found, False) for found in causes_between_runs(models)]
+    findings += [(*found, False) for found in entropy_alone_between_runs(models)]
     findings += [(*found, False) for found in findings_between_runs(models, between_runs)]
     findings += [(*found, False) for found in findings_of_contests(models, contested)]
     primary = np.array([is_primary for *_, is_primary in findings], dtype=bool)

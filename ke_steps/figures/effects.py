@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ke_steps.artefacts.summary_schemas import ENTROPY_ALONE
 from ke_steps.figures import style
 from ke_steps.figures.panels import Tables
 from ke_steps.summary.quantities import ACCURACY_AFTER, KNOWLEDGE_AFTER, Measure
@@ -33,12 +34,19 @@ def gauge_and_function(tables: Tables) -> Figure:
 
 
 def _last_of_each_model(effects: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield title and rows: means over learning rates where there are some, else one recipe."""
+    """Yield title and rows: means over learning rates where there are some, else one recipe.
+
+    Beside them entropy alone, which has recipes of its own.
+    """
     told = effects[effects["quantity"].isin([measure.quantity for measure in SHOWN])]
     for model, own in told.groupby("model", sort=False):
-        means = own[own["recipe"].isna()]
-        key, rows = ("frontier", means) if len(means) else ("recipe", own)
-        rows = rows[rows[key] == rows[key].iloc[0]]
+        is_alone = own["effect"] == ENTROPY_ALONE
+        rows = own[~is_alone]
+        if len(means := rows[rows["recipe"].isna()]):
+            rows = means[means["frontier"] == means["frontier"].iloc[0]]
+        elif len(rows):
+            rows = rows[rows["recipe"] == rows["recipe"].iloc[0]]
+        rows = pd.concat([rows, own[is_alone]])
         step = rows["step"].max()
         yield f"{model}, step {style.step_label(step)}", rows[rows["step"] == step]
 

@@ -22,7 +22,9 @@ HEADING = Heading(
     "Of the original O, the gauge S, the function V and resuscitation R with the same multipliers:"
     " the effect of the function (V − O + R − S) / 2, that of the gauge (S − O + R − V) / 2, their"
     " interaction R − S − V + O. Below them each variant less its controls, of several draws their"
-    " mean with the interval of one more; behind it, than how many it is surely better. K in nats,"
+    " mean with the interval of one more; behind it, than how many it is surely better. Entropy"
+    " alone is a gauge that learned as fast, memory by memory, as the original did, less that. K in"
+    " nats,"
     " the others in points; all is paired on passages, items and seeds. Where recipes differ in"
     " learning rate alone their mean is shown; the CSV has each.",
 )

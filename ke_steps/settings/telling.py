@@ -149,6 +149,9 @@ class SummarizeJob(Summarize):
         description="recipes that differ in contribution_entropy_weight alone, by the first of"
         " them: the weight of each, ascending",
     )
+    compensated: list[Name] = Field(
+        default_factory=list, description="recipes with compensate_gauge"
+    )
     untrained: list[Name] = Field(
         default_factory=list, description="models whose step 0 is what pretraining began with"
     )

@@ -139,12 +139,13 @@ def _compensation_faults(study: Study) -> Iterator[tuple[str, str]]:
         if not recipe.compensate_gauge:
             continue
         trained = {each.variant for each in study.states() if study.runs_recipe(name, each)}
-        if others := sorted(each for each in trained if not study.is_gauge(each)):
+        gauges = {each for each in trained if study.is_gauge(each)}
+        if others := sorted(trained - gauges - ({ORIGINAL} if gauges else set())):
             yield (
                 f"recipes.{name}.compensate_gauge",
                 f"{_listed(others)}: no gauge, so that there is nothing to compensate; limit the"
                 " recipe's variants to those of kind gauge or inverse_gauge, or permuted or top of"
-                " these",
+                " these, and original to compare them with",
             )
         if study.cluster.sharding == "fsdp" and (requests.num_gpus or 1) > 1:
             yield f"recipes.{name}.compensate_gauge", "not with cluster.sharding: fsdp; take ddp"

@@ -140,6 +140,7 @@ def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
         "frontiers": study.recipes_by("learning_rate"),
         "branches": {name: source.model for name, source in study.branches.items()},
         "doses": study.recipes_by("contribution_entropy_weight"),
+        "compensated": [name for name, recipe in study.recipes.items() if recipe.compensate_gauge],
         "untrained": [name for name, model in study.models.items() if model.has_untrained],
         "places": folders(study),
     }

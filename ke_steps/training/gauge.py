@@ -34,17 +34,19 @@ from ke_steps.models.intervening import intervene
 
 
 def gauge_of(intervention: Path | None) -> Intervention:
-    """Read an intervention that is a gauge and nothing else.
+    """Read an intervention that is a gauge and nothing else; of the original checkpoint nothing.
 
     Raises:
         UserError: it is none.
     """
-    values = {} if intervention is None else read_intervention(intervention)
+    if intervention is None:
+        return {}
+    values = read_intervention(intervention)
     rows = [each for name, each in values.items() if name in ("up_rows", "key_rows")]
     vectors = values.get("memory_vectors")
     if len(values) != 2 or not rows or vectors is None or not np.allclose(rows[0] * vectors, 1):
         raise UserError(
-            f"compensate_gauge: {intervention or 'the original checkpoint'} is no gauge, which has"
+            f"compensate_gauge: {intervention} is no gauge, which has"
             " factors on rows and their inverses on memory vectors: there is nothing to compensate"
         )
     return values

@@ -12,6 +12,7 @@ from ke_steps.artefacts.parquet import read_frame, write_table
 from ke_steps.artefacts.summary_schemas import EFFECTS
 from ke_steps.claims.causes import causes, causes_between_runs
 from ke_steps.claims.effect_rows import effect_rows
+from ke_steps.claims.entropy_alone import entropy_alone, entropy_alone_between_runs
 from ke_steps.claims.findings import Finding
 from ke_steps.claims.learning_rates import learning_rates
 from tests.invented.claims import Invented, finding_of, judged
@@ -22,6 +23,8 @@ CLAIMS = [
     for factor in ("gauge", "function")
     for claim in ("changes", "improves")
 ]
+NEITHER = ["not supported", "not supported"]
+ALONE = "entropy_alone_changes_learning"
 DORMANT = "dormant_memories_learn_more_than_others"
 
 
@@ -40,15 +43,17 @@ def effects(invented: Invented, **where: Any) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        ({}, ["not supported", "inconclusive"] * 2),
-        ({"gauge": (0.3, 0.05)}, ["supported", "supported", "not supported", "inconclusive"]),
-        ({"function": (0.3, 0.05)}, ["not supported", "inconclusive", "supported", "supported"]),
-        ({"gauge": (-0.3, 0.0)}, ["supported", "not supported", "not supported", "inconclusive"]),
+        ({}, [*NEITHER, *NEITHER]),
+        # surely there, and of no interest
+        ({"gauge": (0.03, 0.0)}, [*NEITHER, *NEITHER]),
+        ({"gauge": (0.3, 0.05)}, ["supported", "supported", *NEITHER]),
+        ({"function": (0.3, 0.05)}, [*NEITHER, "supported", "supported"]),
+        ({"gauge": (-0.3, 0.0)}, ["supported", "not supported", *NEITHER]),
         # more new knowledge, bought with old
-        ({"gauge": (0.3, -0.1)}, ["supported", "not supported", "not supported", "inconclusive"]),
+        ({"gauge": (0.3, -0.1)}, ["supported", "not supported", *NEITHER]),
         ({"interaction": (0.4, 0.1)}, ["supported", "supported", "supported", "supported"]),
     ],
-    ids=["nothing", "gauge", "function", "worse", "bought", "interaction"],
+    ids=["nothing", "tiny", "gauge", "function", "worse", "bought", "interaction"],
 )
 def test_the_cause_that_was_made_is_found(told, expected):
     found = verdicts(crossed(num_items=2000, noise=0.01, **told))
@@ -220,6 +225,57 @@ def test_the_rows_are_a_table(tmp_path):
     one = table[table["effect"] == "permuted"]
     assert one["value"].notna().all()
     assert one["low"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("alone", "verdict"),
+    [((0.3, 0.0), "supported"), ((-0.3, 0.0), "supported"), ((0.0, 0.0), "not supported")],
+)
+def test_entropy_alone_is_the_gauge_of_which_learning_knows(alone, verdict):
+    """What the gauge does when learning does not know of it is no part of this."""
+    made = crossed(gauge=(0.5, 0.1), alone=alone, growth=(1.0, 1.0), noise=0.01, num_items=2000)
+    found = finding_of(made, entropy_alone, ALONE)
+    assert found.verdict == verdict
+    assert found.estimate.value == pytest.approx(alone[0], abs=0.02)
+    assert (found.recipe, found.variant) == ("compensated", "turned")
+    (row,) = effects(made, effect="entropy alone", quantity="performance_after").to_dict("records")
+    assert row["value"] == pytest.approx(found.estimate.value)
+    assert (row["recipe"], row["num_seeds"]) == ("compensated", 3)
+    # the 2 x 2 rests on the recipes that leave a gauge what it is
+    assert {each.recipe for each in causes(made.measured())} == {"baseline"}
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({}, "learned by no common recipe with compensate_gauge"),
+        ({"alone": (0.3, 0.0), "moved": 0.0}, "nothing is told of entropy"),
+        ({"alone": (0.3, 0.0), "without": ["original"]}, "learned by no common recipe"),
+    ],
+    ids=["uncompensated", "unmoved", "alone"],
+)
+def test_what_tells_nothing_of_entropy_alone_is_not_tested(told, says):
+    found = finding_of(crossed(**told), entropy_alone, ALONE)
+    assert found.verdict == "not tested"
+    assert says in found.evidence
+
+
+def test_entropy_alone_between_runs_has_the_run_as_unit():
+    names = ["run0", "run1", "run2"]
+    runs = [
+        crossed(
+            model=name,
+            families=dict.fromkeys(names, "nursery"),
+            alone=(alone, 0.0),
+            seeds=(0,),
+            generator=np.random.default_rng(place),
+        )
+        for place, (name, alone) in enumerate(zip(names, (0.6, -0.3, 0.3), strict=True))
+    ]
+    ((family, found),) = entropy_alone_between_runs([run.measured() for run in runs])
+    assert (family, found.verdict) == ("nursery", "inconclusive")
+    assert found.estimate.value == pytest.approx(0.2, abs=0.05)
+    assert not list(entropy_alone_between_runs([runs[0].measured()]))
 
 
 def test_they_are_secondary_and_corrected():

@@ -41,6 +41,7 @@ def crossed(
     seeds: Sequence[int] = (0, 1, 2),
     noise: float = 0.02,
     moved: float = 1.0,
+    alone: Change | None = None,
     num_items: int = 400,
     generator: np.random.Generator | None = None,
     **settings: Any,
@@ -48,7 +49,8 @@ def crossed(
     """Return a checkpoint that learned as each arm, by as many rates as ``growth`` has.
 
     K is -10 before and -7 after, P 80 % and 60 % but for the changes, which grow with the rate as
-    said; the gauge moves H by ``moved``. Passages move all runs alike, ``noise`` moves each by
+    said; the gauge moves H by ``moved``. By the recipe ``compensated`` the gauge changes
+    ``alone``. Passages move all runs alike, ``noise`` moves each by
     itself, in the mean and passage by passage.
     """
     generator = generator or np.random.default_rng(0)
@@ -67,6 +69,7 @@ def crossed(
     found = Invented(
         variants={name: told for name, told in variants.items() if name not in without},
         frontiers={"baseline": {name: RATES[name] for name in recipes}} if growth[1:] else {},
+        compensated=["compensated"] if alone else [],
         **settings,
     )
     groups = generator.normal(size=16)
@@ -77,11 +80,16 @@ def crossed(
         entropy = 20 + groups + moved * is_turned + 0.01 * generator.normal(size=16)
         found.entropies(STEP, {"model": entropy}, name)
         found.accuracy(STEP, answers(0.8, num_items), variant=name)
-        for recipe, times in zip(recipes, growth, strict=True):
+        learned = [
+            (recipe, times, (new, old)) for recipe, times in zip(recipes, growth, strict=True)
+        ]
+        if alone and name in ("original", "turned"):
+            learned.append(("compensated", 1.0, alone if name == "turned" else NOTHING))
+        for recipe, times, (more, kept) in learned:
             for seed in seeds:
-                level = -7 + times * new + noise * generator.normal()
+                level = -7 + times * more + noise * generator.normal()
                 own = noise * generator.normal(size=len(of_passages))
-                learned = (of_passages - 10, of_passages + level + own)
-                right = answers(0.6 + times * old, num_items)
-                found.run(STEP, seed, learned, right, variant=name, recipe=recipe)
+                knowledge = (of_passages - 10, of_passages + level + own)
+                right = answers(0.6 + times * kept, num_items)
+                found.run(STEP, seed, knowledge, right, variant=name, recipe=recipe)
     return found

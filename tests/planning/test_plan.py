@@ -72,9 +72,9 @@ def test_the_papers_study_is_planned_before_its_files_are_there(capsys, monkeypa
     text = plan("study.yaml", "--dry-run", "/dev/null", capsys=capsys)
     assert "olmo-1b: 1,176,764,416 parameters (as known)" in text
     line = next(line for line in text.splitlines() if "inject_knowledge" in line)
-    # 56 runs of 1,600 · 128 · 1,024 tokens, four of three epochs, four of 100 · 2,048 · 1,024,
+    # 83 runs of 1,600 · 128 · 1,024 tokens, four of three epochs, four of 100 · 2,048 · 1,024,
     # and eight of twice as many steps
-    assert f"{(56 + 3 * 4 + 4 + 2 * 8) * 204_800 * 1_024:,}" in line
+    assert f"{(83 + 3 * 4 + 4 + 2 * 8) * 204_800 * 1_024:,}" in line
     assert "knowledge.source.folder: no such file: copy/fictional" in text
     assert "What a run would do now" not in text
 

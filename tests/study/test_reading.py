@@ -404,13 +404,16 @@ def test_a_gauge_alone_is_compensated():
         "woken": multipliers | {"kind": "resuscitate"},
         "noise": multipliers | {"kind": "noise", "of": "gauge", "num_draws": 1},
     }
-    study["recipes"]["baseline"]["variants"] = ["gauge", "moved"]
+    study["recipes"]["baseline"]["variants"] = ["original", "gauge", "moved"]
     assert read_study(study).recipes["baseline"].compensate_gauge
+    study["recipes"]["baseline"]["variants"] = ["original"]
+    with pytest.raises(UserError, match=r"compensate_gauge: original: no gauge"):
+        read_study(study)
     del study["recipes"]["baseline"]["variants"]
     with pytest.raises(UserError) as error:
         read_study(study)
     (line,) = [x for x in str(error.value).splitlines() if "compensate_gauge" in x]
-    assert "recipes.baseline.compensate_gauge: noise_draw0, original, woken: no gauge" in line
+    assert "recipes.baseline.compensate_gauge: noise_draw0, woken: no gauge" in line
     study["recipes"]["baseline"]["variants"] = ["gauge"]
     study["cluster"] = {"sharding": "fsdp", "jobs": {"inject_knowledge": {"num_gpus": 2}}}
     with pytest.raises(UserError, match=r"compensate_gauge: not with cluster\.sharding: fsdp"):

@@ -111,11 +111,13 @@ def test_a_step_is_adamw_with_factors_on_rates_and_epsilon():
 
 def test_a_job_learns_as_the_original_does_and_goes_on_the_same(tmp_path, monkeypatch):
     files = build_inputs(tmp_path)
-    for name, compensate in (("original", False), ("compensated", True), ("stopped", True)):
+    runs = {"original": (False, False), "beside": (False, True)}  # gauge or not, compensated or not
+    runs |= {"compensated": (True, True), "stopped": (True, True)}
+    for name, (is_gauge, compensate) in runs.items():
         path = tmp_path / f"{name}.safetensors"
         (tmp_path / name).mkdir()
         write_intervention(path, gauge(multipliers(32.0).astype(np.float32)))
-        these = files | {"intervention": path if compensate else None}
+        these = files | {"intervention": path if is_gauge else None}
         changes = {"compensate_gauge": compensate}
         if name == "stopped":
             with monkeypatch.context() as patch:
@@ -126,8 +128,9 @@ def test_a_job_learns_as_the_original_does_and_goes_on_the_same(tmp_path, monkey
         inject(tmp_path / name, these, **changes)
     scores = {
         name: read_frame(tmp_path / name / "probe_scores.parquet")["log_probability_sum"]
-        for name in ("original", "compensated", "stopped")
+        for name in runs
     }
+    assert scores["beside"].tolist() == scores["original"].tolist()
     np.testing.assert_allclose(scores["compensated"], scores["original"], rtol=1e-3)
     assert scores["stopped"].tolist() == scores["compensated"].tolist()
 
@@ -146,7 +149,6 @@ def stop_after(patch, step):
 @pytest.mark.parametrize(
     "values",
     [
-        None,
         {"up_rows": np.full((2, 4), 2.0)},
         {"up_rows": np.full((2, 4), 2.0), "memory_vectors": np.full((2, 4), 0.51)},
         {"memory_vectors": np.full((2, 4), 2.0)},
@@ -154,9 +156,8 @@ def stop_after(patch, step):
     ],
 )
 def test_what_is_no_gauge_is_refused(tmp_path, values):
-    path = None if values is None else tmp_path / "intervention.safetensors"
-    if values:
-        write_intervention(path, values)
+    path = tmp_path / "intervention.safetensors"
+    write_intervention(path, values)
     with pytest.raises(UserError, match=r"^compensate_gauge: .* is no gauge"):
         gauge_of(path)
 
