@@ -2,7 +2,7 @@
 
 Reads tables of ``summarize``, the figures of ``plot_figures`` (every SVG; PDF files given
 beside them become downloads, a PNG stands in for an SVG above 1 MB), their captions and the
-template, and the job records in ``<results_dir>/logs``, beside the folder of the summary. Writes
+templates, and the job records in ``<results_dir>/logs``, beside the folder of the summary. Writes
 HTML: summary and verdicts first, then figures, tables (each downloadable as CSV), memories,
 provenance. Long tables show their first rows; their CSV is complete.
 The durations of the jobs make this the one output that two equal runs do not repeat byte by byte.
@@ -145,6 +145,18 @@ def complete_summary(summary: pd.DataFrame) -> str:
     return data_uri(gzip.compress(content, mtime=0), "application/gzip")
 
 
+def _page_of(templates: Sequence[Path]) -> jinja2.Template:
+    """Return the page, which includes the other templates; style and script are no HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.DictLoader({path.name: path.read_text() for path in templates}),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
+
+
 def run(
     *,
     summary: Path,
@@ -166,7 +178,7 @@ def run(
     rankings: Path,
     figures: list[Path],
     captions: list[Path],
-    template: Path,
+    templates: list[Path],
     output: Path,
     settings: WriteReportJob,
 ) -> None:
@@ -206,10 +218,7 @@ def run(
         checkpoint_table(places),
         run_table(every_run, measured),
     ]
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(template.read_text()).render(
+    page = _page_of(templates).render(
         title=settings.title,
         description=settings.description,
         sentences=sentences(results, findings, places, every_run),

@@ -69,7 +69,7 @@ def report(study: dict[str, Any], **changes: Any) -> str:
         **{name: study["tables"][name] for name in TABLES},
         "figures": study["figures"],
         "captions": [REPORT / f"{figure}.rst" for figure in FIGURES],
-        "template": REPORT / "report.html.j2",
+        "templates": sorted((REPORT / "page").iterdir()),
         "settings": WriteReportJob.model_validate(settings | changes.pop("settings", {})),
         **changes,
     }

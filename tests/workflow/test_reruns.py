@@ -260,7 +260,7 @@ def test_a_comment_a_docstring_and_a_touch_rerun_nothing(project):
 
 
 def test_the_report_follows_its_template_and_captions(project):
-    append(project, "workflow/report/report.html.j2", "<!-- changed -->")
+    append(project, "workflow/report/page/page.html.j2", "<!-- changed -->")
     assert project.pending() == {"write_report": 1}
 
 

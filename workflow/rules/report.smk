@@ -131,7 +131,7 @@ rule write_report:
         **{name: table(name) for name in TOLD + SHOWN},
         figures=rules.plot_figures.output.figures,
         captions=expand("workflow/report/{figure}.rst", figure=FIGURES),
-        template="workflow/report/report.html.j2",
+        templates=sorted(map(str, Path("workflow/report/page").glob("*.*"))),
     output:
         report(
             f"{RESULTS}/report.html",
@@ -147,4 +147,4 @@ rule write_report:
     params:
         **params_of("write_report"),
     shell:
-        step("write_report", *TOLD, *SHOWN, "figures", "captions", "template", "output")
+        step("write_report", *TOLD, *SHOWN, "figures", "captions", "templates", "output")
