@@ -12,11 +12,13 @@ The durations of the jobs make this the one output that two equal runs do not re
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
@@ -145,6 +147,20 @@ def complete_summary(summary: pd.DataFrame) -> str:
     return data_uri(gzip.compress(content, mtime=0), "application/gzip")
 
 
+class Script(NamedTuple):
+    """What runs in the page, and the hash by which its content policy knows it."""
+
+    text: str
+    policy: str
+
+    @classmethod
+    def of(cls, templates: Sequence[Path]) -> Script:
+        """Return every .js of the templates as one."""
+        text = "".join(path.read_text() for path in templates if path.suffix == ".js")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        return cls(text, f"'sha256-{digest}'" if text else "'none'")
+
+
 def _page_of(templates: Sequence[Path]) -> jinja2.Template:
     """Return the page, which includes the other templates; style and script are no HTML."""
     environment = jinja2.Environment(
@@ -219,6 +235,7 @@ def run(
         run_table(every_run, measured),
     ]
     page = _page_of(templates).render(
+        script=Script.of(templates),
         title=settings.title,
         description=settings.description,
         sentences=sentences(results, findings, places, every_run),
