@@ -95,14 +95,15 @@ class Measured:
         return [name for name, family in families.items() if family == own and name != self.model]
 
     def recipes(self) -> list[str]:
-        """Return the recipes in the order of the summary."""
-        return list(self.states["recipe"].dropna().unique())
+        """Return the recipes in the order of the study."""
+        return self.settings.order.of_recipes(self.states["recipe"].dropna().unique())
 
     def variants(self, *kinds: str) -> list[str]:
-        """Return the interventions of some kinds in the order of the summary."""
+        """Return the interventions of some kinds in the order of the study."""
         known = self.settings.variants
         names = [name for name in self.states["variant"].unique() if name in known]
-        return [name for name in names if known[name].kind in kinds]
+        chosen = [name for name in names if known[name].kind in kinds]
+        return self.settings.order.of_variants(chosen)
 
     def steps_of(self, variant: str, recipe: str | None = None) -> list[int]:
         """Return the checkpoints that were measured as a variant, or learned as one, ascending."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ke_steps.settings.interventions import Variant
 from ke_steps.settings.learning import Score
@@ -120,9 +121,39 @@ class Summarize(Strict):
     seed: Natural = 0
 
 
+def _ascending(groups: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Put the recipes of every group in the order of their values: JSON has them by name."""
+    return {
+        first: {recipe: values[recipe] for recipe in sorted(values, key=values.__getitem__)}
+        for first, values in groups.items()
+    }
+
+
+class Order(Strict):
+    """Names in the order of the study, in which the first of them is the main one."""
+
+    recipes: list[Name] = Field(default_factory=list)
+    variants: list[Name] = Field(default_factory=list)
+
+    def of_recipes(self, found: Iterable[str]) -> list[str]:
+        """Return some recipes in this order."""
+        return _ordered(self.recipes, found)
+
+    def of_variants(self, found: Iterable[str]) -> list[str]:
+        """Return some variants in this order."""
+        return _ordered(self.variants, found)
+
+
+def _ordered(order: list[str], found: Iterable[str]) -> list[str]:
+    """Sort by a list; what it lacks keeps its own order, behind."""
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(found, key=lambda name: places.get(name, len(places)))
+
+
 class SummarizeJob(Summarize):
     """What the job of ``summarize`` receives: how to read the names in its results."""
 
+    order: Order = Order()
     main_corpora: dict[Name, Name] = Field(
         description="by model, the corpus of the entropies that go without its name"
     )
@@ -136,7 +167,7 @@ class SummarizeJob(Summarize):
     nurseries: dict[Name, dict[str, Any]] = Field(
         default_factory=dict, description="how the models of nurseries were pretrained"
     )
-    frontiers: dict[Name, dict[Name, Positive]] = Field(
+    frontiers: Annotated[dict[Name, dict[Name, Positive]], AfterValidator(_ascending)] = Field(
         default_factory=dict,
         description="recipes that differ in learning rate alone, by the first of them: the rate of"
         " each, ascending",
@@ -144,7 +175,7 @@ class SummarizeJob(Summarize):
     branches: dict[Name, Name] = Field(
         default_factory=dict, description="of models that branch off another: that one"
     )
-    doses: dict[Name, dict[Name, float]] = Field(
+    doses: Annotated[dict[Name, dict[Name, float]], AfterValidator(_ascending)] = Field(
         default_factory=dict,
         description="recipes that differ in contribution_entropy_weight alone, by the first of"
         " them: the weight of each, ascending",
@@ -193,3 +224,4 @@ class WriteReportJob(WriteReport):
     """What the job of ``write_report`` receives: the whole study, to be shown."""
 
     study: dict[str, Any]
+    order: Order = Order()

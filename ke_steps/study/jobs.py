@@ -128,8 +128,13 @@ def _said(variant: Variant) -> dict[str, Any]:
     return variant.model_dump(mode="json", exclude={"models", "steps", "num_draws"})
 
 
+def _order(study: Study) -> dict[str, Any]:
+    return {"recipes": list(study.recipes), "variants": list(study.arms)}
+
+
 def _summary(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return {
+        "order": _order(study),
         "main_corpora": study.main_corpora(),
         "score": study.evaluate_knowledge.score,
         "variants": _variants(study),
@@ -189,7 +194,10 @@ EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
     "evaluate_retention": _retention,
     "summarize": _summary,
     "plot_figures": _drawing,
-    "write_report": lambda study, w: {"study": study.model_dump(mode="json", exclude={"cluster"})},
+    "write_report": lambda study, w: {
+        "study": study.model_dump(mode="json", exclude={"cluster"}),
+        "order": _order(study),
+    },
 }
 """What a step must know beside that."""
 

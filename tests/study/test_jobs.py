@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from ke_steps.job.files import canonical_json
 from ke_steps.settings.checkpoints import KeepCheckpoint, PretrainNursery, TrainTokenizerJob
 from ke_steps.settings.interventions import Intervene
 from ke_steps.settings.learning import (
@@ -136,3 +137,23 @@ def test_every_job_accepts_its_own_settings():
     }.items():
         for variant in study.arms:
             received.model_validate(settings_for(study, step, wildcards | {"variant": variant}))
+
+
+def test_names_keep_the_order_of_the_study_where_the_first_one_counts():
+    """Settings reach a job as JSON that is sorted by name; rates are joined in their own order."""
+    study = changed("recipes/baseline/learning_rate", 1e-3)
+    recipe = study["recipes"].pop("baseline")
+    study["recipes"] = {
+        "main": recipe,
+        "fast": recipe | {"learning_rate": 4e-3},
+        "slow": recipe | {"learning_rate": 2e-4},
+        "also_slow": recipe | {"contribution_entropy_weight": 1.0},
+        "before_all": recipe | {"contribution_entropy_weight": -1.0},
+    }
+    study["variants"] = dict.fromkeys(("woken", "again"), EVERY_KIND["resuscitate"])
+    said = canonical_json(settings_for(read_study(study), "summarize", {}))
+    job = SummarizeJob.model_validate_json(said)
+    assert list(job.frontiers["main"]) == ["slow", "main", "fast"]
+    assert list(job.doses["main"]) == ["before_all", "main", "also_slow"]
+    assert job.order.of_recipes(["fast", "main", "unknown"]) == ["main", "fast", "unknown"]
+    assert job.order.of_variants(["again", "woken"]) == ["woken", "again"]
