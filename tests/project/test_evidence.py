@@ -70,6 +70,33 @@ def test_forgetting_rises_with_decay_alone():
     assert changes[~is_high].between(-0.075, -0.02).all()
 
 
+def test_what_interventions_do_is_what_the_page_says():
+    found = claims_of("interventions").set_index(["claim", "variant", "model"]).sort_index()
+    alone = found.loc["entropy_alone_changes_learning"]
+    assert set(alone["verdict"]) == {"not supported"}
+    assert alone[["value", "low", "high"]].abs().to_numpy().max() < 1e-6
+    assert alone["value"].abs().max() < 1e-7
+    seeds = [f"nursery_seed{seed}" for seed in (201, 202, 203)]
+    for claim, variant, verdicts, mean in (
+        ("gauge_changes_learning", "gauge", ["supported"] * 2 + ["not supported"], 0.13),
+        ("function_changes_learning", "function", ["supported"] + ["inconclusive"] * 2, 0.04),
+    ):
+        of_runs = found.loc[claim, variant]
+        assert list(of_runs.loc[seeds, "verdict"]) == verdicts
+        assert of_runs.loc["nursery", "verdict"] == "inconclusive"
+        assert of_runs.loc["nursery", "value"] == pytest.approx(mean, abs=5e-3)
+    dormant = found.loc["dormant_memories_learn_more_than_others", "verdict"]
+    assert sorted(dormant) == ["inconclusive"] * 5 + ["not supported"]
+    effects = pd.read_parquet(EVIDENCE / "interventions/effects.parquet")
+    is_kept = (effects["quantity"] == "accuracy_after") & effects["recipe"].isna()
+    kept = effects[is_kept & (effects["effect"] == "permuted")]["value"]
+    assert kept.between(0.06, 0.214).all() and len(kept) == 6
+    gauge = effects[is_kept & (effects["effect"] == "gauge")].set_index("model")["value"]
+    assert list(gauge[seeds]) == pytest.approx([-0.0075, -0.051, -0.016], abs=5e-4)
+    frontier = found.loc["variant_learns_more_by_frontier", "verdict"]
+    assert "supported" not in set(frontier["gauge"]) | set(frontier["resuscitate"])
+
+
 def test_a_studys_tables_are_copied_with_the_code_that_made_them(tmp_path):
     for folder in ("summarize", "plot_figures"):
         (tmp_path / "results" / folder).mkdir(parents=True)
