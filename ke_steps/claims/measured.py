@@ -26,8 +26,9 @@ from ke_steps.formulas.uncertainty import (
 from ke_steps.job.errors import UserError
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.telling import SummarizeJob
+from ke_steps.summary.digits import decimals_of
 from ke_steps.summary.points import by_stage, rows_of, stages_of
-from ke_steps.summary.quantities import QUANTITIES, Measure, show
+from ke_steps.summary.quantities import QUANTITIES, Measure, number, show
 from ke_steps.summary.replicates import Replicates
 
 NO_PASSAGES: Mapping[Identity, pd.Series] = MappingProxyType({})
@@ -258,7 +259,7 @@ class Measured:
         """Return an estimate in words, with unit and interval."""
         if math.isnan(estimate.low):
             return f"{show(estimate.value, unit)} (no interval)"
-        low = show(estimate.low, unit).split()[0]
+        decimals = decimals_of([(estimate.low, estimate.high)], unit)
+        value, high = (show(each, unit, decimals) for each in (estimate.value, estimate.high))
         level = f"{100 * self.settings.confidence:g} %"
-        value = show(estimate.value, unit)
-        return f"{value} ({level} interval {low} to {show(estimate.high, unit)})"
+        return f"{value} ({level} interval {number(estimate.low, unit, decimals)} to {high})"

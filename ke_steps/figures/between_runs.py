@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ke_steps.figures import style
 from ke_steps.figures.panels import Tables
+from ke_steps.summary.digits import decimals_of
 from ke_steps.summary.quantities import QUANTITIES, number, show_p
 
 
@@ -56,6 +57,8 @@ def _draw_slope(axis: Axes, rows: pd.DataFrame) -> None:
 
 def _title(row: pd.Series) -> str:
     """Write slope and interval, in points where the outcome is a fraction, and p."""
-    value, low, high = (number(row[k], row["unit"]) for k in ("slope", "slope_low", "slope_high"))
+    slope, unit = row[["slope", "slope_low", "slope_high"]], row["unit"]
+    decimals = decimals_of([(slope["slope_low"], slope["slope_high"])], unit)
+    value, low, high = (number(each, unit, decimals) for each in slope)
     in_points = " points" if row["unit"] == "fraction" else f" {row['unit']}"
     return f"β = {value} [{low}, {high}]\n{in_points.strip()} per nat, {show_p(row['p_value'])}"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from ke_steps.report.cells import MISSING, Cell, Entry, estimated
 from ke_steps.report.tables import Heading, Table, short_table
-from ke_steps.summary.quantities import QUANTITIES, show, show_p
+from ke_steps.summary.quantities import QUANTITIES, show_p
 
 
 def correlation_table(correlations: pd.DataFrame) -> Table | None:
@@ -22,7 +23,7 @@ def correlation_table(correlations: pd.DataFrame) -> Table | None:
             "between": f"{_short(row['x'])} and {_short(row['y'])}",
             "method": row["method"].capitalize(),
             **_correlation_cells(row),
-            "stages": str(row["num_points"]),
+            "stages": row["num_points"],
         }
         for row in correlations.to_dict("records")
     ]
@@ -37,12 +38,8 @@ def _short(quantity: str) -> str:
     return QUANTITIES[quantity].label.removeprefix("knowledge ").removeprefix("entropy ")
 
 
-def _correlation_cells(row: dict[Any, Any]) -> dict[str, str]:
+def _correlation_cells(row: dict[Any, Any]) -> dict[str, Entry]:
     if math.isnan(row["value"]):
-        return {"r": "–", "interval": "too few stages", "p": "–"}
-    low, high = show(row["low"], ""), show(row["high"], "")
-    return {
-        "r": show(row["value"], ""),
-        "interval": f"{low} to {high}",
-        "p": show_p(row["p_value"]).removeprefix("p = ").removeprefix("p "),
-    }
+        return {"r": "too few stages", "p": MISSING}
+    shown = show_p(row["p_value"]).removeprefix("p = ").removeprefix("p ")
+    return {"r": estimated("", row), "p": Cell(shown, row["p_value"])}

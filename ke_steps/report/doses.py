@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from ke_steps.report.tables import Heading, Table, bracketed, short_table
-from ke_steps.summary.quantities import QUANTITIES, number
+from ke_steps.report.cells import MISSING, Cell, Number
+from ke_steps.report.tables import Heading, Table, short_table
+from ke_steps.summary.quantities import QUANTITIES
 
 HEADING = Heading(
     "doses",
@@ -25,18 +26,18 @@ def dose_table(doses: pd.DataFrame) -> Table | None:
         return None
     labels = {name: QUANTITIES[name].label for name in doses["quantity"].unique()}
     rows = []
-    for place, found in doses.groupby(PLACE, sort=False):
-        model, recipe, weight, reference, step, variant = place
-        cells = {row["quantity"]: _signed(row) for row in found.to_dict("records")}
+    for _, found in doses.groupby(PLACE, sort=False):
+        told = found.to_dict("records")
+        cells = {row["quantity"]: _change(row) for row in told}
         rows.append(
             {
-                "model": str(model),
-                "recipe": str(recipe),
-                "weight": f"{weight:g}",
-                "against": str(reference),
-                "step": f"{step:,}",
-                "variant": str(variant),
-                **{label: cells.get(name, "–") for name, label in labels.items()},
+                "model": told[0]["model"],
+                "recipe": told[0]["recipe"],
+                "weight": Cell(f"{told[0]['weight']:g}", told[0]["weight"]),
+                "against": told[0]["reference"],
+                "step": told[0]["step"],
+                "variant": told[0]["variant"],
+                **{label: cells.get(name, MISSING) for name, label in labels.items()},
             }
         )
     hidden = {key for key in ("model", "variant") if doses[key].nunique() == 1}
@@ -44,7 +45,5 @@ def dose_table(doses: pd.DataFrame) -> Table | None:
     return short_table(HEADING, shown, doses)
 
 
-def _signed(row: Mapping[Hashable, Any]) -> str:
-    sign = "+" if row["change"] >= 0 else ""
-    interval = bracketed(row["unit"], row["low"], row["high"])
-    return sign + number(row["change"], row["unit"]) + interval
+def _change(row: Mapping[Hashable, Any]) -> Number:
+    return Number(row["change"], row["unit"], row["low"], row["high"], is_change=True)

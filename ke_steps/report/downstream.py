@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
-
 import pandas as pd
 
-from ke_steps.report.tables import Heading, Table, bracketed, cell, short_table
+from ke_steps.report.cells import estimated
+from ke_steps.report.tables import Heading, Table, short_table
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.points import rows_of
-from ke_steps.summary.quantities import ACCURACY_AFTER, number
+from ke_steps.summary.quantities import ACCURACY_AFTER
 
 ENDS = ("value", "low", "high")
 HEADING = Heading(
@@ -41,12 +39,12 @@ def downstream_table(downstream: pd.DataFrame, estimates: pd.DataFrame) -> Table
         shown.append(
             {
                 **{key: str(row[key]) for key in ("model", "recipe")},
-                "step": f"{row['step']:,}",
+                "step": row["step"],
                 "variant": row["variant"],
-                "P after, original": cell("fraction", points["original"]),
-                "P after, variant": cell("fraction", points["changed"]),
-                "change, points": _signed(row, "change"),
-                "relative, %": _signed(row, "relative"),
+                "P after, original": estimated("fraction", points["original"]),
+                "P after, variant": estimated("fraction", points["changed"]),
+                "change, points": estimated("points", row, "change", is_change=True),
+                "relative, %": estimated("points", row, "relative", is_change=True),
             }
         )
         ends = {f"{name}_{end}": point[end] for name, point in points.items() for end in ENDS}
@@ -54,9 +52,3 @@ def downstream_table(downstream: pd.DataFrame, estimates: pd.DataFrame) -> Table
     hidden = {key for key in ("model", "recipe") if downstream[key].nunique() == 1}
     rows = [{key: text for key, text in row.items() if key not in hidden} for row in shown]
     return short_table(HEADING, rows, pd.DataFrame(full))
-
-
-def _signed(row: dict[Hashable, Any], name: str) -> str:
-    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    sign = "+" if value >= 0 else ""
-    return sign + number(value, "points") + bracketed("points", low, high)

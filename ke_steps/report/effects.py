@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from ke_steps.report.tables import Heading, Table, bracketed, short_table
+from ke_steps.report.cells import MISSING, Entry, Number
+from ke_steps.report.tables import Heading, Table, short_table
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
     ACQUISITION_FROM_ORIGINAL,
     FORGETTING_ABOVE_CHANCE,
     KNOWLEDGE_AFTER,
-    number,
 )
 
 HEADING = Heading(
@@ -43,14 +43,14 @@ def effect_table(effects: pd.DataFrame) -> Table | None:
     return short_table(HEADING, shown, effects)
 
 
-def _row(part: pd.DataFrame) -> dict[str, str]:
+def _row(part: pd.DataFrame) -> dict[str, Entry]:
     outcomes = {row["quantity"]: row for row in part.to_dict("records")}
     first = next(iter(outcomes.values()))
     mean = f"{first['frontier']}, {first['num_recipes']} rates"
     return {
         "model": first["model"],
         "recipe": mean if pd.isna(first["recipe"]) else first["recipe"],
-        "step": f"{first['step']:,}",
+        "step": first["step"],
         "variant": first["variant"],
         "effect": _name(first),
         **{measure.label: _cell(outcomes.get(measure.quantity)) for measure in COLUMNS},
@@ -64,11 +64,10 @@ def _name(row: Mapping[Hashable, Any]) -> str:
     return f"less {row['effect']}{draws}"
 
 
-def _cell(row: Mapping[Hashable, Any] | None) -> str:
-    if row is None or pd.isna(row["value"]):
-        return "–"
-    unit, sign = row["unit"], "+" if row["value"] >= 0 else ""
-    text = sign + number(row["value"], unit) + bracketed(unit, row["low"], row["high"])
-    if pd.isna(row["num_draws"]):
-        return text
-    return f"{text}\n{row['num_beaten']:.0f} of {row['num_draws']:.0f}"
+def _cell(row: Mapping[Hashable, Any] | None) -> Entry:
+    if row is None:
+        return MISSING
+    is_alone = pd.isna(row["num_draws"])
+    beaten = "" if is_alone else f"{row['num_beaten']:.0f} of {row['num_draws']:.0f}"
+    told = Number(row["value"], row["unit"], row["low"], row["high"], is_change=True)
+    return told._replace(more=beaten)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ke_steps.report.tables import MAIN_COLUMNS, Heading, Table, cell, short_table
+from ke_steps.report.cells import Entry, estimated
+from ke_steps.report.tables import MAIN_COLUMNS, Heading, Table, short_table
 from ke_steps.summary.quantities import BEFORE_LEARNING
 
 HEADING = Heading(
@@ -32,10 +33,11 @@ def family_table(families: pd.DataFrame) -> Table | None:
     columns = [column for column in COLUMNS if column.measure in measures]
     rows = []
     for (family, step), found in told.groupby(["family", "step"], sort=False):
-        cells = {"family": str(family), "step": f"{step:,}", "runs": str(found["num_models"].max())}
+        cells: dict[str, Entry] = {"family": str(family), "step": int(found["step"].iloc[0])}
+        cells["runs"] = int(found["num_models"].max())
         for column in columns:
             point = points.get((family, step, *column.measure))
-            cells[column.label] = cell(column.measure.unit, point)
+            cells[column.label] = estimated(column.measure.unit, point)
         rows.append(cells)
     runs = told.explode(["models", "values"])
     full = runs.rename(columns={"models": "model", "values": "value_of_model"})

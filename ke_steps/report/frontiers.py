@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ke_steps.report.tables import Heading, Table, bracketed, short_table
+from ke_steps.report.cells import MISSING, Entry, Number
+from ke_steps.report.tables import Heading, Table, short_table
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.quantities import number
 
@@ -33,44 +34,42 @@ def frontier_table(frontiers: pd.DataFrame) -> Table | None:
     return short_table(HEADING, rows, frontiers)
 
 
-def _row(points: pd.DataFrame) -> dict[str, str]:
+def _row(points: pd.DataFrame) -> dict[str, Entry]:
     first = points.to_dict("records")[0]
     old = points["accuracy_after"]
     best = points.loc[points["num_halves_best"].fillna(0) > 0, "learning_rate"]
     return {
         "model": first["model"],
         "frontier": first["frontier"],
-        "step": f"{first['step']:,}",
+        "step": first["step"],
         "variant": first["variant"],
-        "learning rates": str(len(points)),
+        "learning rates": len(points),
         "P after, %": f"{number(old.min(), 'fraction')} to {number(old.max(), 'fraction')}",
-        "best rate": ", ".join(f"{rate:g}" for rate in best) or "–",
-        "area": _value(first, "area", ""),
+        "best rate": ", ".join(f"{rate:g}" for rate in best) or MISSING,
+        "area": _value(first, "area"),
         "compared with": _reference(first),
         "same P, %": _matched(first),
-        "K at the same P": _value(first, "lead", "+"),
-        "area, difference": _value(first, "area_lead", "+"),
+        "K at the same P": _value(first, "lead", is_change=True),
+        "area, difference": _value(first, "area_lead", is_change=True),
     }
 
 
 def _reference(row: Mapping[Hashable, Any]) -> str:
     if pd.isna(row["reference_step"]):
-        return "–"
+        return MISSING
     is_stage = row["variant"] == ORIGINAL
     return f"step {row['reference_step']:,.0f}" if is_stage else row["reference_variant"]
 
 
 def _matched(row: Mapping[Hashable, Any]) -> str:
     if pd.isna(row["reference_step"]):
-        return "–"
+        return MISSING
     if pd.isna(row["matched_from"]):
         return "none in common"
     low, high = (number(row[f"matched_{end}"], "fraction") for end in ("from", "to"))
     return f"{low} to {high}"
 
 
-def _value(row: Mapping[Hashable, Any], name: str, sign: str) -> str:
+def _value(row: Mapping[Hashable, Any], name: str, *, is_change: bool = False) -> Number:
     value, low, high = (row[f"{name}_{end}"] for end in ("nats", "low", "high"))
-    if pd.isna(value):
-        return "–"
-    return (sign if value >= 0 else "") + number(value, "nats") + bracketed("nats", low, high)
+    return Number(value, "nats", low, high, is_change)

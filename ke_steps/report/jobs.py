@@ -17,6 +17,7 @@ from ke_steps.artefacts.places import corpus_of, identify, shard_of
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file
 from ke_steps.job.records import Record, logs_of, read_measured, records_in
+from ke_steps.report.cells import MISSING, Cell, Entry
 from ke_steps.report.tables import Heading, Table, short_table
 
 MEASURES = (
@@ -150,7 +151,7 @@ def step_table(jobs: pd.DataFrame) -> Table:
         )
     full = pd.DataFrame(rows, columns=["step", "num_jobs", *MEASURES])
     shown = [
-        {"step": row["step"], "jobs": f"{row['num_jobs']:,}", **cells}
+        {"step": row["step"], "jobs": row["num_jobs"], **cells}
         for row, cells in zip(full.to_dict("records"), _cells(full), strict=True)
     ]
     return short_table(BY_STEP, shown, full)
@@ -171,7 +172,7 @@ def job_table(jobs: pd.DataFrame) -> Table:
     return short_table(JOBS, shown, jobs)
 
 
-def _cells(jobs: pd.DataFrame) -> Sequence[dict[str, str]]:
+def _cells(jobs: pd.DataFrame) -> Sequence[dict[str, Entry]]:
     """Return the measures for a reader; those of GPUs only where a job used one."""
     columns = {
         "wall s": ("wall_seconds", "{:,.1f}"),
@@ -183,7 +184,7 @@ def _cells(jobs: pd.DataFrame) -> Sequence[dict[str, str]]:
         columns["GPU busy"] = ("mean_gpu_utilisation", "{:.0%}")
     return [
         {
-            label: "–" if math.isnan(row[name]) else pattern.format(row[name])
+            label: MISSING if math.isnan(row[name]) else Cell(pattern.format(row[name]), row[name])
             for label, (name, pattern) in columns.items()
         }
         for row in jobs.to_dict("records")

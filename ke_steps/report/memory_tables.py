@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ke_steps.report.cells import MISSING, Cell, Number, lay_out
 from ke_steps.report.tables import Heading, Table, data_uri, short_table
-from ke_steps.summary.quantities import number
 
 MAX_MEMORY_ROWS = 160
 MAX_CHECKPOINTS = 8
@@ -34,14 +34,14 @@ def checkpoint_table(checkpoints: pd.DataFrame) -> Table:
     rows = [
         {
             "model": row["model"],
-            "step": f"{row['step']:,}",
+            "step": row["step"],
             "same weights as": _same_weights(row),
             "source": row["source"],
-            "from": row["place"] or "–",
+            "from": row["place"] or MISSING,
             "architecture": row["architecture"],
-            "layers": f"{row['num_layers']:,}",
-            "memories per layer": f"{row['num_memories']:,}",
-            "parameters": f"{row['num_parameters']:,}",
+            "layers": row["num_layers"],
+            "memories per layer": row["num_memories"],
+            "parameters": row["num_parameters"],
             "weights (sha256)": row["weights_sha256"][:12],
         }
         for row in checkpoints.to_dict("records")
@@ -72,11 +72,11 @@ def ranking_table(rankings: pd.DataFrame, turnover_fraction: float) -> Table | N
     rows = [
         {
             "model": row["model"],
-            "from step": f"{row['step_from']:,}",
-            "to step": f"{row['step_to']:,}",
-            "rank correlation": _cell(row["spearman"], ""),
-            "most active kept, %": _cell(row["most_active_kept"], "fraction"),
-            "least active kept, %": _cell(row["least_active_kept"], "fraction"),
+            "from step": row["step_from"],
+            "to step": row["step_to"],
+            "rank correlation": Number(row["spearman"]),
+            "most active kept, %": Number(row["most_active_kept"], "fraction"),
+            "least active kept, %": Number(row["least_active_kept"], "fraction"),
         }
         for row in rankings[rankings["layer"].isna()].to_dict("records")
     ]
@@ -90,10 +90,6 @@ def ranking_table(rankings: pd.DataFrame, turnover_fraction: float) -> Table | N
         note += " –: there is none where all memories of a layer are alike, as in one that is dead."
     heading = Heading("rankings", "How the ranking of memories moves", note)
     return short_table(heading, rows, rankings)
-
-
-def _cell(value: float, unit: str) -> str:
-    return "–" if math.isnan(value) else number(value, unit)
 
 
 def memory_pages(memories: pd.DataFrame) -> list[MemoryPage]:
@@ -118,17 +114,17 @@ def _page(title: str, found: pd.DataFrame, is_open: bool) -> MemoryPage:
     )
     rows = [
         {
-            "layer": str(row["layer"]),
+            "layer": row["layer"],
             "active": row["end"],
-            "memory": str(row["memory"]),
-            "activity / mean": "–"
+            "memory": row["memory"],
+            "activity / mean": MISSING
             if math.isnan(row["relative_activity"])
-            else f"{row['relative_activity']:.3g}",
-            "promotes": " ".join(map(visible, row["tokens"])) or "–",
+            else Cell(f"{row['relative_activity']:.3g}", row["relative_activity"]),
+            "promotes": " ".join(map(visible, row["tokens"])) or MISSING,
         }
         for row in shown.to_dict("records")
     ]
-    return MemoryPage(title, is_open, note, list(rows[0]), [list(row.values()) for row in rows])
+    return MemoryPage(title, is_open, note, *lay_out(rows))
 
 
 def visible(token: str) -> str:

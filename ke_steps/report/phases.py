@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ke_steps.report.tables import Heading, Table, bracketed, short_table
+from ke_steps.report.cells import MISSING, Entry, Number, estimated
+from ke_steps.report.tables import Heading, Table, short_table
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
     ACCURACY_BEFORE,
@@ -18,7 +19,6 @@ from ke_steps.summary.quantities import (
     FORGETTING_ABOVE_CHANCE,
     KNOWLEDGE_AFTER,
     difference_unit,
-    number,
 )
 
 HEADING = Heading(
@@ -50,21 +50,21 @@ def phase_table(phases: pd.DataFrame) -> Table | None:
     for model, own in phases.groupby("model", sort=False):
         by_quantity = own.drop_duplicates("quantity").set_index("quantity").to_dict("index")
         rows.append(_row(str(model), by_quantity))
-    kept = [name for name in rows[0] if any(row[name] != "–" for row in rows)]
+    kept = [name for name in rows[0] if any(row[name] != MISSING for row in rows)]
     shown = [{name: row[name] for name in kept} for row in rows]
     return short_table(HEADING, shown, phases)
 
 
-def _row(model: str, told: Mapping[Hashable, Mapping[Hashable, Any]]) -> dict[str, str]:
+def _row(model: str, told: Mapping[Hashable, Mapping[Hashable, Any]]) -> dict[str, Entry]:
     recall = told[ACCURACY_BEFORE.quantity]
     entropy = told.get(ENTROPY.quantity, {})
-    row = {
-        "family": recall["family"] or "–",
+    row: dict[str, Entry] = {
+        "family": MISSING if pd.isna(recall["family"]) else recall["family"],
         "model": model,
         "plateau": _step(recall["plateau_step"]),
         "saturation": _step(recall["saturation_step"]) if not recall["unsaturated"] else "none",
         "last": _step(recall["last_step"]),
-        "recall at the last": number(recall["last"], "fraction"),
+        "recall at the last": Number(recall["last"], "fraction"),
         **{
             f"H at {name}": _value(entropy.get(key, math.nan), "nats")
             for name, key in (
@@ -81,21 +81,18 @@ def _row(model: str, told: Mapping[Hashable, Mapping[Hashable, Any]]) -> dict[st
             row[f"{name}, change {when}"] = _change(told.get(measure.quantity), when)
     for name, measure in LATER.items():
         row[f"{name}, change after"] = _change(told.get(measure.quantity), "after")
-    return row | {"no saturation, as": recall["unsaturated"] or "–"}
+    return row | {"no saturation, as": recall["unsaturated"] or MISSING}
 
 
-def _step(step: float) -> str:
-    return "–" if pd.isna(step) else f"{step:,.0f}"
+def _step(step: float) -> Entry:
+    return MISSING if pd.isna(step) else int(step)
 
 
-def _value(value: float, unit: str) -> str:
-    return "–" if math.isnan(value) else number(value, unit)
+def _value(value: float, unit: str) -> Entry:
+    return MISSING if math.isnan(value) else Number(value, unit)
 
 
-def _change(row: Mapping[Hashable, Any] | None, when: str) -> str:
-    if row is None or math.isnan(row[f"change_{when}"]):
-        return "–"
-    value, low, high = (row[f"change_{when}{end}"] for end in ("", "_low", "_high"))
-    unit = difference_unit(row["unit"])
-    sign = "+" if value >= 0 else ""
-    return sign + number(value, unit) + bracketed(unit, low, high)
+def _change(row: Mapping[Hashable, Any] | None, when: str) -> Entry:
+    if row is None:
+        return MISSING
+    return estimated(difference_unit(row["unit"]), row, f"change_{when}", is_change=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ke_steps.report.cells import Entry, Number
 from ke_steps.report.tables import (
     Column,
     Heading,
@@ -27,7 +28,6 @@ from ke_steps.summary.quantities import (
     WEIGHT_NORM,
     WHOLE_MODEL,
     Measure,
-    show,
 )
 
 HEADING = Heading(
@@ -84,9 +84,9 @@ def contest_table(contests: pd.DataFrame) -> Table | None:
     """Return a row per set of predictors of CONTESTS; None where runs are too few."""
     if contests.empty:
         return None
-    rows: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, Entry]] = {}
     for row in contests.to_dict("records"):
         label = Measure(row["quantity"], row["group"]).label
         told = rows.setdefault(row["predictors"], {"predictors": row["predictors"]})
-        told[label] = show(row["error"], row["unit"])
+        told[label] = Number(row["error"], row["unit"])
     return short_table(CONTEST, list(rows.values()), contests)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ke_steps.report.cells import MISSING, Entry, Number, estimated
 from ke_steps.report.published import is_reference_scale, published_values
 from ke_steps.report.tables import (
     DIVERGED,
@@ -18,7 +19,7 @@ from ke_steps.report.tables import (
     Heading,
     Results,
     Table,
-    cell,
+    in_full,
     noted,
     short_table,
 )
@@ -31,7 +32,6 @@ from ke_steps.summary.quantities import (
     KNOWLEDGE_AFTER,
     OUTCOMES,
     Measure,
-    number,
     unit_of,
 )
 from ke_steps.summary.runs import RUN, left_out, lost_states
@@ -44,6 +44,7 @@ K_PER_TOKEN = Column("K after, per token", KNOWLEDGE_AFTER.of("all/per token"))
 P = Column("P after, %", ACCURACY_AFTER)
 
 RUN_COLUMNS = [column for column in MAIN_COLUMNS if column.measure in OUTCOMES]
+ENDS = ("value", "low", "high")
 LOSSES = {"first loss": "first_loss_nats", "last loss": "last_loss_nats"}
 RUN_NOTE = (
     "Losses and K in nats, A, F and P in percent; in brackets the interval of this run alone, by"
@@ -142,7 +143,7 @@ def _published(
     return {"published": value, "difference": point["value"] - value}
 
 
-def _lines(full: pd.DataFrame, lost: set[tuple[str, int]]) -> Iterator[dict[str, str]]:
+def _lines(full: pd.DataFrame, lost: set[tuple[str, int]]) -> Iterator[dict[str, Entry]]:
     """Yield each measured line and, where the paper has numbers, its own and the difference."""
     steps = sorted(full["step"].unique())
     for _, found in full.groupby(["recipe", "column"], sort=False):
@@ -150,26 +151,26 @@ def _lines(full: pd.DataFrame, lost: set[tuple[str, int]]) -> Iterator[dict[str,
         unit = unit_of(quantity)
         records = found.set_index("step").to_dict("index")
         measured = {
-            f"step {step:,}": DIVERGED if (recipe, step) in lost else cell(unit, records.get(step))
-            for step in steps
+            step: DIVERGED
+            if (recipe, step) in lost
+            else Number(row["value"], unit, row["low"], row["high"], alike=label)
+            for step, row in records.items()
         }
-        yield {"recipe": recipe, "": label, **measured}
+        yield _line(recipe, label, steps, measured)
         if found["published"].notna().any():
             for key, words in (("published", "paper"), ("difference", "difference")):
                 numbers = {
-                    f"step {step:,}": _number(unit, records[step][key], key)
-                    if step in records
-                    else "–"
-                    for step in steps
+                    step: Number(row[key], unit, is_change=key == "difference", alike=label)
+                    for step, row in records.items()
                 }
-                yield {"recipe": recipe, "": f"{label}: {words}", **numbers}
+                yield _line(recipe, f"{label}: {words}", steps, numbers)
 
 
-def _number(unit: str, value: float, key: str) -> str:
-    if np.isnan(value):
-        return "–"
-    sign = "+" if key == "difference" and value >= 0 else ""
-    return sign + number(value, unit)
+def _line(
+    recipe: str, words: str, steps: Sequence[int], told: Mapping[Hashable, Entry]
+) -> dict[str, Entry]:
+    stages = {f"step {step:,}": told.get(step, MISSING) for step in steps}
+    return {"recipe": recipe, "measure": words} | stages
 
 
 def run_table(runs: pd.DataFrame, summary: pd.DataFrame) -> Table | None:
@@ -185,8 +186,8 @@ def run_table(runs: pd.DataFrame, summary: pd.DataFrame) -> Table | None:
     for run in ordered.to_dict("records"):
         found = measured.get(tuple(run[key] for key in RUN), {})
         shown.append(_cells(run, found))
-        values = {measure.quantity: found.get(measure, {}).get("value") for measure in OUTCOMES}
-        full.append(run | values)
+        outcomes = [in_full(measure, found.get(measure), ENDS) for measure in OUTCOMES]
+        full.append(run | {name: value for told in outcomes for name, value in told.items()})
     varied = {key for key in ("model", "variant", "recipe") if runs[key].nunique() > 1}
     hidden = {"model", "variant", "recipe"} - varied
     rows = [{key: text for key, text in row.items() if key not in hidden} for row in shown]
@@ -204,22 +205,19 @@ def _outcomes(summary: pd.DataFrame) -> dict[tuple[Any, ...], dict[Measure, dict
     return found
 
 
-def _cells(run: dict[Any, Any], found: dict[Measure, dict[Any, Any]]) -> dict[str, str]:
+def _cells(run: dict[Any, Any], found: dict[Measure, dict[Any, Any]]) -> dict[str, Entry]:
     at = run["diverged_at_step"]
     return {
         "model": run["model"],
         "recipe": run["recipe"],
-        "step": f"{run['step']:,}",
+        "step": run["step"],
         "variant": run["variant"],
-        "seed": str(run["seed"]),
+        "seed": run["seed"],
         "ended": "as planned" if pd.isna(at) else f"⚠ diverged at step {int(at):,}",
-        "steps": f"{run['num_steps']:,}",
+        "steps": run["num_steps"],
+        **{label: Number(run[name], "nats") for label, name in LOSSES.items()},
         **{
-            label: "–" if pd.isna(run[name]) else f"{run[name]:.3f}"
-            for label, name in LOSSES.items()
-        },
-        **{
-            column.label: cell(column.measure.unit, found.get(column.measure))
+            column.label: estimated(column.measure.unit, found.get(column.measure))
             for column in RUN_COLUMNS
         },
     }

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ke_steps.report.cells import MISSING, Entry, estimated, lay_out
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
@@ -30,7 +31,6 @@ from ke_steps.summary.quantities import (
     SENSITIVITY,
     WHOLE_MODEL,
     Measure,
-    number,
 )
 from ke_steps.summary.runs import left_out, lost_states
 
@@ -147,14 +147,13 @@ def csv_uri(frame: pd.DataFrame) -> str:
     return data_uri(frame.to_csv(index=False, lineterminator="\n").encode(), "text/csv")
 
 
-def short_table(heading: Heading, rows: Sequence[dict[str, str]], full: pd.DataFrame) -> Table:
+def short_table(heading: Heading, rows: Sequence[Mapping[str, Entry]], full: pd.DataFrame) -> Table:
     """Return a table of the first ``MAX_ROWS`` rows, whose keys are equal; ``full`` is its CSV."""
     name, title, note = heading
     if len(rows) > MAX_ROWS:
         note = f"{note} The first {MAX_ROWS} of {len(rows):,} rows; the CSV has all.".strip()
-    shown = rows[:MAX_ROWS]
-    columns = list(shown[0]) if shown else []
-    return Table(name, title, note, columns, [list(row.values()) for row in shown], csv_uri(full))
+    columns, shown = lay_out(rows[:MAX_ROWS])
+    return Table(name, title, note, columns, shown, csv_uri(full))
 
 
 def stage_table(results: Results) -> Table:
@@ -193,14 +192,21 @@ def variant_table(results: Results) -> Table | None:
 
 
 def runs_and_states(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return model, recipe, step, variant of what learned, by recipe, then of what never did."""
+    """Return model, recipe, step, variant of what learned, by recipe and step.
+
+    What never learned, such as an untrained step 0, stands among the steps of the first recipe.
+    """
     states = ["model", "step", "variant"]
-    places = summary[["model", "recipe", "step", "variant"]].drop_duplicates()
-    runs = places.dropna(subset="recipe")
-    idle = places[places["recipe"].isna()].merge(runs[states], how="left", indicator=True)
+    found = summary[["model", "recipe", "step", "variant"]].drop_duplicates()
+    runs = found.dropna(subset="recipe")
+    idle = found[found["recipe"].isna()].merge(runs[states], how="left", indicator=True)
     idle = idle[idle["_merge"] == "left_only"].drop(columns="_merge")
-    by_recipe = [found for _, found in runs.groupby(["model", "recipe"], sort=False)]
-    return pd.concat([*by_recipe, idle])
+    places = pd.concat([runs, idle], ignore_index=True)
+    models, recipes = (list(found[name].dropna().unique()) for name in ("model", "recipe"))
+    rank = places["recipe"].map(recipes.index, na_action="ignore").astype(float)
+    rank = rank.fillna(rank.groupby(places["model"]).transform("min"))
+    order = {"model": places["model"].map(models.index), "rank": rank, "step": places["step"]}
+    return places.loc[pd.DataFrame(order).sort_values(list(order)).index]
 
 
 def measured_table(
@@ -218,16 +224,17 @@ def measured_table(
     is_undefined = False
     shown, full = [], []
     for place in places.fillna({"recipe": ""}).to_dict("records"):
-        cells = {"model": place["model"], "recipe": place["recipe"] or "–"}
-        cells |= {"step": f"{place['step']:,}", "variant": place["variant"]}
+        cells: dict[str, Entry] = {"model": place["model"], "recipe": place["recipe"] or MISSING}
+        cells |= {"step": place["step"], "variant": place["variant"]}
         numbers = {key: place[key] for key in cells}
         for column in columns:
             recipe = "" if column.measure.quantity in TOLD_ONCE else place["recipe"]
             state = (place["model"], place["step"], place["variant"], recipe)
             point = estimates.get((*state, *column.measure))
-            numbers |= _numbers(column.measure, point)
+            numbers |= in_full(column.measure, point)
             is_undefined |= point is not None and math.isnan(point["value"])
-            cells[column.label] = DIVERGED if state in lost else cell(column.measure.unit, point)
+            unit = column.measure.unit
+            cells[column.label] = DIVERGED if state in lost else estimated(unit, point)
         shown.append(cells)
         full.append(numbers)
     varied = {key for key in ("model", "recipe", "variant") if len({row[key] for row in shown}) > 1}
@@ -252,22 +259,12 @@ def _index(estimates: pd.DataFrame, columns: Sequence[Column]) -> dict[Hashable,
     return rows.fillna({"recipe": ""}).set_index(keys)[ESTIMATE].to_dict("index")
 
 
-def _numbers(measure: Measure, point: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """Return an estimate as columns of a CSV."""
+def in_full(
+    measure: Measure, point: Mapping[Any, Any] | None, keys: Sequence[str] = ESTIMATE
+) -> dict[str, Any]:
+    """Return what is known of a measure as columns of a CSV; None without a point."""
     quantity, group = measure
     is_whole = group in (WHOLE_MODEL, ALL_TASKS, ALL_PROBES)
     stem = quantity if is_whole else f"{group}/{quantity}"
-    names = {key: stem if key == "value" else f"{stem}_{key}" for key in ESTIMATE}
+    names = {key: stem if key == "value" else f"{stem}_{key}" for key in keys}
     return {name: point[key] if point else None for key, name in names.items()}
-
-
-def cell(unit: str, point: Mapping[Any, Any] | None) -> str:
-    """Write a point (value, low, high), its interval on a second line; fractions in percent."""
-    if point is None or math.isnan(point["value"]):
-        return "–"
-    return number(point["value"], unit) + bracketed(unit, point["low"], point["high"])
-
-
-def bracketed(unit: str, low: float, high: float) -> str:
-    """Write an interval as the second line of a cell; empty where there is none."""
-    return "" if math.isnan(low) else f"\n[{number(low, unit)}, {number(high, unit)}]"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ke_steps.claims.findings import BEYOND, PAPER, PREDICTION
+from ke_steps.summary.digits import decimals_of
 from ke_steps.summary.quantities import number, show, show_p
 
 ORIGINS = {
@@ -41,7 +42,9 @@ def _effect(claim: dict[Any, Any]) -> str:
         return ""
     if low is None:
         return show(value, unit)
-    return f"{show(value, unit)} [{number(low, unit)}, {number(high, unit)}]"
+    decimals = decimals_of([(low, high)], unit)
+    ends = ", ".join(number(end, unit, decimals) for end in (low, high))
+    return f"{show(value, unit, decimals)} [{ends}]"
 
 
 def _marks(claim: dict[Any, Any]) -> list[Mark]:

@@ -17,6 +17,7 @@ from ke_steps.formulas.bootstrap import (
     Bounds,
 )
 from ke_steps.job.errors import UserError
+from ke_steps.summary.digits import SHOWN_IN_PERCENT
 
 
 class Quantity(NamedTuple):
@@ -251,23 +252,23 @@ def difference_unit(unit: str) -> str:
     return "points" if unit == "fraction" else unit
 
 
-def number(value: float, unit: str) -> str:
-    """Write a value as a reader wants it, without its unit; fractions in percent."""
-    match unit:
-        case "fraction" | "points":
-            words = f"{100 * value:.1f}"
-        case "per step":
-            words = f"{value:.5f}"
-        case _:
-            words = f"{value:.3f}"
-    return words.replace("-", "−", 1)
+def number(value: float, unit: str, decimals: int | None = None) -> str:
+    """Write a value as a reader wants it, without its unit; fractions in percent.
+
+    ``decimals`` are what its interval supports (``digits.decimals_of``); a value without one has
+    those that are usual for its unit.
+    """
+    if decimals is None:
+        decimals = {"fraction": 1, "points": 1, "per step": 5}.get(unit, 3)
+    scale = 100 if unit in SHOWN_IN_PERCENT else 1
+    return f"{scale * value:,.{decimals}f}".replace("-", "−", 1)
 
 
-def show(value: float, unit: str) -> str:
+def show(value: float, unit: str, decimals: int | None = None) -> str:
     """Write a value for a reader, with its unit; fractions in percent."""
     if math.isnan(value):
         return "undefined"
-    return f"{number(value, unit)} {'%' if unit == 'fraction' else unit}".strip()
+    return f"{number(value, unit, decimals)} {'%' if unit == 'fraction' else unit}".strip()
 
 
 def show_p(p_value: float) -> str:

@@ -184,7 +184,7 @@ def test_the_same_answers_are_told_apart_by_what_so_few_items_resolve():
     """P after is the same item by item: no resample differs, and yet 400 items do not show it."""
     made = swept({ORIGINAL: line(), CHANGED: line(start=-2.5)}, seeds=(0,))
     found = finding(made, AT_BEST)
-    assert "P after differs by 0.0 points (95 % interval −0.9 to 0.9 points)" in found.evidence
+    assert "P after differs by 0.00 points (95 % interval −0.92 to 0.92 points)" in found.evidence
     assert found.verdict == "supported"
 
 

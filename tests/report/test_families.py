@@ -10,8 +10,8 @@ import pytest
 
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.summary_schemas import FAMILIES
+from ke_steps.report.cells import estimated, lay_out
 from ke_steps.report.families import family_table
-from ke_steps.report.tables import cell
 from tests.invented.report import csv_of, report
 from tests.invented.study import SyntheticStudy
 
@@ -46,7 +46,7 @@ def test_a_row_is_a_stage_of_a_family_with_the_number_of_its_runs(
     for column, quantity, group in ((3, "entropy_nats", "model"), (4, "accuracy_before", "mean")):
         of = families[(families["quantity"] == quantity) & (families["group"] == group)]
         points = of.to_dict("records")
-        shown = [cell(point["unit"], point) for point in points]
+        shown = [cell for (cell,) in lay_out([{"x": estimated(p["unit"], p)} for p in points]).rows]
         assert [row[column] for row in table.rows] == shown
         assert all("[" in text for text in shown)
 

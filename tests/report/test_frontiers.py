@@ -39,7 +39,7 @@ def test_every_state_has_a_row(tmp_path: Path) -> None:
     assert [row["learning rates"] for row in found] == ["4", "4", "4", "2"]
     assert found[0]["P after, %"] == "50.0 to 80.0"
     assert found[0]["best rate"] == "0.002"
-    assert re.fullmatch(r"−0\.(49|50)\d\n\[−0\.5.*\]", found[1]["K at the same P"])
+    assert re.fullmatch(r"−0\.(49|50)\d+\n\[−0\.5.*\]", found[1]["K at the same P"])
     assert found[3]["area"] == "–"
     assert "model" not in found[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import typing
 from pathlib import Path
@@ -22,9 +21,11 @@ from ke_steps.artefacts.summary_schemas import (
     WARNINGS,
 )
 from ke_steps.figures import style
+from ke_steps.report.cells import Cell, Number, lay_out
 from ke_steps.report.downstream import downstream_table
-from ke_steps.report.tables import Results, bracketed, cell, stage_table, variant_table
+from ke_steps.report.tables import Results, runs_and_states, stage_table, variant_table
 from ke_steps.settings.telling import FigureName
+from ke_steps.summary.digits import decimals_of
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
     ACQUISITION,
@@ -93,12 +94,16 @@ def test_cell_csv_and_figure_have_the_interval_of_the_estimates(
     }
     table = stage_table(told.results)
     column = table.columns.index(label)
+    every = [row_of(told.results.estimates, measure, step) for step in STEPS]
+    decimals = decimals_of([(row["low"], row["high"]) for row in every], measure.unit)
     full = csv_of(told.text, "main.csv").set_index("step")
     for step, cells in zip(STEPS, table.rows, strict=True):
         row = row_of(told.results.estimates, measure, step)
         value, low, high = (row[key] for key in ("value", "low", "high"))
-        shown = [number(end, measure.unit) for end in (value, low, high)]
+        shown = [number(end, measure.unit, decimals) for end in (value, low, high)]
         assert cells[column] == f"{shown[0]}\n[{shown[1]}, {shown[2]}]"
+        assert isinstance(cells[column], Cell)
+        assert cells[column].number == value
         for key, end in (("", value), ("_low", low), ("_high", high)):
             assert full.loc[step, f"{measure.quantity}{key}"] == pytest.approx(end, rel=1e-12)
         for key in ("interval_kind", "num_seeds"):
@@ -114,14 +119,6 @@ def test_seeds_are_thin_dots_beside_their_mean(told: Told) -> None:
     wanted = rows[(rows["group"] == "all/all") & (rows["variant"] == "original")]
     drawn = {tuple(point) for dots in axis.collections for point in dots.get_offsets().tolist()}
     assert {(row.step, row.value) for row in wanted.itertuples()} <= drawn
-
-
-def test_an_interval_that_is_not_even_is_told_by_both_ends() -> None:
-    assert cell("fraction", {"value": 0.0, "low": 0.0, "high": 0.03}) == "0.0\n[0.0, 3.0]"
-    assert cell("nats", {"value": 1.0, "low": math.nan, "high": math.nan}) == "1.000"
-    assert cell("nats", {"value": math.nan, "low": math.nan, "high": math.nan}) == "–"
-    assert cell("nats", None) == "–"
-    assert bracketed("points", -0.01, 0.02) == "\n[−1.0, 2.0]"
 
 
 def test_knowledge_before_is_as_sure_as_its_passages(told: Told) -> None:
@@ -147,6 +144,33 @@ def test_the_main_table_has_the_columns_that_the_study_has_data_for(told: Told) 
     assert [row[-1] for row in table.rows] == ["0.0\n[0.0, 3.0]"] * 2
 
 
+def test_what_never_learned_stands_among_the_steps() -> None:
+    """Such as step 0, which would be last if those that learned came first."""
+    learned = [("b", step, recipe) for step in (400, 1200) for recipe in ("first", "other")]
+    idle = [("b", step, None) for step in (0, 400, 1200, 800)]
+    other = [("a", step, None) for step in (1000, 200)]
+    summary = pd.DataFrame([*learned, *idle, *other], columns=["model", "step", "recipe"])
+    found = runs_and_states(summary.assign(variant="original")).fillna({"recipe": ""})
+    assert list(found[["model", "recipe", "step"]].itertuples(index=False, name=None)) == [
+        *(("b", "", 0), ("b", "first", 400), ("b", "", 800), ("b", "first", 1200)),
+        *(("b", "other", 400), ("b", "other", 1200)),
+        *(("a", "", 200), ("a", "", 1000)),
+    ]
+
+
+def test_every_run_has_its_own_interval_in_the_csv(told: Told) -> None:
+    full = csv_of(told.text, "runs.csv").set_index(["step", "variant", "seed"])
+    summary = told.results.summary
+    for measure in (ACQUISITION, FORGETTING, KNOWLEDGE_AFTER):
+        rows = summary[(summary[["quantity", "group"]] == list(measure)).all(axis=1)]
+        assert len(rows) == len(full)
+        for row in rows.to_dict("records"):
+            run = full.loc[(row["step"], row["variant"], row["seed"])]
+            for key, end in (("value", ""), ("low", "_low"), ("high", "_high")):
+                assert run[f"{measure.quantity}{end}"] == pytest.approx(row[key], rel=1e-12)
+        assert full[f"{measure.quantity}_low"].notna().all()
+
+
 def test_variants_have_the_measures_with_one_denominator(told: Told) -> None:
     def with_contributions(table: pd.DataFrame) -> pd.DataFrame:
         rows = table[table["quantity"] == "entropy_nats"]
@@ -169,7 +193,9 @@ def test_the_downstream_gain_is_a_table_of_its_own(told: Told) -> None:
     (cells,) = table.rows
     shown = dict(zip(table.columns, cells, strict=True))
     assert list(shown)[:2] == ["step", "variant"]
-    assert shown["P after, original"] == cell("fraction", row_of(estimates, ACCURACY_AFTER, 2000))
+    after = row_of(estimates, ACCURACY_AFTER, 2000)
+    alone = Number(after["value"], "fraction", after["low"], after["high"])
+    assert shown["P after, original"] == lay_out([{"P": alone}]).rows[0][0]
     assert shown["change, points"] == "+2.1\n[−1.0, 5.0]"
     assert shown["relative, %"] == "+4.0\n[−2.0, 10.0]"
     assert downstream_table(pd.DataFrame(columns=DOWNSTREAM.names), estimates) is None

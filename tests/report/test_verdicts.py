@@ -24,7 +24,7 @@ def words(**claim: Any) -> list[str]:
 def test_the_effect_has_its_unit_and_interval() -> None:
     assert told(value=0.1234, low=0.05, high=0.2, unit="fraction")["effect"] == "12.3 % [5.0, 20.0]"
     assert told(value=-0.25, low=-0.5, high=0, unit="nats")["effect"] == (
-        "−0.250 nats [−0.500, 0.000]"
+        "−0.25 nats [−0.50, 0.00]"
     )
     assert told(value=0.5, low=math.nan, high=math.nan, unit="nats")["effect"] == "0.500 nats"
     assert told(value=math.nan, unit="nats")["effect"] == ""
