@@ -1,4 +1,4 @@
-"""Write the report of a study: one HTML file that opens anywhere, offline, without JavaScript.
+"""Write the report of a study: one HTML file that opens anywhere, offline, whole without script.
 
 Reads tables of ``summarize``, the figures of ``plot_figures`` (every SVG; PDF files given
 beside them become downloads, a PNG stands in for an SVG above 1 MB), their captions and the
@@ -62,6 +62,7 @@ from ke_steps.report.jobs import (
     trace_jobs,
     versions,
 )
+from ke_steps.report.manifests import manifest_table
 from ke_steps.report.memory_tables import (
     checkpoint_table,
     memories_csv,
@@ -84,7 +85,6 @@ from ke_steps.settings.telling import WriteReportJob
 from ke_steps.summary.runs import mark
 
 MAX_SVG_BYTES = 1_000_000
-CHECKPOINT_STEPS = ("fetch_checkpoint", "keep_checkpoint", "branch_checkpoint")
 MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".pdf": "application/pdf"}
 
 
@@ -120,19 +120,12 @@ def provenance_of(trace: Trace) -> dict[str, Any]:
     """Return what the template says about how the numbers came to be."""
     records = trace.records
     jobs = job_frame(records)
-    checkpoints = {
-        path: digest
-        for record in records
-        if record["step"] in CHECKPOINT_STEPS
-        for path, digest in sorted(record["outputs"].items())
-        if Path(path).name == "manifest.json"
-    }
     return {
         "num_jobs": len(records),
         "num_left_out": trace.num_left_out,
         "by_step": step_table(jobs),
         "jobs": job_table(jobs),
-        "checkpoints": checkpoints,
+        "manifests": manifest_table(records),
         "versions": versions(records),
         "devices": distinct(records, "device"),
         "hosts": distinct(records, "host"),
