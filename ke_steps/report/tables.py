@@ -52,7 +52,10 @@ VARIANT_NOTE = (
     " above chance is the lost part of what P was above chance."
 )
 
-TOLD_ONCE = {*(measure.quantity for measure in BEFORE_LEARNING), SENSITIVITY}
+TOLD_ONCE = {
+    *(measure.quantity for measure in (*BEFORE_LEARNING, CONTRIBUTION_ENTROPY)),
+    SENSITIVITY,
+}
 """Whose rows name no recipe."""
 
 ESTIMATE = ["value", "low", "high", "interval_kind", "num_seeds", "num_items"]

@@ -21,7 +21,7 @@ from ke_steps.artefacts.summary_schemas import (
     WARNINGS,
 )
 from ke_steps.figures import style
-from ke_steps.report.cells import Cell, Number, lay_out
+from ke_steps.report.cells import MISSING, Cell, Number, lay_out
 from ke_steps.report.downstream import downstream_table
 from ke_steps.report.tables import Results, runs_and_states, stage_table, variant_table
 from ke_steps.settings.telling import FigureName
@@ -180,6 +180,8 @@ def test_variants_have_the_measures_with_one_denominator(told: Told) -> None:
     assert table is not None
     entropies = ["H", "H of contributions"]
     assert table.columns[:8] == ["step", "variant", *entropies, "A", "A*", "F", "F above chance"]
+    assert [row[3] for row in table.rows] == [row[2] for row in table.rows]
+    assert MISSING not in [row[3] for row in table.rows]
 
 
 def test_the_downstream_gain_is_a_table_of_its_own(told: Told) -> None:
