@@ -108,7 +108,7 @@
     line.append(...buttons, said);
   }
 
-  for (const table of document.querySelectorAll(".scroll > table")) {
+  for (const table of document.querySelectorAll("table.sortable")) {
     if (table.tBodies[0].rows.length > 1) makeSortable(table);
     makeCopyable(table);
   }
