@@ -1,5 +1,9 @@
 """The page of a run: what it shows, and that it shows it safely."""
 
+import html
+import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -9,6 +13,13 @@ from tests.invented.progress_run import SECONDS, Run
 from tests.invented.project import ROOT
 
 TEMPLATE = (ROOT / "workflow/logger/snakemake_logger_plugin_study/status.html.j2").read_text()
+PHONE = """<iframe style="width: 390px; border: 0" srcdoc="{}" onload="
+const inner = this.contentDocument
+const boxes = [inner.documentElement, ...inner.querySelectorAll('.scroll')]
+document.body.dataset.widths =
+  [this.clientWidth, ...boxes.map(box => box.scrollWidth - box.clientWidth)]"></iframe>"""
+"""A page in a frame as wide as a phone: a window of chromium cannot be that narrow."""
+
 EVIL = '<script>alert("x")</script>'
 
 
@@ -26,6 +37,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        if tag == "wbr":
+            return
         self.links += [value for key, value in attrs if key in ("src", "href")]
         if tag != "meta":
             self.open.append(tag)
@@ -55,7 +68,7 @@ def test_the_page_of_a_run_shows_it_and_refreshes_itself(run):
     shown = Page(text)
     assert not shown.links
     for words in (
-        "1 of 11 jobs (9 %)", "at least 8 min 30 s left", "as of",
+        "1 of 11 jobs (9 %)", "at least 8 min 30 s left", "written at",
         "train seed 2 training 37 %, 0:17 left", "train 1 1 – 8 draw – – – 1",
         "train seed 1 1 min 1 s", "if that was minutes ago",
     ):  # fmt: skip
@@ -101,6 +114,30 @@ def test_the_page_shows_what_failed_and_escapes_it(run):
     assert str(run.log_of(1)) in shown.text()
     assert "failed after 9 s" in shown.text()
     assert "At least one job" not in shown.text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
+def test_the_page_is_no_wider_than_a_phone(tmp_path):
+    run = Run(tmp_path / ("a_folder_of_some_length_" * 4), {"evaluate_retention": 1500, "train": 9})
+    for number in (1, 2):
+        run.start(number, 0, rule="evaluate_retention")
+    run.write(1, "training: 37%|█| 37/100 [00:10<00:17, 2it/s]", rule="evaluate_retention")
+    run.start(3, 0)
+    run.finish(3, 61)
+    run.start(4, 0)
+    run.write(4, f"train: no such file: {'deep/' * 30}manifest.json; make it first\n")
+    run.progress.fail(4, [str(run.log_of(4))])
+    run.progress.error(f"WorkflowError:\n{'x' * 300}")
+    told = re.sub('<meta http-equiv="[CR].*\n', "", page(run, 100), flags=re.IGNORECASE)
+    (tmp_path / "phone.html").write_text(PHONE.format(html.escape(told)))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    dom = subprocess.check_output(
+        [*command, str(tmp_path / "phone.html")], text=True, stderr=subprocess.DEVNULL
+    )
+    width, *beyond = map(int, re.search(r'data-widths="([\d,]+)"', dom)[1].split(","))
+    assert width == 390
+    assert beyond == [0] * 5  # the page, and four tables in it
 
 
 def test_the_page_is_replaced_whole(tmp_path):

@@ -41,7 +41,7 @@ def facts(progress: Progress, now: float) -> dict[str, Any]:
         "state": progress.state,
         "refresh_seconds": REFRESH_SECONDS if is_running or progress.more_follows else None,
         "results": str(progress.results or ""),
-        "as_of": time.strftime("%H:%M:%S on %-d %B %Y", time.localtime(now)),
+        "written": time.strftime("%H:%M:%S on %-d %B %Y", time.localtime(now)),
         "counted": counted(progress),
         "left": left_words(progress, now) if is_running else ending(progress, now),
         "percent": 100 * len(progress.finished) / max(1, progress.num_planned()),
