@@ -31,7 +31,7 @@ from ke_steps.job import provenance
 from ke_steps.job.endings import RunningStep, in_one_line
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file, write_json
-from ke_steps.job.records import refuse_changed
+from ke_steps.job.records import place_of, refuse_changed, results_of
 from ke_steps.job.usage import watching
 
 
@@ -43,7 +43,10 @@ def main(run: Callable[..., None], arguments: Sequence[str] | None = None) -> No
     parsed = vars(_parser(step, run, hints).parse_args(arguments))
     record, minutes = parsed.pop("record"), parsed.pop("time_limit_minutes")
     outputs = _flatten({name: value for name, value in parsed.items() if _is_output(name)})
-    job = RunningStep(step, parsed["settings"], next(iter(outputs.values()), Path()), minutes)
+    results = results_of(record) if record else None
+    place = place_of(record, results) if record and results else ""
+    output = next(iter(outputs.values()), Path())
+    job = RunningStep(step, parsed["settings"], output, minutes, place)
     with in_one_line(job):
         parsed["settings"] = _read_settings(hints["settings"], parsed["settings"])
         places = getattr(parsed["settings"], "places", {})

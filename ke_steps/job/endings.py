@@ -46,6 +46,8 @@ BROKEN = frozenset({errno.EIO, errno.ESTALE})
 _at_success: ContextVar[list[Callable[[], None]] | None] = ContextVar("at_success", default=None)
 
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.\d+\.partial")
+_UNNAMED = re.compile(r"\b(models|recipes|corpora)\.<name>")
+_NUMBER = re.compile(r"(step|seed|shard)\d+")
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 _GPU_MEMORY = re.compile(r"CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED")
 _CPU_MEMORY = re.compile(r"DefaultCPUAllocator: .*memory")
@@ -63,6 +65,9 @@ class RunningStep:
     """The first one, for errors that name no file."""
 
     time_limit_minutes: int | None = None
+    place: str = ""
+    """The folder of the job below that of its rule; it has the names of model, recipe, corpus."""
+
     has_timed_out: bool = False
     memory_remedy: str | None = None
     """Against too little memory, where no key of a study helps."""
@@ -201,16 +206,30 @@ def _too_long(step: RunningStep) -> str:
 def explain_failure(error: Exception, step: RunningStep) -> str | None:
     """Return one line on what went wrong and its remedy; None for a bug."""
     if isinstance(error, UserError):
-        return str(error)
+        return _with_names(str(error), step.place)
     failure = _system_failure(error)
     if failure is not None:
         return _explain_file(failure, step)
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or _GPU_MEMORY.search(text):
-        return f"out of GPU memory: {step.memory_remedy or _remedy_on_gpu(step)}"
+        remedy = step.memory_remedy or _with_names(_remedy_on_gpu(step), step.place)
+        return f"out of GPU memory: {remedy}"
     if isinstance(error, MemoryError) or _CPU_MEMORY.search(text):
         return f"out of memory: {step.memory_remedy or _remedy_of_jobs(step)}"
     return None
+
+
+def _with_names(message: str, place: str) -> str:
+    """Fill in ``models.<name>``, ``recipes.<name>`` and ``corpora.<name>``.
+
+    A step is told what a section of the study says, not what it is called. A place begins with the
+    model, if it has one, and ends with the recipe or the corpus, if it has one; numbers aside.
+    """
+    names = [part for part in place.split("/") if part and not _NUMBER.fullmatch(part)]
+    if not names:
+        return message
+    sections = {"models": names[0], "recipes": names[-1], "corpora": names[-1]}
+    return _UNNAMED.sub(lambda found: f"{found[1]}.{sections[found[1]]}", message)
 
 
 def _system_failure(error: Exception) -> OSError | None:
@@ -251,11 +270,12 @@ def _remedy_of_jobs(step: RunningStep) -> str:
 
 def _remedy_on_gpu(step: RunningStep) -> str:
     settings = json.loads(step.settings)
-    section = "extract_coefficients" if step.name == "extract_shard" else step.name
-    for key, where in {
-        "micro_batch_size_sequences": "the recipe's ",
-        "batch_size_sequences": f"{section}.",
-    }.items():
+    section = {
+        "inject_knowledge": "recipes.<name>",
+        "branch_checkpoint": "models.<name>.source",
+        "extract_shard": "extract_coefficients",
+    }.get(step.name, step.name)
+    for key in ("micro_batch_size_sequences", "batch_size_sequences"):
         if settings.get(key, 1) > 1:
-            return f"lower {where}{key}"
+            return f"lower {section}.{key}"
     return "shorten sequence_length_tokens of the corpus, or use a GPU with more memory"

@@ -62,6 +62,11 @@ def results_of(path: Path, rule: str = "") -> Path | None:
     return None
 
 
+def place_of(path: Path, results: Path) -> str:
+    """Return the place of the job that has a file among those of all jobs."""
+    return "/".join(path.relative_to(logs_of(results)).parts[1:-1])
+
+
 def records_in(folder: Path) -> Iterator[Path]:
     """Yield the records in a folder of jobs, such as that of all or of one rule."""
     return folder.rglob(RECORD)

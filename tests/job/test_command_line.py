@@ -64,6 +64,19 @@ def test_run_is_called_and_recorded(tmp_path, source):
     assert job["peak_memory_mb"] > 1
 
 
+def test_a_refusal_names_the_sections_that_its_record_tells(tmp_path, source):
+    def refuse(*, source: Path, output: Path, settings: Multipliers) -> None:
+        raise UserError("recipes.<name>.num_injections: too many")
+
+    record = tmp_path / "results/logs/intervene/olmo/step3/original/often/seed1/record.json"
+    given = {"--source": source, "--settings": SETTINGS, "--output": tmp_path / "o"}
+    options = [str(word) for pair in given.items() for word in pair]
+    for more, says in (([], "<name>"), (["--record", str(record)], "often")):
+        with pytest.raises(SystemExit) as end:
+            main(refuse, [*options, *more])
+        assert str(end.value) == f"intervene: recipes.{says}.num_injections: too many"
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [

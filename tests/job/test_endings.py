@@ -21,6 +21,7 @@ import torch
 from ke_steps.artefacts import interventions, parquet
 from ke_steps.job import endings, files
 from ke_steps.job.endings import RunningStep, explain_failure, in_one_line
+from ke_steps.job.errors import UserError
 from tests.invented.models import build_checkpoint
 
 STEP = RunningStep(
@@ -233,23 +234,57 @@ def test_too_little_memory_is_one_line(allocate):
 
 
 @pytest.mark.parametrize(
-    ("settings", "remedy"),
+    ("step", "place", "settings", "remedy"),
     [
-        ({"batch_size_sequences": 8}, "lower extract_coefficients.batch_size_sequences"),
         (
-            {"batch_size_sequences": 8, "micro_batch_size_sequences": 4},
-            "lower the recipe's micro_batch_size_sequences",
+            "extract_coefficients",
+            "olmo/step1/original/pile",
+            {"batch_size_sequences": 8},
+            "lower extract_coefficients.batch_size_sequences",
         ),
-        ({"batch_size_sequences": 1}, "use a GPU with more memory"),
+        (
+            "inject_knowledge",
+            "olmo/step1/original/baseline/seed0",
+            {"batch_size_sequences": 8, "micro_batch_size_sequences": 4},
+            "lower recipes.baseline.micro_batch_size_sequences",
+        ),
+        (
+            "branch_checkpoint",
+            "cooled/step9",
+            {"batch_size_sequences": 8, "micro_batch_size_sequences": 1},
+            "lower models.cooled.source.batch_size_sequences",
+        ),
+        ("inject_knowledge", "", {"batch_size_sequences": 1}, "use a GPU with more memory"),
     ],
 )
-def test_too_little_gpu_memory_is_one_line(settings, remedy):
+def test_too_little_gpu_memory_is_one_line(step, place, settings, remedy):
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    line = explain_failure(
-        error, RunningStep("extract_coefficients", json.dumps(settings), Path("o"))
-    )
+    line = explain_failure(error, RunningStep(step, json.dumps(settings), Path("o"), place=place))
     assert line.startswith("out of GPU memory: ")
-    assert remedy in line
+    assert line.endswith(remedy)
+
+
+@pytest.mark.parametrize(
+    ("place", "message", "expected"),
+    [
+        (
+            "tiny/held_out",
+            "corpora.<name>.num_sequences: few",
+            "corpora.held_out.num_sequences: few",
+        ),
+        ("once_2/seed3", "recipes.<name>.x: no", "recipes.once_2.x: no"),
+        (
+            "olmo/step7",
+            "say models.<name>.a or models.<name>.b",
+            "say models.olmo.a or models.olmo.b",
+        ),
+        ("", "recipes.<name>.x: no", "recipes.<name>.x: no"),
+        ("olmo/step7", "a.txt: <name> is no tag", "a.txt: <name> is no tag"),
+    ],
+)
+def test_sections_are_named_as_the_study_names_them(place, message, expected):
+    step = RunningStep("any", "{}", Path("o"), place=place)
+    assert explain_failure(UserError(message), step) == expected
 
 
 def test_what_is_no_job_of_a_study_has_its_own_remedies():
