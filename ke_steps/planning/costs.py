@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
 
-from ke_steps.artefacts.places import FETCHED, PASSAGES, SEQUENCES
+from ke_steps.artefacts.places import FETCHED, PASSAGES, SEQUENCES, SHARD
 from ke_steps.planning.model_shapes import ModelShape
 from ke_steps.planning.model_sizes import ModelSize
+from ke_steps.planning.planned_jobs import SCORING, PlannedJob, Work
 from ke_steps.planning.workloads import (
     description_flops,
     extraction_flops,
@@ -31,8 +31,10 @@ from ke_steps.settings.study import Run, Study
 from ke_steps.settings.texts import HubDatasetText, PublishedKnowledge, TokenFileText
 from ke_steps.study.places import (
     Checkpoint,
+    Measurement,
     Places,
     Preparation,
+    folder_of,
     models_of,
     places,
     preparations,
@@ -49,28 +51,6 @@ FP32_BYTES = 4
 
 Sizes = Mapping[str, ModelSize]
 """The size of each model of the study; ``UNKNOWN``, which costs nothing, where nothing tells it."""
-
-
-class Work(NamedTuple):
-    """A kind of arithmetic: with the precision it decides how fast a GPU does it."""
-
-    kind: Literal["training", "forward"]
-    precision: Literal["fp32", "bf16"]
-
-
-SCORING = Work("forward", "fp32")
-"""Tasks, held-out text, novelty and the projection of memories."""
-
-
-@dataclass(frozen=True)
-class PlannedJob:
-    """One job of a study, and what it takes."""
-
-    rule: str
-    training_tokens: int = 0
-    flops: Mapping[Work, float] = field(default_factory=dict)
-    download_bytes: float = 0
-    disk_bytes: float = 0
 
 
 @dataclass
@@ -102,26 +82,33 @@ def costs_by_rule(jobs: Iterable[PlannedJob]) -> dict[str, Cost]:
 
 def jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
     """Yield every job that a study takes from nothing, in the order of the workflow."""
+    for job in _jobs(study, sizes):
+        is_nursery = job.rule == "pretrain_nursery"
+        threads = study.nurseries[job.place].num_threads if is_nursery else study.num_threads
+        yield replace(job, num_cores=threads) if job.flops else job
+
+
+def _jobs(study: Study, sizes: Sizes) -> Iterator[PlannedJob]:
     there = places(study)
-    for _ in speakers(study, study.nurseries):
-        yield PlannedJob("train_tokenizer")
+    for model in speakers(study, study.nurseries):
+        yield PlannedJob("train_tokenizer", model)
     for model in study.nurseries:
         yield _pretraining(study, model, sizes[model].shape)
-    for model, _ in there.nursery_checkpoints:
-        weights = FP32_BYTES * sizes[model].shape.num_parameters
-        yield PlannedJob("keep_checkpoint", disk_bytes=weights)
+    for checkpoint in there.nursery_checkpoints:
+        weights = FP32_BYTES * sizes[checkpoint.model].shape.num_parameters
+        yield PlannedJob("keep_checkpoint", folder_of(checkpoint), disk_bytes=weights)
     for checkpoint in there.fetched_checkpoints:
         yield _fetch(study, checkpoint, sizes[checkpoint.model])
     for checkpoint in there.branched_checkpoints:
-        yield _branch(study, checkpoint.model, sizes[checkpoint.model].shape)
+        yield _branch(study, checkpoint, sizes[checkpoint.model].shape)
     for preparation in preparations(study):
         yield _preparation(study, preparation)
     if there.runs:
         yield _knowledge(study)
-    for _ in speakers(study, models_of(there.runs)):
-        yield PlannedJob("encode_probes")
-    for _ in schedules(study):
-        yield PlannedJob("schedule_injections")
+    for model in speakers(study, models_of(there.runs)):
+        yield PlannedJob("encode_probes", model)
+    for schedule in schedules(study):
+        yield PlannedJob("schedule_injections", folder_of(schedule))
     yield from _measuring_jobs(study, there, sizes)
     for run in there.runs:
         yield from _run_jobs(study, there, run, sizes[run.model].shape)
@@ -136,18 +123,20 @@ def _pretraining(study: Study, model: str, shape: ModelShape) -> PlannedJob:
     num_kept = len(steps) + 3 * len(steps - {0})
     return PlannedJob(
         "pretrain_nursery",
+        model,
         training_tokens=tokens,
         flops={Work("training", "fp32"): shape.training_flops(tokens, length)},
         disk_bytes=num_kept * FP32_BYTES * shape.num_parameters,
     )
 
 
-def _branch(study: Study, model: str, shape: ModelShape) -> PlannedJob:
-    branch = study.branches[model]
+def _branch(study: Study, checkpoint: Checkpoint, shape: ModelShape) -> PlannedJob:
+    branch = study.branches[checkpoint.model]
     length = study.corpora[branch.corpus].sequence_length_tokens
     tokens = branch.num_steps * branch.batch_size_sequences * length
     return PlannedJob(
         "branch_checkpoint",
+        folder_of(checkpoint),
         training_tokens=tokens,
         flops={Work("training", branch.precision): shape.training_flops(tokens, length)},
         disk_bytes=FP32_BYTES * shape.num_parameters,
@@ -161,6 +150,7 @@ def _fetch(study: Study, checkpoint: Checkpoint, size: ModelSize) -> PlannedJob:
     done = Path(study.results_dir, FETCHED.format(**checkpoint._asdict()))
     return PlannedJob(
         "fetch_checkpoint",
+        folder_of(checkpoint),
         download_bytes=weights if isinstance(source, HubSource) and not done.is_file() else 0,
         disk_bytes=weights if isinstance(source, HubSource | GgufSource) else 0,
     )
@@ -180,6 +170,7 @@ def _preparation(study: Study, preparation: Preparation) -> PlannedJob:
     drawn = 0 if done.is_file() else corpus.skip_sequences + corpus.most_sequences
     return PlannedJob(
         "prepare_corpus",
+        folder_of(preparation),
         download_bytes=drawn * length * bytes_per_token,
         disk_bytes=corpus.most_sequences * length * TOKEN_ID_BYTES,
     )
@@ -196,36 +187,40 @@ def _knowledge(study: Study) -> PlannedJob:
 
 def _measuring_jobs(study: Study, there: Places, sizes: Sizes) -> Iterator[PlannedJob]:
     for measurement in there.measurements:
-        yield from _extraction_jobs(study, measurement.corpus, sizes[measurement.model].shape)
-        yield PlannedJob("aggregate_entropy")
+        yield from _extraction_jobs(study, measurement, sizes[measurement.model].shape)
+        yield PlannedJob("aggregate_entropy", folder_of(measurement))
     for checkpoint in there.described_checkpoints:
         flops = description_flops(study, sizes[checkpoint.model].shape)
-        yield PlannedJob("describe_memories", flops={SCORING: flops})
+        yield PlannedJob("describe_memories", folder_of(checkpoint), flops={SCORING: flops})
     for state in there.assessed_states:
         flops = retention_flops(study, sizes[state.model].shape)
-        yield PlannedJob("evaluate_retention", flops={SCORING: flops})
+        yield PlannedJob("evaluate_retention", folder_of(state), flops={SCORING: flops})
     for checkpoint in there.rival_checkpoints:
         flops = rivals_flops(study, checkpoint.model, sizes[checkpoint.model].shape)
-        yield PlannedJob("measure_rivals", flops={SCORING: flops})
+        yield PlannedJob("measure_rivals", folder_of(checkpoint), flops={SCORING: flops})
     for checkpoint in there.novelty_checkpoints:
         flops = novelty_flops(study, sizes[checkpoint.model].shape)
-        yield PlannedJob("evaluate_novelty", flops={SCORING: flops})
+        yield PlannedJob("evaluate_novelty", folder_of(checkpoint), flops={SCORING: flops})
     for state in there.states:
         if state.variant != ORIGINAL:
-            yield PlannedJob("intervene")
+            yield PlannedJob("intervene", folder_of(state))
 
 
-def _extraction_jobs(study: Study, corpus: str, shape: ModelShape) -> Iterator[PlannedJob]:
-    extract = study.extract_coefficients
-    flops = extraction_flops(study, corpus, shape) / extract.num_shards
+def _extraction_jobs(
+    study: Study, measurement: Measurement, shape: ModelShape
+) -> Iterator[PlannedJob]:
+    extract, place = study.extract_coefficients, folder_of(measurement)
+    flops = extraction_flops(study, measurement.corpus, shape) / extract.num_shards
     work = {Work("forward", extract.precision): flops}
     written = _coefficients_bytes(extract, shape)
     if extract.num_shards == 1:
-        yield PlannedJob("extract_coefficients", flops=work, disk_bytes=written)
+        yield PlannedJob("extract_coefficients", place, flops=work, disk_bytes=written)
         return
-    for _ in range(extract.num_shards):
-        yield PlannedJob("extract_shard", flops=work, disk_bytes=_shard_bytes(extract, shape))
-    yield PlannedJob("merge_shards", disk_bytes=written)
+    for shard in range(extract.num_shards):
+        part = SHARD.format(**measurement._asdict(), shard=shard)
+        written_by_shard = _shard_bytes(extract, shape)
+        yield PlannedJob("extract_shard", part, flops=work, disk_bytes=written_by_shard)
+    yield PlannedJob("merge_shards", place, disk_bytes=written)
 
 
 def _shard_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
@@ -245,7 +240,7 @@ def _coefficients_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
 
 
 def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Iterator[PlannedJob]:
-    recipe = study.recipes[run.recipe]
+    recipe, place = study.recipes[run.recipe], folder_of(run)
     length = study.corpora[recipe.corpus].sequence_length_tokens
     tokens = recipe.num_steps * recipe.batch_size_sequences * length
     update_map = shape.num_layers * shape.num_memories * (2 * 4 + 4 * 8)
@@ -255,6 +250,7 @@ def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Itera
         training += shape.body_flops(tokens, length)  # the pass that sums up the whole batch
     yield PlannedJob(
         "inject_knowledge",
+        place,
         training_tokens=tokens,
         flops={
             Work("training", recipe.precision): training,
@@ -262,10 +258,10 @@ def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Itera
         },
         disk_bytes=FP32_BYTES * shape.num_parameters + update_map,
     )
-    yield PlannedJob("evaluate_knowledge")
+    yield PlannedJob("evaluate_knowledge", place)
     if run in there.decaying_runs:
-        yield PlannedJob("fit_decay")
-    yield PlannedJob("aggregate_updates")
+        yield PlannedJob("fit_decay", place)
+    yield PlannedJob("aggregate_updates", place)
     if run in there.assessed_runs:
         flops = retention_flops(study, shape)
-        yield PlannedJob("evaluate_retention_after_learning", flops={SCORING: flops})
+        yield PlannedJob("evaluate_retention_after_learning", place, flops={SCORING: flops})

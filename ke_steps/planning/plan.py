@@ -27,8 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ke_steps.job.errors import UserError
-from ke_steps.planning.costs import Cost, Work, costs_by_rule, jobs
+from ke_steps.planning.costs import Cost, costs_by_rule, jobs
 from ke_steps.planning.model_sizes import UNKNOWN, ModelSize, find_size
+from ke_steps.planning.planned_jobs import Work
 from ke_steps.planning.why import NOT_THERE, Pending, read_dry_run
 from ke_steps.settings.study import Study
 from ke_steps.study.going_on import going_on, in_words

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ke_steps.artefacts.places import CHECKPOINT, MEASUREMENT, RUN, STATE
+from ke_steps.artefacts.places import CHECKPOINT, MEASUREMENT, PREPARATION, RUN, SCHEDULE, STATE
 from ke_steps.settings.study import Run, State, Study
 
 TRAINED = "pretrain_nursery/{model}/training.parquet"
@@ -66,7 +66,15 @@ class Places(NamedTuple):
     decaying_runs: list[Run]
 
 
-PATTERNS = {Checkpoint: CHECKPOINT, State: STATE, Measurement: MEASUREMENT, Run: RUN}
+Place = Checkpoint | State | Measurement | Run | Preparation | Schedule
+PATTERNS = {
+    Checkpoint: CHECKPOINT,
+    State: STATE,
+    Measurement: MEASUREMENT,
+    Run: RUN,
+    Preparation: PREPARATION,
+    Schedule: SCHEDULE,
+}
 
 
 def places(study: Study) -> Places:
@@ -107,9 +115,14 @@ def places(study: Study) -> Places:
 def folders(study: Study) -> dict[str, list[str]]:
     """Return the folders in which results lie, below that of their rule, by what they are."""
     return {
-        name: [PATTERNS[type(place)].format(**place._asdict()) for place in found]
+        name: [folder_of(place) for place in found]
         for name, found in places(study)._asdict().items()
     }
+
+
+def folder_of(place: Place) -> str:
+    """Return the folder of a place, below that of its rule."""
+    return PATTERNS[type(place)].format(**place._asdict())
 
 
 def models_of(found: Iterable[Checkpoint | Run]) -> list[str]:

@@ -1,7 +1,8 @@
 """A run for the tests of progress, told by events without Snakemake."""
 
+from snakemake_logger_plugin_study.foresight import time_left
 from snakemake_logger_plugin_study.progress import Progress
-from snakemake_logger_plugin_study.words import line, time_left
+from snakemake_logger_plugin_study.words import line
 
 SECONDS = 1_000.0
 """When the run began, by its own clock."""

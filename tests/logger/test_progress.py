@@ -1,8 +1,7 @@
 """A run's progress: jobs counted, time left from what jobs took, words."""
 
-import json
-
 import pytest
+from snakemake_logger_plugin_study.foresight import look_ahead
 from snakemake_logger_plugin_study.job_logs import TAIL_BYTES, last_lines, read_bar
 from snakemake_logger_plugin_study.progress import name_of
 from snakemake_logger_plugin_study.words import (
@@ -13,7 +12,10 @@ from snakemake_logger_plugin_study.words import (
     own_progress,
 )
 
+from ke_steps.planning.durations import START_UP_SECONDS, Measured
+from ke_steps.planning.planned_jobs import SCORING, PlannedJob
 from tests.invented.progress_run import SECONDS, Run
+from tests.invented.project import ROOT
 
 
 @pytest.fixture
@@ -214,30 +216,55 @@ def test_a_running_job_says_how_long_its_kind_takes(run):
 
 
 def test_earlier_runs_tell_until_this_one_knows_better(run):
-    for rule, seconds in (("train", 100.0), ("dra", 7.0)):
-        record = run.log_of(1, rule).with_name("record.json")
-        record.parent.mkdir(parents=True)
-        record.write_text(json.dumps({"wall_seconds": seconds}))
-    torn = run.log_of(2).with_name("record.json")
-    torn.parent.mkdir()
-    torn.write_text('{"wall_sec')
+    run.progress.earlier = [
+        Measured(PlannedJob(rule), seconds) for rule, seconds in (("train", 100.0), ("draw", 7.0))
+    ]
     run.start(1, 0)
     left = run.left(0)
-    assert left.num_unknown == 0  # the step of the rule `draw` is that whose name it begins with
+    assert left.num_unknown == 0
     assert left.seconds == pytest.approx(10 * 100 + 7)
     run.finish(1, 10)
     assert run.left(10).seconds == pytest.approx(9 * 10 + 7)
 
 
-def test_two_steps_in_one_folder_do_not_share_their_times(run):
-    for number, step, seconds in ((1, "train", 100.0), (2, "copy", 1.0), (3, "copy", 3.0)):
-        record = run.log_of(number).with_name("record.json")
-        record.parent.mkdir(parents=True)
-        record.write_text(json.dumps({"step": step, "wall_seconds": seconds}))
-    run.progress.plan({"train": 2, "copy": 10})
+def test_the_plan_tells_jobs_of_one_rule_apart(run):
+    """The large models come last: what the small ones took says little of them."""
+    flops = {f"seed{number}": 1e10 * number for number in range(1, 11)}
+    run.progress.jobs = {
+        ("train", place): PlannedJob("train", place, flops={SCORING: each})
+        for place, each in flops.items()
+    }
     run.start(1, 0)
-    left = run.left(0)
-    assert (left.seconds, left.num_unknown) == (pytest.approx(2 * 100 + 10 * 2), 0)
+    run.finish(1, START_UP_SECONDS + 1)
+    rest = run.left(START_UP_SECONDS + 1)
+    assert rest.seconds == pytest.approx(9 * START_UP_SECONDS + sum(range(2, 11)))
+    run.progress.plan({"train": 6})  # four of the others are there: nobody knows which
+    assert run.left(9).seconds == pytest.approx(5 * START_UP_SECONDS + 5 * (54 / 9))
+
+
+def test_the_cores_that_snakemake_has_are_all_used(run):
+    run.start(1, 0)
+    run.finish(1, 10)
+    run.progress.num_cores = 3
+    assert run.left(10).seconds == pytest.approx(9 * 10 / 3)
+
+
+def test_a_study_is_known_by_the_mark_in_its_results(run, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    look_ahead(run.progress)
+    assert run.progress.jobs == {}
+    run.start(1, 0)
+    look_ahead(run.progress)
+    assert run.progress.jobs == {}
+    (run.folder / "results").mkdir()
+    (run.folder / "results/study.txt").write_text("config/smoke.yaml\n")
+    look_ahead(run.progress)
+    place = "tiny/step8"
+    assert run.progress.jobs["keep_checkpoint", place].rule == "keep_checkpoint"
+    assert run.progress.jobs["pretrain_nursery", "tiny"].training_tokens > 0
+    log = run.folder / "results/logs/pretrain_nursery" / place / "log.txt"
+    run.progress.start(7, "keep_checkpoint", {"model": "tiny"}, [str(log)], SECONDS)
+    assert run.progress.running[7].place == place
 
 
 def test_the_longest_running_job_bounds_the_end(run):

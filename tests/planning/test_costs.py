@@ -15,9 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from ke_steps import evaluate_retention, pretrain_nursery
 from ke_steps.models.parameter_groups import parameter_groups
 from ke_steps.planning import model_sizes
-from ke_steps.planning.costs import SCORING, Work, costs_by_rule, jobs
+from ke_steps.planning.costs import costs_by_rule, jobs
 from ke_steps.planning.model_shapes import shape_of_config
 from ke_steps.planning.model_sizes import KNOWN_CONFIGS, UNKNOWN, find_size
+from ke_steps.planning.planned_jobs import SCORING, Work
 from ke_steps.planning.workloads import TASK_SIZES
 from ke_steps.study.reading import read_study
 from ke_steps.texts import tokenizers

@@ -8,8 +8,8 @@ import sys
 import pytest
 import yaml
 
-from ke_steps.planning.costs import Work
 from ke_steps.planning.plan import Utilisation, gpu_hours, main
+from ke_steps.planning.planned_jobs import Work
 from ke_steps.planning.why import read_dry_run
 from tests.invented.project import ROOT
 

@@ -1,7 +1,8 @@
 """Snakemake's logger for studies: progress in lines, with the time that is left, and as a page.
 
 Switched on by ``--logger study`` with this folder's parent and the project on PYTHONPATH. This file
-only translates: what is told is in ``progress``, how it is said in ``words``. Everything that
+only translates: what is told is in ``progress``, what is left in ``foresight``, how it is said in
+``words``. Everything that
 Snakemake says itself and that is not about a single job appears as without this logger.
 """
 
@@ -18,7 +19,9 @@ from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultForma
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from ke_steps.job.errors import UserError
 from ke_steps.running.leftovers import MORE_FOLLOWS
+from snakemake_logger_plugin_study.foresight import look_ahead
 from snakemake_logger_plugin_study.page import render, write
 from snakemake_logger_plugin_study.progress import Failure, Progress
 from snakemake_logger_plugin_study.words import ending, failure_words, line
@@ -58,6 +61,8 @@ class LogHandler(LogHandlerBase):
         self._told = time.monotonic()
         self._busy = RLock()
         self._is_over = Event()
+        self._is_outlook_old = Event()
+        self._is_outlook_old.set()
         self._is_warned = False
 
     def emit(self, record: LogRecord) -> None:
@@ -87,6 +92,10 @@ class LogHandler(LogHandlerBase):
     def _follow(self, record: LogRecord) -> None:
         told, now = vars(record), time.time()
         match told.get("event"):
+            case LogEvent.RESOURCES_INFO if "cores" in told:
+                self._progress.num_cores = told["cores"]
+            case LogEvent.RESOURCES_INFO if "gpu" in told.get("provided_resources", {}):
+                self._progress.num_gpus = told["provided_resources"]["gpu"].value
             case LogEvent.RUN_INFO:
                 self._progress.plan(told["stats"])
             case LogEvent.JOB_INFO:
@@ -97,7 +106,10 @@ class LogHandler(LogHandlerBase):
                     logger.info(f"Progress as a page: {self._page()}")
                     Thread(target=self._keep_telling, daemon=True).start()
             case LogEvent.JOB_FINISHED:
-                if self._progress.finish(told["job_id"], now) is not None:
+                done = self._progress.finish(told["job_id"], now)
+                if done is not None:
+                    if done.job.rule == "fetch_checkpoint":  # now it is known how large it is
+                        self._is_outlook_old.set()
                     self._tell()
             case LogEvent.JOB_ERROR:
                 reason = (told["rule_msg"] or "").strip()
@@ -126,13 +138,25 @@ class LogHandler(LogHandlerBase):
         self._terminal.handle(logger.makeRecord(logger.name, 20, "", 0, words, (), None))
 
     def _keep_telling(self) -> None:
+        self._look_ahead()
         while not self._is_over.wait(SECONDS_BETWEEN_PAGES):
+            self._look_ahead()
             with self._busy:
                 if self._is_over.is_set():
                     return
                 self._write_page()
                 if time.monotonic() - self._told >= SECONDS_BETWEEN_LINES:
                     self._tell()
+
+    def _look_ahead(self) -> None:
+        """Read the plan, if need be, in this thread: events that wait for the other are lost."""
+        if not self._is_outlook_old.is_set():
+            return
+        self._is_outlook_old.clear()
+        try:
+            look_ahead(self._progress)
+        except (UserError, OSError) as error:
+            logger.warning(f"the time left is told without the study's plan: {error}")
 
     def _page(self) -> Path | None:
         """Return where the page is; None until a job says where the results are."""

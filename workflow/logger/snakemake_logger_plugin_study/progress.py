@@ -6,23 +6,19 @@ Told by events, in whatever way they come: ``plan``, ``start``, ``finish``, ``fa
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ke_steps.job.records import LOG, RECORD, files_in, logs_of, read_record, records_in, results_of
+from ke_steps.job.records import LOG, RECORD, files_in, place_of, results_of
+from ke_steps.planning.durations import Measured
+from ke_steps.planning.planned_jobs import PlannedJob
 from snakemake_logger_plugin_study.job_logs import Bar, Mark, last_lines, mark, read_bar
 
 NOT_A_JOB = "all"
 """The target rule: it runs nothing."""
-
-MAX_EARLIER = 50
-"""Records of earlier jobs of a step that are read: their mean needs no more."""
 
 TAIL_LINES = 20
 
@@ -34,6 +30,7 @@ class StartedJob(NamedTuple):
 
     number: int
     rule: str
+    place: str
     name: str
     log: Path | None
     began: float
@@ -98,10 +95,16 @@ class Progress:
     more_follows: bool = False
     """Whether these are nurseries that are trained before it is known what else there is to do."""
     results: Path | None = None
+    num_cores: int | None = None
+    """Of this machine, as far as Snakemake may use them; None on a cluster."""
+    num_gpus: int = 0
+    """Of those that jobs take turns on; 0 where nothing limits them."""
     num_at_once: int = 1
     """Jobs that ran when the last one began: between two jobs there are fewer."""
-    earlier_seconds: dict[str, float] = field(default_factory=dict)
-    """Mean time of earlier jobs, by step."""
+    jobs: Mapping[tuple[str, str], PlannedJob] = field(default_factory=dict)
+    """All jobs of the study, by rule and place; those that are done already among them."""
+    earlier: Sequence[Measured] = ()
+    """Jobs of earlier runs."""
 
     def plan(self, num_jobs: Mapping[str, int]) -> None:
         """Take in how many jobs of every rule there are to do."""
@@ -117,10 +120,11 @@ class Progress:
         log = next((path for path in paths if path.name == LOG), None)
         if log is not None and self.results is None:
             self.results = results_of(log, rule)
-            self.earlier_seconds = _earlier_seconds(self.results) if self.results else {}
         old = mark(log) if log else None
+        place = place_of(log, self.results) if log and self.results else ""
+        name = name_of(rule, wildcards)
         self.failed.pop(number, None)
-        self.running[number] = StartedJob(number, rule, name_of(rule, wildcards), log, now, old)
+        self.running[number] = StartedJob(number, rule, place, name, log, now, old)
         self.num_at_once = len(self.running)
 
     def finish(self, number: int, now: float) -> Finished | None:
@@ -181,12 +185,20 @@ class Progress:
         """Return how many jobs this run has to do, or had."""
         return self.planned.total()
 
+    def begun(self) -> Iterator[StartedJob]:
+        """Yield the jobs that run, are done or have failed."""
+        yield from self.running.values()
+        yield from (done.job for done in self.finished.values())
+        yield from (failure.job for failure in self.failed.values())
+
     def num_waiting(self) -> Counter[str]:
         """Return by rule how many jobs have not begun."""
-        begun = Counter(job.rule for job in self.running.values())
-        begun.update(done.job.rule for done in self.finished.values())
-        begun.update(failure.job.rule for failure in self.failed.values())
-        return self.planned - begun
+        return self.planned - Counter(job.rule for job in self.begun())
+
+    def planned_job(self, job: StartedJob) -> PlannedJob:
+        """Return what the plan says of a job; its name alone where there is no plan."""
+        key = job.rule, job.place
+        return self.jobs.get(key) or PlannedJob(*key)
 
 
 def name_of(rule: str, wildcards: Mapping[str, str]) -> str:
@@ -195,14 +207,3 @@ def name_of(rule: str, wildcards: Mapping[str, str]) -> str:
         f"{key} {int(value):,}" if value.isdecimal() else value for key, value in wildcards.items()
     ]
     return " ".join([rule, *words])
-
-
-def _earlier_seconds(results: Path) -> dict[str, float]:
-    times: dict[str, list[float]] = {}
-    for folder in logs_of(results).glob("*/"):
-        for path in islice(records_in(folder), MAX_EARLIER):
-            with suppress(OSError, ValueError, KeyError, TypeError):
-                record = read_record(path)  # a folder may hold the jobs of two steps
-                seconds = float(record["wall_seconds"])
-                times.setdefault(record.get("step", folder.name), []).append(seconds)
-    return {step: statistics.fmean(seconds) for step, seconds in times.items()}
