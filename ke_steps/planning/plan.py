@@ -10,12 +10,14 @@ GPU-hours are floating-point operations over what a GPU does of them: its peak t
 that is stated. Peaks are NVIDIA's, of its data sheets for H100, A100 and L40S, and of the white
 paper of the Ada architecture for the RTX 4090: dense bf16 with fp32 sums on tensor cores, and fp32
 on its ordinary cores, which is what torch uses unless told otherwise.
+
+CPU minutes are those of one core if there is no GPU: as long as the jobs of a rule took before, by
+their records in the results folder, else as ``planning.durations`` states.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,16 +30,22 @@ from rich.table import Table
 
 from ke_steps.job.errors import UserError
 from ke_steps.planning.costs import Cost, costs_by_rule, jobs
+from ke_steps.planning.disk import disk_lines
+from ke_steps.planning.durations import CORE_FLOPS, Measured, on_this_cpu
+from ke_steps.planning.measured import measured_before
 from ke_steps.planning.model_sizes import UNKNOWN, ModelSize, find_size
-from ke_steps.planning.planned_jobs import Work
+from ke_steps.planning.planned_jobs import PlannedJob, Work
 from ke_steps.planning.why import NOT_THERE, Pending, read_dry_run
 from ke_steps.settings.study import Study
 from ke_steps.study.going_on import going_on, in_words
 from ke_steps.study.local_files import missing_files
 from ke_steps.study.reading import read_study_file
 
-WIDTH = 120
+WIDTH = 132
 """Characters of a line at least: a narrower table would lose numbers."""
+
+MANY_MINUTES = 1e5
+"""From so many minutes on they are as long to write as operations are."""
 
 PEAK_FLOPS = {
     "H100 SXM": {"bf16": 989e12, "fp32": 67e12},
@@ -114,34 +122,75 @@ def _print_plan(study: Study, utilisation: Utilisation, dry_run: str | None) -> 
     console = Console(highlight=False)
     console.width = max(console.width, WIDTH)
     sizes = {name: find_size(study, name) for name in study.models}
-    known = {name: size or UNKNOWN for name, size in sizes.items()}
-    costs = costs_by_rule(jobs(study, known))
-    console.print(_cost_table(costs, utilisation))
-    console.print(
-        f"GPU-hours at {utilisation.training:.0%} of the peak in training and"
-        f" {utilisation.forward:.0%} in forward passes; jobs without any run on the CPU."
-    )
-    for line in (*_size_lines(sizes), _disk_line(study, costs)):
-        console.print(line, soft_wrap=True)
+    planned = list(jobs(study, {name: size or UNKNOWN for name, size in sizes.items()}))
+    costs = costs_by_rule(planned)
+    measured = measured_before(Path(study.results_dir), planned, without_gpu=True)
+    minutes = cpu_minutes(planned, measured)
     missing = list(missing_files(study))
-    for key, message in missing:
-        console.print(f"{key}: {message}: a run would refuse this study", soft_wrap=True)
-    if dry_run is not None and not missing:
-        _print_pending(console, read_dry_run(dry_run), total(costs.values()).num_jobs)
+    pending = read_dry_run(dry_run) if dry_run is not None and not missing else None
+    to_do = None if pending is None else Counter(job.rule for job in pending)
+    console.print(_cost_table(costs, minutes, utilisation))
+    for line in (
+        _cpu_line(study, costs, minutes, measured),
+        _gpu_line(utilisation),
+        *_size_lines(sizes),
+        *disk_lines(study, planned, to_do),
+        *(f"{key}: {message}: a run would refuse this study" for key, message in missing),
+    ):
+        console.print(line, soft_wrap=True)
+    if pending is not None:
+        _print_pending(console, pending, len(planned))
         if models := going_on(study):
             console.print(f"These at most. {in_words(models)}", soft_wrap=True)
 
 
-def _cost_table(costs: Mapping[str, Cost], utilisation: Utilisation) -> Table:
+def cpu_minutes(planned: Sequence[PlannedJob], measured: Sequence[Measured]) -> dict[str, float]:
+    """Return by rule how many minutes of one core its jobs take where there is no GPU."""
+    paces = {n: on_this_cpu(measured, n) for n in {job.num_cores for job in planned}}
+    minutes: dict[str, float] = {}
+    for job in planned:
+        seconds = paces[job.num_cores].seconds(job) or 0.0
+        minutes[job.rule] = minutes.get(job.rule, 0.0) + seconds * job.num_cores / 60
+    return minutes
+
+
+def _cost_table(
+    costs: Mapping[str, Cost], minutes: Mapping[str, float], utilisation: Utilisation
+) -> Table:
     table = _table("What the study costs from nothing to its report", "rule")
-    headings = ("jobs", "training\ntokens", "\nFLOPs", "download\nGB", "disk\nGB")
+    headings = ("jobs", "training\ntokens", "\nFLOPs", "download\nGB", "disk\nGB", "CPU\nminutes")
     for heading in (*headings, *(f"{gpu}\nhours" for gpu in PEAK_FLOPS)):
         table.add_column(heading, justify="right", no_wrap=True)
     for rule, cost in costs.items():
-        table.add_row(rule, *_cells(cost, utilisation))
+        table.add_row(rule, *_cells(cost, minutes[rule], utilisation))
     table.add_section()
-    table.add_row("in all", *_cells(total(costs.values()), utilisation), style="bold")
+    whole = _cells(total(costs.values()), sum(minutes.values()), utilisation)
+    table.add_row("in all", *whole, style="bold")
     return table
+
+
+def _cpu_line(
+    study: Study,
+    costs: Mapping[str, Cost],
+    minutes: Mapping[str, float],
+    measured: Sequence[Measured],
+) -> str:
+    num_measured = len({each.job.rule for each in measured})
+    beside = sum(minutes[rule] for rule, cost in costs.items() if not cost.flops)
+    return (
+        f"CPU minutes: of one core, where there is no GPU; where there is one, the {beside:,.1f} of"
+        f" rules without FLOPs remain. By records in {study.results_dir} for {num_measured} of"
+        f" {len(costs)} rules; assumed for the others: {CORE_FLOPS:.0e} FLOPs a second, small jobs"
+        " as in the embedded study."
+    )
+
+
+def _gpu_line(utilisation: Utilisation) -> str:
+    return (
+        f"GPU-hours: at {utilisation.training:.0%} of the peak that NVIDIA states in training and"
+        f" {utilisation.forward:.0%} in forward passes. These are assumed; records of jobs have the"
+        " measured mean_gpu_utilisation, OPTIONS='--training-utilisation 0.3' another share."
+    ).replace("%", " %")
 
 
 def _table(title: str, *headings: str) -> Table:
@@ -166,13 +215,14 @@ def total(costs: Iterable[Cost]) -> Cost:
     )
 
 
-def _cells(cost: Cost, utilisation: Utilisation) -> list[str]:
+def _cells(cost: Cost, minutes: float, utilisation: Utilisation) -> list[str]:
     flops = sum(cost.flops.values())
     numbers = [
         f"{cost.training_tokens:,}" if cost.training_tokens else "",
         f"{flops:.1e}" if flops else "",
         _amount(cost.download_bytes / 1e9),
         _amount(cost.disk_bytes / 1e9),
+        _amount(minutes) if minutes < MANY_MINUTES else f"{minutes:.1e}",
     ]
     hours = (gpu_hours(cost.flops, peak, utilisation) for peak in PEAK_FLOPS.values())
     return [str(cost.num_jobs), *numbers, *map(_amount, hours)]
@@ -193,17 +243,6 @@ def _size_lines(sizes: Mapping[str, ModelSize | None]) -> Iterator[str]:
             )
         else:
             yield f"{name}: {size.shape.num_parameters:,} parameters ({size.place})"
-
-
-def _disk_line(study: Study, costs: Mapping[str, Cost]) -> str:
-    folder = Path(study.results_dir)
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(existing).free / 1e9
-    cached = costs["fetch_checkpoint"].disk_bytes / 1e9 if "fetch_checkpoint" in costs else 0
-    return (
-        f"Disk: {cached:,.1f} GB of it is weights from outside, the rest goes to {folder},"
-        f" where {free:,.0f} GB are free."
-    )
 
 
 def _print_pending(console: Console, pending: Sequence[Pending], num_jobs: int) -> None:

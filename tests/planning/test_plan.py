@@ -2,14 +2,18 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
+from unittest.mock import ANY
 
 import pytest
 import yaml
 
-from ke_steps.planning.plan import Utilisation, gpu_hours, main
-from ke_steps.planning.planned_jobs import Work
+from ke_steps.planning.durations import CORE_FLOPS, SECONDS, START_UP_SECONDS
+from ke_steps.planning.plan import Utilisation, cpu_minutes, gpu_hours, main
+from ke_steps.planning.planned_jobs import PlannedJob, Work
 from ke_steps.planning.why import read_dry_run
 from tests.invented.project import ROOT
 
@@ -77,6 +81,49 @@ def test_the_papers_study_is_planned_before_its_files_are_there(capsys, monkeypa
     assert f"{(83 + 3 * 4 + 4 + 2 * 8) * 204_800 * 1_024:,}" in line
     assert "knowledge.source.folder: no such file: copy/fictional" in text
     assert "What a run would do now" not in text
+
+
+def test_cpu_minutes_are_stated_until_they_were_measured(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def minutes(rule):
+        text = plan(ROOT / "config/smoke.yaml", capsys=capsys)
+        line = next(line for line in text.splitlines() if line.startswith(f" {rule} "))
+        return float(line.split()[2]), text
+
+    assert minutes("plot_figures") == (0.3, ANY)  # 20 s
+    record = tmp_path / "results/smoke/logs/plot_figures/record.json"
+    record.parent.mkdir(parents=True)
+    record.write_text('{"step": "plot_figures", "wall_seconds": 150}')
+    found, text = minutes("plot_figures")
+    assert found == 2.5
+    assert "By records in results/smoke for 1 of 22 rules" in text
+
+
+def test_cpu_minutes_are_those_of_all_threads():
+    flops = {Work("training", "fp32"): 60 * CORE_FLOPS}
+    jobs = [PlannedJob("inject_knowledge", num_cores=n, flops=flops) for n in (1, 4)]
+    found = cpu_minutes([*jobs, PlannedJob("summarize")], [])
+    assert found["inject_knowledge"] == pytest.approx(2 + 5 * START_UP_SECONDS / 60)
+    assert found["summarize"] == pytest.approx(SECONDS["summarize"] / 60)
+
+
+def test_a_disk_that_is_too_small_is_warned_of(capsys, monkeypatch, tmp_path):
+    """Whatever else is planned: to download and to plan is no fault."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=200e9))
+    text = plan(ROOT / "config/olmo_7b.yaml", capsys=capsys)
+    (warning,) = [line for line in text.splitlines() if line.startswith("WARNING")]
+    assert "417.4 GB are needed, 200.0 GB are free" in warning  # of one disk: 142 and 276
+    assert "results_dir or HF_HOME" in warning
+    dry_run = [{**JOBS[0], "rule_name": "summarize"}]
+    (tmp_path / "dry_run.txt").write_text(json.dumps({"jobs": dry_run}))
+    study = yaml.safe_load((ROOT / "config/olmo_7b.yaml").read_text())
+    study["knowledge"]["source"].pop("folder", None)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    text = plan("study.yaml", "--dry-run", "dry_run.txt", capsys=capsys)
+    assert "WARNING" not in text  # all that is large is there
+    assert re.search(r"^Disk: 0.0 GB to be written to \S+, 200 GB free.$", text, re.MULTILINE), text
 
 
 def test_utilisation_scales_the_hours(capsys):
