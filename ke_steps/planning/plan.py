@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dry_run = options.dry_run and options.dry_run.read()
         _print_plan(study, utilisation, dry_run)
     except UserError as error:
-        sys.exit(f"plan: {error}")
+        sys.exit(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:

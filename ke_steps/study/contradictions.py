@@ -19,24 +19,32 @@ NUM_TEXTS = 10
 """Texts of a paraphrase passage: the original and nine paraphrases, in both kinds of knowledge."""
 
 
-def contradictions(study: Study) -> Iterator[tuple[str, str]]:
-    """Yield (key, what is wrong) for every fault that only several sections together show."""
+def checks(study: Study) -> list[Iterator[tuple[str, str]]]:
+    """Return what yields (key, what is wrong) for every fault that only several sections show."""
+    return [
+        _repeated_seeds(study),
+        *(_unknown_corpora(study, readers) for readers in _readers(study)),
+        *(_corpora_too_small(study, readers) for readers in _readers(study)),
+        nursery_faults(study),
+        branch_faults(study),
+        _world_faults(study),
+        _variant_faults(study),
+        arm_faults(study),
+        _recipe_faults(study),
+        _compensation_faults(study),
+        _knowledge_faults(study),
+        prediction_faults(study),
+        _cluster_faults(study),
+        _figure_faults(study),
+    ]
+
+
+def _repeated_seeds(study: Study) -> Iterator[tuple[str, str]]:
     if len(set(study.seeds)) != len(study.seeds):
         yield "seeds", f"must not repeat, got {study.seeds}"
-    unknown = list(_unknown_corpora(study))
-    yield from unknown
-    if not unknown:
-        yield from _corpora_too_small(study)
-    yield from nursery_faults(study)
-    yield from branch_faults(study)
-    yield from _world_faults(study)
-    yield from _variant_faults(study)
-    yield from arm_faults(study)
-    yield from _recipe_faults(study)
-    yield from _compensation_faults(study)
-    yield from _knowledge_faults(study)
-    yield from prediction_faults(study)
-    yield from _cluster_faults(study)
+
+
+def _figure_faults(study: Study) -> Iterator[tuple[str, str]]:
     for index, figure in enumerate(study.plot_figures.figures or []):
         if reason := missing(study, figure):
             yield f"plot_figures.figures[{index}]", f"{figure} cannot be drawn: {reason}"
@@ -51,29 +59,53 @@ class _Reader(NamedTuple):
     num_sequences: int
 
 
-def _readers(study: Study) -> Iterator[_Reader]:
-    """Yield everything that reads a corpus."""
+def _readers(study: Study) -> list[Iterator[_Reader]]:
+    """Return what yields everything that reads a corpus, by what of the study tells it."""
+    return [
+        _readers_of_main_corpora(study),
+        _readers_of_other_corpora(study),
+        _readers_of_what_is_known(study),
+        _learning_readers(study),
+        _trained_readers(study),
+    ]
+
+
+def _readers_of_main_corpora(study: Study) -> Iterator[_Reader]:
     extract = study.extract_coefficients
     measured = extract.num_sequences or extract.num_groups
-    section = "extract_coefficients"
     for corpus in dict.fromkeys(study.main_corpora().values()):
-        yield _Reader(f"{section}.corpus", corpus, section, measured)
+        key, section = "extract_coefficients.corpus", "extract_coefficients"
+        yield _Reader(key, corpus, section, measured)
+        if rivals := study.measure_rivals:
+            yield _Reader(key, corpus, "measure_rivals", rivals.num_sequences)
+
+
+def _readers_of_other_corpora(study: Study) -> Iterator[_Reader]:
+    extract, section = study.extract_coefficients, "extract_coefficients"
+    measured = extract.num_sequences or extract.num_groups
     for corpus in extract.other_corpora:
         yield _Reader(f"{section}.other_corpora", corpus, section, measured)
     for corpus in study.evaluate_novelty.corpora if study.evaluate_novelty else []:
         yield _Reader("evaluate_novelty.corpora", corpus, "evaluate_novelty", 1)
+
+
+def _readers_of_what_is_known(study: Study) -> Iterator[_Reader]:
     if retention := study.evaluate_retention:
         section = "evaluate_retention"
         yield _Reader(f"{section}.held_out_corpus", retention.held_out_corpus, section, 1)
     if rivals := study.measure_rivals:
         section, number = "measure_rivals", rivals.num_sequences
-        for corpus in dict.fromkeys(study.main_corpora().values()):
-            yield _Reader("extract_coefficients.corpus", corpus, section, number)
         for key in ("held_out_corpus", "new_corpus"):
             yield _Reader(f"{section}.{key}", getattr(rivals, key), section, number)
+
+
+def _learning_readers(study: Study) -> Iterator[_Reader]:
     for name, recipe in study.recipes.items():
         needed = recipe.num_steps // recipe.num_epochs * recipe.batch_size_sequences
         yield _Reader(f"recipes.{name}.corpus", recipe.corpus, f"recipes.{name}", needed)
+
+
+def _trained_readers(study: Study) -> Iterator[_Reader]:
     for name, nursery in study.nurseries.items():
         needed = nursery.num_steps // nursery.num_epochs * nursery.batch_size_sequences
         key = f"{section_of(study, name, 'corpus')}.corpus"
@@ -84,14 +116,16 @@ def _readers(study: Study) -> Iterator[_Reader]:
         yield _Reader(f"{section}.corpus", branch.corpus, section, needed)
 
 
-def _unknown_corpora(study: Study) -> Iterator[tuple[str, str]]:
-    for key, corpus in dict.fromkeys((each.key, each.corpus) for each in _readers(study)):
+def _unknown_corpora(study: Study, readers: Iterator[_Reader]) -> Iterator[tuple[str, str]]:
+    for key, corpus in dict.fromkeys((each.key, each.corpus) for each in readers):
         if corpus not in study.corpora:
             yield key, f"no corpus {corpus!r}; corpora has {_listed(study.corpora)}"
 
 
-def _corpora_too_small(study: Study) -> Iterator[tuple[str, str]]:
-    for each in _readers(study):
+def _corpora_too_small(study: Study, readers: Iterator[_Reader]) -> Iterator[tuple[str, str]]:
+    for each in readers:
+        if each.corpus not in study.corpora:
+            continue
         available = study.corpora[each.corpus].most_sequences
         if available < each.num_sequences:
             said = "" if study.corpora[each.corpus].num_sequences else "absent, hence at most "

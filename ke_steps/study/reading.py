@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from ke_steps.settings.types import (
     NAME_PATTERN,
     RESULTS_PATTERN,
 )
-from ke_steps.study.contradictions import contradictions
+from ke_steps.study.contradictions import checks
 from ke_steps.study.local_files import missing_files
 from ke_steps.study.own_results import default_folder, taken_folders
+from ke_steps.study.right_part import Keys, holder_of, known, right_part
 
 
 def read_study_file(path: Path, *, need_files: bool = True) -> Study:
@@ -37,6 +40,8 @@ def read_study_file(path: Path, *, need_files: bool = True) -> Study:
     """
     try:
         config = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:  # in the words of the Makefile
+        raise UserError(f"{path}: no such file; studies are in config/") from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; studies are in config/") from error
     except UnicodeDecodeError as error:
@@ -59,19 +64,30 @@ def read_study(
         need_files: whether a file that the study names and is not there is a fault.
     """
     named = {"results_dir": default_folder(file)} if file else {}
+    whole = named | dict(config)
+    lines: list[str] = []
     try:
-        study = Study.model_validate(named | dict(config))
+        study: Study | None = Study.model_validate(whole)
     except ValidationError as error:
-        lines = explain_faults(error, Study.model_json_schema())
-        raise UserError("\n".join(lines)) from error
-    faults = [
-        *contradictions(study),
-        *(missing_files(study) if need_files else ()),
-        *(taken_folders(study, file) if file else ()),
-    ]
-    if faults:
-        raise UserError("\n".join(f"{key}: {message}" for key, message in faults))
+        schema = _schema()
+        lines = explain_faults(error, schema)
+        study = right_part(whole, lambda fault: _wrong_keys(fault, schema, whole))
+    if study is not None:
+        found = [
+            *checks(study),
+            *([missing_files(study)] if need_files else []),
+            *([taken_folders(study, file)] if file else []),
+        ]
+        faults = known(found) if lines else chain.from_iterable(found)
+        lines += [f"{key}: {message}" for key, message in faults]
+    if lines or study is None:
+        raise UserError("\n".join(lines))
     return study
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return Study.model_json_schema()
 
 
 PATTERNS = {
@@ -91,10 +107,9 @@ def _explain(fault: Any, schema: dict[str, Any]) -> str:
     key = "".join(map(_written, keys)).lstrip(".") or "config"
     match fault["type"]:
         case "extra_forbidden":
-            valid = sorted(node.get("properties", {}))
-            close = difflib.get_close_matches(str(keys[-1]), valid, n=1)
+            close = _close_keys(node, keys)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            return f"{key}: unknown key; {hint}valid keys: {', '.join(valid)}"
+            return f"{key}: unknown key; {hint}valid keys: {', '.join(_valid_keys(node))}"
         case "missing":
             return f"{key}: missing; this key is required"
         case "value_error":
@@ -107,6 +122,28 @@ def _explain(fault: Any, schema: dict[str, Any]) -> str:
             )
         case _:
             return f"{key}: got {fault['input']!r}; {_wish(fault)}"
+
+
+def _wrong_keys(fault: Any, schema: dict[str, Any], config: Mapping[str, Any]) -> list[Keys]:
+    """Return where what is wrong is: an unknown key, and the absent one that it may stand for."""
+    node, keys = _walk(fault["loc"], schema)
+    match fault["type"]:
+        case "extra_forbidden":
+            said = holder_of(config, tuple(keys))
+            meant = [close for close in _close_keys(node, keys) if close not in said]
+            return [tuple(keys), *((*keys[:-1], close) for close in meant)]
+        case "missing":
+            return [tuple(keys[:-1])]
+        case _:
+            return [tuple(keys)]
+
+
+def _valid_keys(node: dict[str, Any]) -> list[str]:
+    return sorted(node.get("properties", {}))
+
+
+def _close_keys(node: dict[str, Any], keys: list[int | str]) -> list[str]:
+    return difflib.get_close_matches(str(keys[-1]), _valid_keys(node), n=1)
 
 
 def _wish(fault: Any) -> str:

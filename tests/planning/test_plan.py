@@ -57,7 +57,7 @@ def test_a_finished_study_has_nothing_to_do(tmp_path, capsys):
 
 def test_what_is_no_dry_run_is_refused_in_its_own_words(tmp_path, capsys):
     (tmp_path / "dry_run.txt").write_text("Error: Snakefile not found\n")
-    with pytest.raises(SystemExit, match="plan: no dry run: Error: Snakefile not found"):
+    with pytest.raises(SystemExit, match=r"^no dry run: Error: Snakefile not found"):
         plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
 
 
@@ -147,8 +147,8 @@ def test_a_model_that_nothing_tells_about_is_named(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"seeds": [0]}, "plan: models: missing; this key is required"),
-        (None, "No such file"),
+        ({"seeds": [0]}, "models: missing; this key is required"),
+        (None, "no such file; studies are in config/"),
     ],
 )
 def test_a_wrong_study_is_refused(tmp_path, content, says):

@@ -233,11 +233,13 @@ def test_a_file_instead_of_an_environment_is_refused(project):
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
-        ("STUDY=config/no_such.yaml", "STUDY: no such file: config/no_such.yaml"),
-        ("STUDY=config/it's $HOME.yaml", "STUDY: no such file: config/it's $HOME.yaml"),
+        ("STUDY=config/no_such.yaml", "config/no_such.yaml: no such file; studies are in"),
+        ("STUDY=config/it's $HOME.yaml", "config/it's $HOME.yaml: no such file; studies "),
         ("PROFILE=cloud", "PROFILE: got cloud; valid profiles: "),
         ("PROFILE=it's", "PROFILE: got it's; valid profiles: "),
         ("PROFILE=", "PROFILE: got ; valid profiles: "),
+        ("CORES=many", "CORES: got many; say a number, or all"),
+        ("CORES=0", "CORES: got 0; say a number, or all"),
     ],
 )
 @pytest.mark.parametrize("command", ["report", "why", "plan"])

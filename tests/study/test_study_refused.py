@@ -12,7 +12,8 @@ import sys
 import pytest
 import yaml
 
-from ke_steps.running.run_study import main
+from ke_steps.planning import plan, why
+from ke_steps.running import run_study
 from tests.invented.command_line import tree
 from tests.invented.configs import WHOLE, changed
 from tests.invented.models import build_model, build_tokenizer
@@ -108,7 +109,7 @@ def refuse(tmp_path, monkeypatch, capfd):
         (tmp_path / "study.yaml").write_bytes(content)
         before = tree(tmp_path)
         with pytest.raises(SystemExit) as end:
-            main(["study.yaml", "--", "touch", "ran"])
+            run_study.main(["study.yaml", "--", "touch", "ran"])
         assert isinstance(end.value.code, str)  # with which Python exits 1
         assert tree(tmp_path) == before
         assert not (tmp_path / "results").exists()
@@ -125,12 +126,30 @@ def test_a_bad_study_is_refused(refuse, what):
     assert any(says in line for line in lines), lines
 
 
-def test_a_missing_study_is_refused(tmp_path, monkeypatch):
+COMMANDS = {
+    "report": lambda study: run_study.main([study, "--", "touch", "ran"]),
+    "plan": lambda study: plan.main([study]),
+    "why": lambda study: why.main([study]),
+}
+
+
+@pytest.mark.parametrize("what", ["recipe: of no variant", "seeds: too large", "file: empty", None])
+def test_every_command_refuses_in_the_same_words(tmp_path, monkeypatch, what):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as end:
-        main(["none.yaml", "--", "touch", "ran"])
-    assert str(end.value) == "none.yaml: No such file or directory; studies are in config/"
-    assert list(tmp_path.iterdir()) == []
+    if what:
+        study, _ = BAD[what]
+        text = study if isinstance(study, str) else yaml.safe_dump(study)
+        (tmp_path / "study.yaml").write_text(text)
+    before = tree(tmp_path)
+    said = set()
+    for main in COMMANDS.values():
+        with pytest.raises(SystemExit) as end:
+            main("study.yaml")
+        said.add(str(end.value))
+    assert len(said) == 1
+    if not what:
+        assert said == {"study.yaml: no such file; studies are in config/"}
+    assert tree(tmp_path) == before
 
 
 def with_local(place, **corpus):
