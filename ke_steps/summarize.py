@@ -1,7 +1,7 @@
 """Bring a whole study together: one tidy table, correlations, claims, curves and rankings.
 
 Reads every result of the study; which model, step, variant, corpus, recipe and seed a file belongs
-to is read from its path (``artefacts.places``). Writes twenty-one tables (``summary_schemas``);
+to is read from its path (``artefacts.places``). Writes twenty-two tables (``summary_schemas``);
 those whose data the study lacks have no rows:
 
 - summary: one row per model, step, variant, recipe, seed, group and quantity, with unit and
@@ -28,6 +28,7 @@ those whose data the study lacks have no rows:
 - distributions: 101 quantiles of mean |c| relative to the layer's mean; novelty: of perplexity.
 - checkpoints: where each is from, and which hold the same weights.
 - rankings: how the order of memories by mean |c| changes between checkpoints.
+- memory_ranks: of memories by mean |c| at each checkpoint; in large studies of the telling ones.
 - memories, retained: the tables of all checkpoints or runs, as one.
 
     python -m ke_steps.summarize --manifests … --entropies … --settings '{…}' --output-tables …
@@ -61,6 +62,7 @@ from ke_steps.artefacts.summary_schemas import (
     ESTIMATES,
     FAMILIES,
     FRONTIERS,
+    MEMORY_RANKS,
     MEMORY_TABLE,
     NOVELTY_QUANTILES,
     PHASES,
@@ -89,6 +91,7 @@ from ke_steps.summary.correlations import correlations
 from ke_steps.summary.curves import curve_rows, distribution_rows, novelty_quantiles
 from ke_steps.summary.estimates import estimates_of
 from ke_steps.summary.families import families_of
+from ke_steps.summary.memory_ranks import memory_ranks
 from ke_steps.summary.passages import knowledge_by_passage
 from ke_steps.summary.points import mark_trained
 from ke_steps.summary.rankings import Array, rankings_of
@@ -116,6 +119,7 @@ TABLES: dict[str, pa.Schema] = {
     "checkpoints": CHECKPOINTS,
     "memories": MEMORY_TABLE,
     "rankings": RANKINGS,
+    "memory_ranks": MEMORY_RANKS,
     "novelty": NOVELTY_QUANTILES,
     "retained": RETAINED_CURVES,
 }
@@ -185,6 +189,7 @@ def run(
         )
         for model in counted["model"].unique()
     ]
+    activities = stage_activities(coefficients)
     between_runs, contested = regressions(models, runs), contests(models, runs)
     verdicts = pd.DataFrame(claims(models, between_runs, contested), columns=CLAIMS.names).astype(
         {"decided_by_step": "Int64"}
@@ -220,9 +225,8 @@ def run(
         ),
         "checkpoints": checkpoints_of(manifests),
         "memories": _joined("memories", memories, partial(read_frame, schema=MEMORIES)),
-        "rankings": rankings_of(
-            stage_activities(coefficients), settings.turnover_fraction, settings.untrained
-        ),
+        "rankings": rankings_of(activities, settings.turnover_fraction, settings.untrained),
+        "memory_ranks": memory_ranks(activities, settings.untrained),
         "novelty": _joined("novelty", novelties, novelty_quantiles),
         "retained": mark_trained(
             _joined("retained", retained, partial(read_frame, schema=RETAINED)), settings.untrained

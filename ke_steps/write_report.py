@@ -3,8 +3,8 @@
 Reads tables of ``summarize``, the figures of ``plot_figures`` (every SVG; PDF files given
 beside them become downloads, a PNG stands in for an SVG above 1 MB), their captions and the
 templates, and the job records in ``<results_dir>/logs``, beside the folder of the summary. Writes
-HTML: summary and verdicts first, then figures, tables (each downloadable as CSV), memories,
-provenance. Long tables show their first rows; their CSV is complete.
+HTML: summary and verdicts first, then figures, tables (each downloadable as CSV), layers and
+memories, provenance. Long tables show their first rows; their CSV is complete.
 The durations of the jobs make this the one output that two equal runs do not repeat byte by byte.
 
     python -m ke_steps.write_report --summary … --figures … --output results/report.html …
@@ -36,6 +36,7 @@ from ke_steps.artefacts.summary_schemas import (
     ESTIMATES,
     FAMILIES,
     FRONTIERS,
+    MEMORY_RANKS,
     MEMORY_TABLE,
     PHASES,
     RANKINGS,
@@ -63,12 +64,8 @@ from ke_steps.report.jobs import (
     versions,
 )
 from ke_steps.report.manifests import manifest_table
-from ke_steps.report.memory_tables import (
-    checkpoint_table,
-    memories_csv,
-    memory_pages,
-    ranking_table,
-)
+from ke_steps.report.memory_tables import checkpoint_table, ranking_table
+from ke_steps.report.memory_views import memory_views
 from ke_steps.report.phases import phase_table
 from ke_steps.report.rivals import contest_table, rival_table
 from ke_steps.report.runs import recipe_tables, run_table
@@ -185,6 +182,7 @@ def run(
     checkpoints: Path,
     memories: Path,
     rankings: Path,
+    memory_ranks: Path,
     figures: list[Path],
     captions: list[Path],
     templates: list[Path],
@@ -202,10 +200,9 @@ def run(
     sources = [
         *(summary, estimates, families, phases, downstream, frontiers, effects, doses, runs),
         *(correlations, contests, claims, warnings, curves, checkpoints, memories, rankings),
-        *figures,
+        *(memory_ranks, *figures),
     ]
     places = read_frame(checkpoints, CHECKPOINTS)
-    described = read_frame(memories, MEMORY_TABLE)
     tables = [
         stage_table(results),
         phase_table(read_frame(phases, PHASES)),
@@ -238,8 +235,13 @@ def run(
         findings_csv=csv_uri(findings),
         figures=figures_of(figures, captions),
         tables=[table for table in tables if table is not None],
-        memories=memory_pages(described),
-        memories_csv=memories_csv(described),
+        memories=memory_views(
+            results,
+            read_frame(memory_ranks, MEMORY_RANKS),
+            read_frame(memories, MEMORY_TABLE),
+            places,
+            settings.study["aggregate_entropy"]["dormant_ratio"],
+        ),
         complete_summary=complete_summary(measured),
         provenance=provenance_of(trace_jobs(summary.parent.parent, sources)),
         study=json.dumps(settings.study, indent=2, ensure_ascii=False),

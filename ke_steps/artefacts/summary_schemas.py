@@ -340,6 +340,18 @@ RANKINGS = pa.schema(
     }
 )
 
+MEMORY_RANKS = pa.schema(
+    {
+        "model": pa.string(),
+        "step": pa.int64(),
+        "is_trained": pa.bool_(),
+        "layer": pa.int32(),
+        "memory": pa.int32(),
+        "rank": pa.int32(),  # 1 has the highest mean |c| of all in the layer; null where all equal
+        "relative_activity": pa.float64(),  # as in DISTRIBUTIONS
+    }
+)
+
 NOVELTY_QUANTILES = pa.schema(
     {
         "model": pa.string(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +20,9 @@ MAX_CHECKPOINTS = 8
 
 
 class MemoryPage(NamedTuple):
-    """The memories of one checkpoint as shown: closed unless it is the model's last stage."""
+    """The memories of a checkpoint, or of a model, as shown."""
 
     title: str
-    is_open: bool
     note: str
     columns: list[str]
     rows: list[list[str]]
@@ -96,16 +95,18 @@ def memory_pages(memories: pd.DataFrame) -> list[MemoryPage]:
     """Return the most and the least active memories of every checkpoint, the last stage first."""
     pages = []
     for model, found in memories.groupby("model", sort=False):
-        steps = sorted(found["step"].unique())
-        indices = np.linspace(0, len(steps) - 1, min(MAX_CHECKPOINTS, len(steps)))
-        shown = [steps[round(index)] for index in indices]
-        for step in reversed(shown):
-            page = _page(f"{model}, step {step:,}", found[found["step"] == step], step == steps[-1])
-            pages.append(page)
+        for step in reversed(evenly_spread(sorted(found["step"].unique()))):
+            pages.append(_page(f"{model}, step {step:,}", found[found["step"] == step]))
     return pages
 
 
-def _page(title: str, found: pd.DataFrame, is_open: bool) -> MemoryPage:
+def evenly_spread(steps: Sequence[int]) -> list[int]:
+    """Return at most ``MAX_CHECKPOINTS`` of ascending steps."""
+    indices = np.linspace(0, len(steps) - 1, min(MAX_CHECKPOINTS, len(steps)))
+    return [steps[round(index)] for index in indices]
+
+
+def _page(title: str, found: pd.DataFrame) -> MemoryPage:
     num_lists = found[["layer", "end"]].drop_duplicates().shape[0]
     num_ranks = max(1, MAX_MEMORY_ROWS // num_lists)
     shown = found[found["rank"] <= num_ranks]
@@ -124,7 +125,7 @@ def _page(title: str, found: pd.DataFrame, is_open: bool) -> MemoryPage:
         }
         for row in shown.to_dict("records")
     ]
-    return MemoryPage(title, is_open, note, *lay_out(rows))
+    return MemoryPage(title, note, *lay_out(rows))
 
 
 def visible(token: str) -> str:

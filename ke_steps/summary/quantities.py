@@ -194,6 +194,7 @@ ENTROPY = Measure("entropy_nats", WHOLE_MODEL)
 CONTRIBUTION_ENTROPY = Measure("contribution_entropy_nats", WHOLE_MODEL)
 """H of contributions |c|·‖v‖, which no rescaling of a memory and its key can change."""
 ENTROPY_BOUND = Measure("entropy_bound_nats", WHOLE_MODEL)
+NORMALIZED_ENTROPY = Measure("normalized_entropy", WHOLE_MODEL)
 DORMANT = Measure("dormant_fraction", WHOLE_MODEL)
 ACQUISITION = Measure("acquisition", ALL_PROBES)
 """A."""

@@ -19,6 +19,7 @@ REPORT = Path(write_report.__file__).parents[1] / "workflow" / "report"
 STUDY = {
     "seeds": [0, 1],
     "summarize": {"turnover_fraction": 0.1},
+    "aggregate_entropy": {"dormant_ratio": 0.1},
     "evaluate_knowledge": {"score": "per_token"},
     "evaluate_retention": {"tasks": ["sciq", "piqa"], "num_items_per_task": None},
     "knowledge": {
@@ -58,7 +59,7 @@ STUDY = {
 TABLES = (
     *("summary", "estimates", "families", "phases", "downstream", "frontiers", "effects", "doses"),
     *("runs", "correlations", "contests", "claims", "warnings", "curves", "checkpoints"),
-    *("memories", "rankings"),
+    *("memories", "rankings", "memory_ranks"),
 )
 
 
@@ -101,16 +102,17 @@ class Page(HTMLParser):
         self.images: list[dict[str, str | None]] = []
         self.downloads: dict[str, str] = {}
         self.text: list[str] = []
-        self.tags: set[str] = set()
+        self.scripts: list[dict[str, str | None]] = []
         self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
-        self.tags.add(tag)
         self.links += [value for key, value in attrs if key in ("src", "href") and value]
         if tag == "img":
             self.images.append(attributes)
+        if tag == "script":
+            self.scripts.append(attributes)
         if "download" in attributes:
             self.downloads[str(attributes["download"])] = str(attributes["href"])
         if tag not in VOID:

@@ -4,8 +4,8 @@ FIGURES = jobs.figures(STUDY)
 
 TABLES = (
     "summary estimates families phases downstream frontiers effects doses runs correlations"
-    " between_runs contests claims warnings curves distributions checkpoints memories rankings novelty"
-    " retained"
+    " between_runs contests claims warnings curves distributions checkpoints memories rankings"
+    " memory_ranks novelty retained"
 ).split()
 DRAWN = (
     "summary estimates families phases frontiers effects runs correlations between_runs curves"
@@ -15,7 +15,7 @@ TOLD = (
     "summary estimates families phases downstream frontiers effects doses runs correlations contests"
     " claims warnings"
 ).split()
-SHOWN = "curves checkpoints memories rankings".split()
+SHOWN = "curves checkpoints memories rankings memory_ranks".split()
 
 
 def table(name):
