@@ -29,7 +29,7 @@ PAPER_TASKS: tuple[Task, ...] = get_args(Task)[1:]
 
 
 class Scope(Strict):
-    """The checkpoints that a variant or a recipe is limited to; all where a key is absent."""
+    """The checkpoints that a section, a variant or a recipe is limited to; all without a key."""
 
     models: list[Name] | None = Field(None, description="keys of models; all when absent")
     steps: list[Natural] | None = Field(None, description="checkpoint steps; all when absent")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ke_steps.settings.learning import Scope
 from ke_steps.settings.texts import MOST_SEQUENCES
 from ke_steps.settings.types import (
     Count,
@@ -113,7 +114,7 @@ class AggregateEntropy(Strict):
     seed: Natural = 0
 
 
-class DescribeMemories(Strict):
+class DescribeMemories(Scope):
     """The most and the least active memories of a checkpoint, in tokens."""
 
     num_memories: Count = Field(3, description="of each end, in each layer")

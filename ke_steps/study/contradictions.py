@@ -28,6 +28,7 @@ def checks(study: Study) -> list[Iterator[tuple[str, str]]]:
         nursery_faults(study),
         branch_faults(study),
         _world_faults(study),
+        _description_faults(study),
         _variant_faults(study),
         arm_faults(study),
         _recipe_faults(study),
@@ -42,6 +43,11 @@ def checks(study: Study) -> list[Iterator[tuple[str, str]]]:
 def _repeated_seeds(study: Study) -> Iterator[tuple[str, str]]:
     if len(set(study.seeds)) != len(study.seeds):
         yield "seeds", f"must not repeat, got {study.seeds}"
+
+
+def _description_faults(study: Study) -> Iterator[tuple[str, str]]:
+    if study.describe_memories:
+        yield from _scope_faults(study, "describe_memories", study.describe_memories)
 
 
 def _figure_faults(study: Study) -> Iterator[tuple[str, str]]:

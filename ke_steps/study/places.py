@@ -91,12 +91,15 @@ def places(study: Study) -> Places:
             (nursery if name in study.nurseries else fetched).extend(checkpoints)
         last.append(checkpoints[-1])
     states, runs = study.states(), study.runs()
+    checkpoints, described = nursery + fetched + branched, study.describe_memories
     return Places(
         nursery_checkpoints=nursery,
         fetched_checkpoints=fetched,
         branched_checkpoints=branched,
-        described_checkpoints=nursery + fetched + branched if study.describe_memories else [],
-        rival_checkpoints=nursery + fetched + branched if study.measure_rivals else [],
+        described_checkpoints=[
+            each for each in checkpoints if described and described.includes(*each)
+        ],
+        rival_checkpoints=checkpoints if study.measure_rivals else [],
         novelty_checkpoints=last if study.evaluate_novelty else [],
         states=states,
         assessed_states=states if study.evaluate_retention else [],

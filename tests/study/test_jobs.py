@@ -84,6 +84,9 @@ def test_settings_of_a_job_hold_only_what_it_depends_on():
     assert settings_for(study, "prepare_corpus", wildcards)["skip_sequences"] == 12800
     of_extraction = settings_for(study, "extract_coefficients", wildcards)
     assert not {"other_corpora", "num_shards"} & set(of_extraction)
+    few = read_study(changed("describe_memories/steps", [200]))
+    described = settings_for(few, "describe_memories", wildcards)
+    assert described == {"num_memories": 3, "num_tokens": 8, "num_threads": 1}
 
 
 def test_a_preset_of_knowledge_is_spelled_out_and_needs_no_world():

@@ -78,6 +78,16 @@ def test_the_places_of_the_smoke_study():
     assert len(schedules(study)) == len({(run.recipe, run.seed) for run in study.runs()})
 
 
+def test_memories_are_described_where_the_section_says():
+    def described(**scope):
+        section = SMOKE["describe_memories"] | scope
+        return folders(read_study(SMOKE | {"describe_memories": section}))["described_checkpoints"]
+
+    assert described() == ["tiny/step0", "tiny/step8"]
+    assert described(steps=[8]) == ["tiny/step8"]
+    assert described(models=["tiny"], steps=[0]) == ["tiny/step0"]
+
+
 def test_only_what_a_model_reads_is_prepared_for_it():
     config = SMOKE | {"corpora": SMOKE["corpora"] | {"unread": SMOKE["corpora"]["pretraining"]}}
     assert Preparation("tiny", "unread") not in preparations(read_study(config))

@@ -167,6 +167,8 @@ WRONG = [
     ("variants/original", {"kind": "resuscitate", "quantile": 0.5, "boost": 1.0}, ["taken"]),
     ("variants/boost_p50_q2/quantile", 1.5, ["variants.boost_p50_q2.quantile: got 1.5"]),
     ("variants/boost_p50_q2/kind", "wake", ["variants.boost_p50_q2.kind: got 'wake'"]),
+    ("describe_memories/steps", [7], ["describe_memories.steps: no model has step 7"]),
+    ("describe_memories/models", ["olmo"], ["describe_memories.models: no model 'olmo'"]),
     ("variants/boost_p50_q2/steps", [7], ["variants.boost_p50_q2.steps: no model has step 7"]),
     ("recipes/baseline/corpus", "c4", ["recipes.baseline.corpus: no corpus 'c4'", "continual"]),
     ("recipes/baseline/num_injections", 21, ["recipes.baseline", "step 63, beyond num_steps 60"]),
