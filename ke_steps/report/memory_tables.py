@@ -118,7 +118,7 @@ def _page(title: str, found: pd.DataFrame) -> MemoryPage:
             "layer": row["layer"],
             "active": row["end"],
             "memory": row["memory"],
-            "activity / mean": MISSING
+            "activity": MISSING
             if math.isnan(row["relative_activity"])
             else Cell(f"{row['relative_activity']:.3g}", row["relative_activity"]),
             "promotes": " ".join(map(visible, row["tokens"])) or MISSING,

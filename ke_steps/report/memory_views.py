@@ -144,7 +144,7 @@ def _rank_rows(courses: pd.DataFrame, num_layers: int) -> Iterator[dict[str, Ent
                 "which": kind,
                 "memory": memory,
                 **{f"{step:,}": _whole(by_step[step][memory]) for step in shown},
-                "activity / mean": _short(activity[memory]),
+                "activity": _short(activity[memory]),
             }
 
 
