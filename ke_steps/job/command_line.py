@@ -31,6 +31,7 @@ from ke_steps.job import provenance
 from ke_steps.job.endings import RunningStep, in_one_line
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file, write_json
+from ke_steps.job.identity import identity
 from ke_steps.job.records import place_of, refuse_changed, results_of
 from ke_steps.job.usage import watching
 
@@ -104,6 +105,8 @@ def _run(
             raise UserError(f"--{name.replace('_', '-')}: no such file: {path}")
     is_first = os.environ.get("RANK", "0") == "0"
     settings = keywords["settings"].model_dump(mode="json")
+    # before the job: the tree may be at another commit when it ends
+    code = identity() if record is not None and is_first else {}
     with watching() as usage, provenance.recording(step, settings, inputs):
         refuse_changed(inputs, provenance.current()["inputs"], record)
         with _whole_or_none(outputs.values(), record) if is_first else nullcontext():
@@ -112,7 +115,7 @@ def _run(
     if record is not None and is_first:
         hashes = {str(path): hash_file(path) for path in outputs.values()}
         job = {"settings": settings, "outputs": hashes, "host": platform.node()}
-        write_json(record, origin | usage.summary() | job)
+        write_json(record, origin | usage.summary() | code | job)
 
 
 @contextmanager

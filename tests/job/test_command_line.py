@@ -1,6 +1,7 @@
 """The command line of a step is the signature of its run()."""
 
 import json
+import platform
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from ke_steps import intervene
-from ke_steps.job import provenance
+from ke_steps.job import identity, provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file
@@ -40,7 +41,9 @@ def source(tmp_path):
     return tmp_path / "source"
 
 
-def test_run_is_called_and_recorded(tmp_path, source):
+def test_run_is_called_and_recorded(tmp_path, source, monkeypatch):
+    commits = iter(["at the start", "at the end"])
+    monkeypatch.setattr(identity, "commit_of", lambda folder: next(commits))
     output, record = tmp_path / "deep/output", tmp_path / "log/record.json"
     arguments = [
         "--source",
@@ -62,6 +65,8 @@ def test_run_is_called_and_recorded(tmp_path, source):
     assert job["device"] == "cpu"
     assert job["wall_seconds"] >= 0
     assert job["peak_memory_mb"] > 1
+    assert (job["version"], job["commit"]) == (identity.VERSION, "at the start")
+    assert job["python"] == platform.python_version()
 
 
 def test_a_refusal_names_the_sections_that_its_record_tells(tmp_path, source):

@@ -12,6 +12,7 @@ from importlib import metadata
 import pytest
 import yaml
 
+from ke_steps.job.identity import VERSION
 from tests.invented.measured import build_folder, write_text
 from tests.invented.project import ROOT
 
@@ -34,7 +35,7 @@ def test_the_packages_the_product_is_built_on_are_in_the_lock():
 
 def test_pyproject_reads_the_lock():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["project"]["dynamic"] == ["dependencies"]
+    assert "dependencies" in project["project"]["dynamic"]
     assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {
         "file": ["requirements.txt"]
     }
@@ -76,6 +77,11 @@ def wheel(tmp_path_factory):
 def test_the_wheel_has_every_module(wheel):
     tree = {path.relative_to(ROOT) for path in (ROOT / "ke_steps").rglob("*.py")}
     assert {path.relative_to(wheel) for path in wheel.rglob("*.py")} == tree
+
+
+def test_the_wheel_has_the_version(wheel):
+    (information,) = wheel.glob("*.dist-info/METADATA")
+    assert f"\nVersion: {VERSION}\n" in information.read_text()
 
 
 def test_the_wheel_measures(wheel, tmp_path):
