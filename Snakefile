@@ -29,7 +29,7 @@ rule all:
 onstart:
     snakemake_memory.start(Path(RESULTS))
     if STUDY_FILE:
-        own_results.sign(Path(RESULTS), STUDY_FILE)
+        own_results.sign(STUDY, STUDY_FILE)
 
 
 onsuccess:

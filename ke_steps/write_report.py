@@ -2,10 +2,11 @@
 
 Reads tables of ``summarize``, the figures of ``plot_figures`` (every SVG; PDF files given
 beside them become downloads, a PNG stands in for an SVG above 1 MB), their captions and the
-templates, and the job records in ``<results_dir>/logs``, beside the folder of the summary. Writes
-HTML: summary and verdicts first, then figures, tables (each downloadable as CSV), layers and
-memories, provenance. Long tables show their first rows; their CSV is complete.
-The durations of the jobs make this the one output that two equal runs do not repeat byte by byte.
+templates, CITATION.cff, and the job records in ``<results_dir>/logs``, beside the
+folder of the summary. Writes HTML: summary and verdicts first, then figures, tables (each
+downloadable as CSV), layers and memories, provenance. Long tables show their first rows; their CSV
+is complete. The times of the jobs, and the commit of the code, make this the one output that two
+equal runs do not repeat byte by byte.
 
     python -m ke_steps.write_report --summary … --figures … --output results/report.html …
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +54,7 @@ from ke_steps.report.effects import effect_table
 from ke_steps.report.families import family_table
 from ke_steps.report.frontiers import frontier_table
 from ke_steps.report.further_tables import further_tables
+from ke_steps.report.identity import identity_of
 from ke_steps.report.jobs import (
     Trace,
     distinct,
@@ -78,6 +79,7 @@ from ke_steps.report.tables import (
 )
 from ke_steps.report.verdicts import findings_of, warnings_of
 from ke_steps.report.words import sentences
+from ke_steps.settings.resolved import study_file
 from ke_steps.settings.telling import WriteReportJob
 from ke_steps.summary.runs import mark
 
@@ -186,6 +188,7 @@ def run(
     figures: list[Path],
     captions: list[Path],
     templates: list[Path],
+    citation: Path,
     output: Path,
     settings: WriteReportJob,
 ) -> None:
@@ -224,6 +227,8 @@ def run(
         checkpoint_table(places),
         run_table(every_run, measured),
     ]
+    trace = trace_jobs(summary.parent.parent, sources)
+    study = study_file(settings.study)
     page = _page_of(templates).render(
         script=Script.of(templates),
         title=settings.title,
@@ -243,8 +248,10 @@ def run(
             settings.study["aggregate_entropy"]["dormant_ratio"],
         ),
         complete_summary=complete_summary(measured),
-        provenance=provenance_of(trace_jobs(summary.parent.parent, sources)),
-        study=json.dumps(settings.study, indent=2, ensure_ascii=False),
+        identity=identity_of(trace.records, citation),
+        provenance=provenance_of(trace),
+        study=study,
+        study_uri=data_uri(study.encode(), "application/yaml"),
     )
     with replacing(output) as beside:
         beside.write_text(page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, Json, model_validator
 
 from ke_steps.settings.interventions import Variant
 from ke_steps.settings.learning import Score
@@ -223,5 +223,7 @@ class WriteReport(Strict):
 class WriteReportJob(WriteReport):
     """What the job of ``write_report`` receives: the whole study, to be shown."""
 
-    study: dict[str, Any]
-    order: Order = Order()
+    study: Json[dict[str, Any]] = Field(
+        description="as text, in which models and recipes keep their order: the first is the main"
+        " one"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from ke_steps.figures.needs import available
 from ke_steps.settings.checkpoints import BranchCheckpoint, FetchCheckpoint, KeepCheckpoint
 from ke_steps.settings.interventions import Variant
 from ke_steps.settings.learning import EncodeProbes, ScheduleInjections
+from ke_steps.settings.resolved import resolved
 from ke_steps.settings.study import Study
 from ke_steps.settings.telling import FigureName
 from ke_steps.settings.texts import WorldKnowledge, WorldText
@@ -194,10 +196,7 @@ EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
     "evaluate_retention": _retention,
     "summarize": _summary,
     "plot_figures": _drawing,
-    "write_report": lambda study, w: {
-        "study": study.model_dump(mode="json", exclude={"cluster"}),
-        "order": _order(study),
-    },
+    "write_report": lambda study, w: {"study": json.dumps(resolved(study))},
 }
 """What a step must know beside that."""
 

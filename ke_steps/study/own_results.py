@@ -1,8 +1,9 @@
 """Whose results a folder holds: those of two studies never mix.
 
 A study is known by its file. Where it names no ``results_dir`` its results lie in a folder of the
-file's name, and the first run leaves the file's path in the folder. Results that are older than
-that mark become those of the first study that runs there.
+file's name, and each run leaves the study in the folder: in full, below the path of its file.
+Whoever reads that copy has the same study. Results that are older than it become those of the first
+study that runs there.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from pathlib import Path
 
 from ke_steps.job.files import replacing
 from ke_steps.settings.cluster import Jobs
+from ke_steps.settings.resolved import resolved, study_file
 from ke_steps.settings.study import Study
 
-MARK = "study.txt"
-"""In a results folder: the path of the study's file, from the project's folder if it is there."""
+MARK = "study.yaml"
+"""In a results folder: the study that last ran there."""
+
+OWNER = "# The results of "
+"""Its first line: this, and the path of the study's file, from the project's folder if there."""
 
 EMBEDDED = Path("config/config.yaml")
 """The study whose results lie in ``results`` itself, beside the folders of the others."""
@@ -29,10 +34,12 @@ def default_folder(file: Path) -> str:
     return "results" if _name(file) == str(EMBEDDED) else f"results/{file.stem}"
 
 
-def sign(results_dir: Path, file: Path) -> None:
-    """Leave the mark of a study in its results folder."""
-    with replacing(results_dir / MARK) as beside:
-        beside.write_text(f"{_name(file)}\n")
+def sign(study: Study, file: Path) -> None:
+    """Leave a study in its results folder; the copy that lies there is no study of its own."""
+    mark = Path(study.results_dir, MARK)
+    if not _is_same(mark, file):
+        with replacing(mark) as beside:
+            beside.write_text(f"{OWNER}{_name(file)}\n{study_file(resolved(study))}")
 
 
 def taken_folders(study: Study, file: Path) -> Iterator[tuple[str, str]]:
@@ -43,15 +50,19 @@ def taken_folders(study: Study, file: Path) -> Iterator[tuple[str, str]]:
         yield "results_dir", f"{folder} is how results name the folder of a step; choose another"
     mark = folder / MARK
     try:
-        owner = mark.read_text().strip()
+        owner = mark.read_text().partition("\n")[0].removeprefix(OWNER)
     except OSError:  # none yet, or a folder that no run can use: it says so
         return
-    if owner != _name(file):
+    if owner != _name(file) and not _is_same(mark, file):
         yield (
             "results_dir",
             f"{folder} holds the results of another study, {owner}: choose another folder; if that"
             f" was the name of this study, remove {mark}",
         )
+
+
+def _is_same(mark: Path, file: Path) -> bool:
+    return mark.resolve() == file.resolve()
 
 
 def _name(file: Path) -> str:

@@ -86,6 +86,7 @@ class Project:
         self.folder = folder
         self.environment = {}
         copy_into(folder, source, "Snakefile", "Makefile", "workflow", "ke_steps", "config")
+        copy_into(folder, source, "CITATION.cff")
         self.study = yaml.safe_load((folder / "config/smoke.yaml").read_text())
 
     def clone(self, folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pandas as pd
 from ke_steps import write_report
 from ke_steps.settings.telling import WriteReportJob
 
-REPORT = Path(write_report.__file__).parents[1] / "workflow" / "report"
+ROOT = Path(write_report.__file__).parents[1]
+REPORT = ROOT / "workflow" / "report"
 
 STUDY = {
     "seeds": [0, 1],
@@ -66,12 +68,16 @@ TABLES = (
 def report(study: dict[str, Any], **changes: Any) -> str:
     output = study["root"] / "report.html"
     settings = {"title": "A study", "description": "In words.", "study": STUDY}
+    settings |= changes.pop("settings", {})
     keywords: dict[str, Any] = {
         **{name: study["tables"][name] for name in TABLES},
         "figures": study["figures"],
         "captions": [REPORT / f"{figure}.rst" for figure in FIGURES],
         "templates": sorted((REPORT / "page").iterdir()),
-        "settings": WriteReportJob.model_validate(settings | changes.pop("settings", {})),
+        "citation": ROOT / "CITATION.cff",
+        "settings": WriteReportJob.model_validate(
+            settings | {"study": json.dumps(settings["study"])}
+        ),
         **changes,
     }
     write_report.run(**keywords, output=output)

@@ -7,7 +7,13 @@ from typing import Any
 
 from ke_steps.job.files import hash_file, write_json
 from ke_steps.report import jobs
-from ke_steps.report.jobs import job_frame, job_table, step_table, subject, trace_jobs
+from ke_steps.report.jobs import (
+    job_frame,
+    job_table,
+    step_table,
+    subject,
+    trace_jobs,
+)
 
 # --- Which jobs, and of what --------------------------------------------------------------------
 

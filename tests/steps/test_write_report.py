@@ -10,11 +10,13 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from ke_steps import plot_figures, write_report
 from ke_steps.artefacts.parquet import read_frame
@@ -22,6 +24,7 @@ from ke_steps.artefacts.summary_schemas import CLAIMS, CURVES
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import write_json
+from ke_steps.job.identity import VERSION
 from ke_steps.report import memory_tables
 from ke_steps.report.jobs import trace_jobs
 from tests.invented.report import FIGURES, REPORT, STUDY, Page, csv_of, report, words_of
@@ -149,6 +152,36 @@ def test_provenance_keeps_the_jobs_that_led_here(study: dict[str, Any]) -> None:
     assert "1 led to this report" in words
     assert "1 other records" in words
     assert trace.records[0]["versions"]["pandas"] in words
+
+
+def part_of(text: str, tag: str) -> str:
+    """Return the words of the element that begins with a tag, without its brackets."""
+    name, _, _ = tag.partition(" ")
+    inside, end, _ = text[text.index(f"<{tag}") :].partition(f"</{name}>")
+    return words_of(inside + end)
+
+
+def test_the_report_says_whose_it_is(study: dict[str, Any]) -> None:
+    text = report(study)
+    (record,) = trace_jobs(study["root"], study["figures"]).records
+    ended = datetime.fromtimestamp(record["started_unix_seconds"] + record["wall_seconds"], UTC)
+    words = part_of(text, 'section id="provenance"')
+    for part in (words, part_of(text, "footer")):
+        assert VERSION in part
+        assert record["commit"] in part
+        assert f"{ended:%Y-%m-%d %H:%M} UTC" in part
+    assert f"ke-steps{VERSION}" in words
+    assert f"Python{record['python']}" in words
+    assert "Jiyeon Kim, Hyunji Lee" in words
+    assert "To citeThe ke-steps authors: " in words
+
+
+def test_the_study_can_be_had_as_a_file(study: dict[str, Any]) -> None:
+    page = Page(report(study))
+    file = base64.b64decode(page.downloads["study.yaml"].partition(",")[2]).decode()
+    assert json.dumps(yaml.safe_load(file)) == json.dumps(STUDY)
+    assert file in "".join(page.text)
+    assert "make report STUDY=study.yaml" in "".join(page.text)
 
 
 def test_a_report_without_records_or_variants(tmp_path: Path) -> None:

@@ -6,13 +6,20 @@ import pytest
 
 from ke_steps.job.errors import UserError
 from ke_steps.study.own_results import MARK, default_folder, sign
-from ke_steps.study.reading import read_study
+from ke_steps.study.reading import read_study, read_study_file
 from tests.study.test_reading import TWO_LINES
 
 
 @pytest.fixture(autouse=True)
 def _in_a_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+def signed(name, **keys):
+    """Return a study that has run once."""
+    study = read(name, **keys)
+    sign(study, Path(name))
+    return study
 
 
 def read(name, **keys):
@@ -39,7 +46,7 @@ def test_a_name_that_is_no_folders_is_refused_in_words():
 
 
 def test_a_folder_is_of_the_study_that_signed_it(tmp_path):
-    sign(Path("results/mine"), Path("config/mine.yaml"))
+    signed("config/mine.yaml")
     assert read("config/mine.yaml") == read(tmp_path / "config/mine.yaml")
     with pytest.raises(UserError) as refusal:
         read("config/other.yaml", results_dir="results/mine")
@@ -48,6 +55,23 @@ def test_a_folder_is_of_the_study_that_signed_it(tmp_path):
     assert "config/mine.yaml" in line
     Path("results/mine", MARK).unlink()
     assert read("config/other.yaml", results_dir="results/mine")
+
+
+def test_the_study_in_a_folder_of_results_is_that_study(tmp_path):
+    study = signed("config/mine.yaml", num_threads=3)
+    copy = Path("results/mine", MARK)
+    before = copy.read_bytes()
+    for path in (copy, tmp_path / copy):
+        again = read_study_file(path, need_files=False)
+        assert again == study
+        sign(again, path)
+    assert copy.read_bytes() == before
+    assert before.startswith(b"# The results of config/mine.yaml\n")
+    assert read("config/mine.yaml")
+    elsewhere = tmp_path / "downloads.yaml"
+    elsewhere.write_bytes(before)
+    with pytest.raises(UserError, match="holds the results of another study, config/mine"):
+        read_study_file(elsewhere, need_files=False)
 
 
 def test_results_without_a_mark_go_on(tmp_path):

@@ -1,5 +1,6 @@
 """The whole DAG in miniature, from an empty folder to the report."""
 
+import base64
 import json
 import shutil
 
@@ -73,6 +74,18 @@ def test_every_job_left_a_record_and_no_partial_file(finished):
 
 def test_a_second_run_has_nothing_to_do(finished, tmp_path):
     run = finished.copy(tmp_path).snakemake()
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_the_study_beside_the_report_is_the_study(finished, tmp_path):
+    """With it there is nothing to do; it is that of the report, and whose results these are."""
+    project, file = finished.copy(tmp_path), f"{RESULTS}/study.yaml"
+    owner, _, study = (project.folder / file).read_text().partition("\n")
+    assert owner == "# The results of config/study.yaml"
+    report = (project.folder / RESULTS / "report.html").read_text()
+    assert base64.b64encode(study.encode()).decode() in report
+    run = project.snakemake("--configfile", file)
     assert run.returncode == 0
     assert "Nothing to be done" in run.stdout + run.stderr
 

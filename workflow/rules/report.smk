@@ -132,6 +132,7 @@ rule write_report:
         figures=rules.plot_figures.output.figures,
         captions=expand("workflow/report/{figure}.rst", figure=FIGURES),
         templates=sorted(map(str, Path("workflow/report/page").glob("*.*"))),
+        citation="CITATION.cff",
     output:
         report(
             f"{RESULTS}/report.html",
@@ -147,4 +148,9 @@ rule write_report:
     params:
         **params_of("write_report"),
     shell:
-        step("write_report", *TOLD, *SHOWN, "figures", "captions", "templates", "output")
+        step(
+            "write_report",
+            *TOLD,
+            *SHOWN,
+            *("figures", "captions", "templates", "citation", "output"),
+        )
