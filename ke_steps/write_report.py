@@ -2,10 +2,10 @@
 
 Reads tables of ``summarize``, the figures of ``plot_figures`` (every SVG; PDF files given
 beside them become downloads, a PNG stands in for an SVG above 1 MB), their captions and the
-templates, CITATION.cff, and the job records in ``<results_dir>/logs``, beside the
+templates, the glossary, CITATION.cff, and the job records in ``<results_dir>/logs``, beside the
 folder of the summary. Writes HTML: summary and verdicts first, then figures, tables (each
-downloadable as CSV), layers and memories, provenance. Long tables show their first rows; their CSV
-is complete. The times of the jobs, and the commit of the code, make this the one output that two
+downloadable as CSV), layers and memories, provenance, glossary. Long tables show their first rows;
+their CSV is complete. The times of the jobs, and the commit of the code, make this the one output that two
 equal runs do not repeat byte by byte.
 
     python -m ke_steps.write_report --summary … --figures … --output results/report.html …
@@ -54,6 +54,7 @@ from ke_steps.report.effects import effect_table
 from ke_steps.report.families import family_table
 from ke_steps.report.frontiers import frontier_table
 from ke_steps.report.further_tables import further_tables
+from ke_steps.report.glossary import terms_of
 from ke_steps.report.identity import identity_of
 from ke_steps.report.jobs import (
     Trace,
@@ -188,6 +189,7 @@ def run(
     figures: list[Path],
     captions: list[Path],
     templates: list[Path],
+    glossary: Path,
     citation: Path,
     output: Path,
     settings: WriteReportJob,
@@ -248,6 +250,7 @@ def run(
             settings.study["aggregate_entropy"]["dormant_ratio"],
         ),
         complete_summary=complete_summary(measured),
+        glossary=terms_of(glossary),
         identity=identity_of(trace.records, citation),
         provenance=provenance_of(trace),
         study=study,

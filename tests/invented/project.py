@@ -87,6 +87,8 @@ class Project:
         self.environment = {}
         copy_into(folder, source, "Snakefile", "Makefile", "workflow", "ke_steps", "config")
         copy_into(folder, source, "CITATION.cff")
+        (folder / "docs").mkdir()
+        copy_into(folder / "docs", source / "docs", "glossary.md")
         self.study = yaml.safe_load((folder / "config/smoke.yaml").read_text())
 
     def clone(self, folder):

@@ -74,6 +74,7 @@ def report(study: dict[str, Any], **changes: Any) -> str:
         "figures": study["figures"],
         "captions": [REPORT / f"{figure}.rst" for figure in FIGURES],
         "templates": sorted((REPORT / "page").iterdir()),
+        "glossary": ROOT / "docs" / "glossary.md",
         "citation": ROOT / "CITATION.cff",
         "settings": WriteReportJob.model_validate(
             settings | {"study": json.dumps(settings["study"])}

@@ -26,8 +26,9 @@ from ke_steps.job.errors import UserError
 from ke_steps.job.files import write_json
 from ke_steps.job.identity import VERSION
 from ke_steps.report import memory_tables
+from ke_steps.report.glossary import terms_of
 from ke_steps.report.jobs import trace_jobs
-from tests.invented.report import FIGURES, REPORT, STUDY, Page, csv_of, report, words_of
+from tests.invented.report import FIGURES, REPORT, ROOT, STUDY, Page, csv_of, report, words_of
 from tests.invented.study import CORPUS, SyntheticStudy
 
 VARIANTS = {"boost_p50_q2": {"kind": "resuscitate", "quantile": 0.5, "boost": 2.0}}
@@ -182,6 +183,12 @@ def test_the_study_can_be_had_as_a_file(study: dict[str, Any]) -> None:
     assert json.dumps(yaml.safe_load(file)) == json.dumps(STUDY)
     assert file in "".join(page.text)
     assert "make report STUDY=study.yaml" in "".join(page.text)
+
+
+def test_the_words_of_the_report_are_explained_in_it(study: dict[str, Any]) -> None:
+    words = part_of(report(study), 'section id="glossary"')
+    for term in terms_of(ROOT / "docs/glossary.md"):
+        assert f"{term.word}{term.meaning}" in words
 
 
 def test_a_report_without_records_or_variants(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ rule write_report:
         figures=rules.plot_figures.output.figures,
         captions=expand("workflow/report/{figure}.rst", figure=FIGURES),
         templates=sorted(map(str, Path("workflow/report/page").glob("*.*"))),
+        glossary="docs/glossary.md",
         citation="CITATION.cff",
     output:
         report(
@@ -152,5 +153,5 @@ rule write_report:
             "write_report",
             *TOLD,
             *SHOWN,
-            *("figures", "captions", "templates", "citation", "output"),
+            *("figures", "captions", "templates", "glossary", "citation", "output"),
         )
