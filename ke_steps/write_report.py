@@ -5,8 +5,8 @@ beside them become downloads, a PNG stands in for an SVG above 1 MB), their capt
 templates, the glossary, CITATION.cff, and the job records in ``<results_dir>/logs``, beside the
 folder of the summary. Writes HTML: summary and verdicts first, then figures, tables (each
 downloadable as CSV), layers and memories, provenance, glossary. Long tables show their first rows;
-their CSV is complete. The times of the jobs, and the commit of the code, make this the one output that two
-equal runs do not repeat byte by byte.
+their CSV is complete. The times of the jobs, and the commit of the code, make this the one output
+that two equal runs do not repeat byte by byte.
 
     python -m ke_steps.write_report --summary … --figures … --output results/report.html …
 """
