@@ -9,6 +9,9 @@ if not config:  # a study given by --configfile is read alone, not merged into t
     configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/measure.smk"

@@ -1,4 +1,4 @@
-"""How others cite the product: one version, and the file as its readers want it."""
+"""How others find and cite the product: one version, and files as their readers want them."""
 
 import re
 import tomllib
@@ -9,6 +9,7 @@ from ke_steps.job.identity import VERSION
 from tests.invented.project import ROOT
 
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+CATALOG = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())
 
 
 def test_the_version_is_one():
@@ -28,3 +29,13 @@ def test_the_citation_has_what_the_format_demands():
     assert {"message", "title", "authors"} <= CITATION.keys()
     assert {"type", "title", "authors"} <= paper.keys()
     assert CITATION.keys().isdisjoint({"doi", "date-released"})  # nothing is released yet
+
+
+def test_the_catalog_finds_the_workflow_and_its_words():
+    assert (ROOT / "workflow/Snakefile").is_file()
+    assert (ROOT / "config/README.md").is_file()
+    usage = CATALOG["usage"]
+    assert usage["report"] is True
+    assert set(usage["software-stack-deployment"]) == {"conda", "apptainer", "apptainer+conda"}
+    *_, profile = usage["mandatory-flags"]["flags"].split()
+    assert (ROOT / profile / "config.yaml").is_file()

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 
 import pyarrow.parquet as pq
@@ -141,3 +142,7 @@ def test_snakemakes_own_report_has_the_captions(finished, tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     report = (project.folder / "snakemake_report.html").read_text()
     assert "entropy_by_stage" in report
+    assert "The claims come first" in report
+    (categories,) = re.findall(r"var categories = (\{.*\});?$", report, flags=re.MULTILINE)
+    first = min(json.loads(categories).items())  # in the order of its menu
+    assert first == ("Claims", {"Other": [f"{RESULTS}/report.html"]})

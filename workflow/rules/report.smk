@@ -138,7 +138,7 @@ rule write_report:
         report(
             f"{RESULTS}/report.html",
             caption="../report/report.rst",
-            category="Report",
+            category="Claims",
         ),
     log:
         **logs("write_report", ""),
