@@ -55,7 +55,7 @@ def _finding(
         parts += [Part(each, -margin) for each in old.each]
         beaten = sum(each.low > 0 for each in new.each)
         evidence = (
-            f"{arm.variant} at step {arms.step:,}{over_rates(shared)}: K after less the mean of"
+            f"As {arm.variant} at step {arms.step:,}{over_rates(shared)}: K after less the mean of"
             f" {len(draws)} permuted draw{'s' * (len(draws) > 1)} is"
             f" {measured.spread(new.mean, 'nats')}, P after {measured.spread(old.mean, 'points')}."
             f" K after is surely above that of {beaten} of {len(draws)}."

@@ -100,8 +100,8 @@ def _finding(runs: Sequence[Alone]) -> Finding:
     is_moved = is_other_than_zero(moved, settings).verdict == SUPPORTED
     number = f", the mean over {len(runs)} runs of pretraining" if len(runs) > 1 else ""
     evidence = (
-        f"{first.gauge.variant} at step {first.gauge.step:,}{over_rates(first.recipes)}{number}:"
-        f" before learning it changes {of_entropy}"
+        f"As {first.gauge.variant} at step {first.gauge.step:,}{over_rates(first.recipes)}{number}:"
+        f" before learning the gauge changes {of_entropy}"
         f"{'' if is_moved else ', which may be nothing, so that nothing is told of entropy'}; after"
         f" it {of_knowledge}, {of_accuracy} and {of_share}."
     )
@@ -112,7 +112,7 @@ def _finding(runs: Sequence[Alone]) -> Finding:
 
 def _untested(measured: Measured, variant: str) -> Finding:
     found = Alone(measured, State(measured.steps_of(variant)[-1], variant), "", ())
-    evidence = f"{variant} and the original learned by no common recipe with compensate_gauge."
+    evidence = f"The original and {variant} learned by no common recipe with compensate_gauge."
     return _told(found, evidence, decide([], measured.settings.confidence), UNKNOWN)
 
 

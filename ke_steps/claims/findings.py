@@ -25,6 +25,11 @@ PAIRED = (
 )
 
 
+def capital(words: str) -> str:
+    """Return words as a sentence begins, as where it is the label of a measure or a name."""
+    return words[:1].upper() + words[1:]
+
+
 class Part(NamedTuple):
     """One thing that a claim says: that the true value of an estimate lies above a number."""
 

@@ -121,7 +121,7 @@ def _correlates(
                 for entropy, value in stages.itertuples(index=False, name=None)
             ]
             evidence = (
-                f"r(H, {outcome.label}) = {show(row['value'], '')} over {row['num_points']} stages:"
+                f"Over {row['num_points']} stages r(H, {outcome.label}) = {show(row['value'], '')}:"
                 f" {', '.join(points)}."
             )
         yield Finding(

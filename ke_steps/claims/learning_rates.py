@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ke_steps.claims.best_rates import Best, best_of, lead_at_best
-from ke_steps.claims.findings import BEYOND, PAIRED, Finding, Part, decide
+from ke_steps.claims.findings import BEYOND, PAIRED, Finding, Part, capital, decide
 from ke_steps.claims.frontiers import Frontier, Frontiers, frontiers_of
 from ke_steps.claims.measured import Measured, State
 from ke_steps.formulas.uncertainty import Estimate
@@ -78,7 +78,7 @@ def _by_frontier(found: Frontiers, pair: Pair) -> Finding:
     )
     return Finding(
         f"{pair.name}_learns_{pair.word}_by_frontier",
-        f"{_capital(who)} learns {pair.word} new knowledge for the old that it keeps than {whom}.",
+        f"{capital(who)} learns {pair.word} new knowledge for the old that it keeps than {whom}.",
         BEYOND,
         rule,
         " ".join(_told_frontiers(found, pair)),
@@ -198,7 +198,3 @@ def _place(state: State) -> str:
 
 def _side(pair: Pair) -> str:
     return "above" if pair.sign > 0 else "below"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

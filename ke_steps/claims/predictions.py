@@ -18,7 +18,7 @@ from ke_steps.claims.changes import (
     mean_over_runs,
     recipe_of,
 )
-from ke_steps.claims.findings import PREDICTION, Finding, Part, decide
+from ke_steps.claims.findings import PREDICTION, Finding, Part, capital, decide
 from ke_steps.claims.measured import Measured
 from ke_steps.claims.phases import SATURATED, phases_of
 from ke_steps.claims.stages import line_through
@@ -155,7 +155,7 @@ def _finding(
         f"{prediction.name}: {claim.statement}{_more(prediction)}.",
         PREDICTION,
         _rule(prediction),
-        "; ".join(mean.words for mean in means)
+        capital("; ".join(mean.words for mean in means))
         + f". {len(counted)} of {len(runs)} runs count"
         + (f"; left out, {left_out}." if left_out else "."),
         decision.verdict,

@@ -20,6 +20,7 @@ from ke_steps.claims.findings import (
     Decision,
     Finding,
     Part,
+    capital,
     decide,
 )
 from ke_steps.claims.learning import recipe_is_measured
@@ -166,12 +167,12 @@ def _change(
     difference: Estimate,
 ) -> str:
     if recipe and not recipe_is_measured(measured, measure, recipe):
-        return f"{measure.label} was not measured."
+        return f"{capital(measure.label)} was not measured."
     values = [measured.estimate(measure, state, recipe).value for state in states]
     (step, variant), (_, other) = states
     was = "as it was" if other == ORIGINAL else f"as {other}"
     return (
-        f"{measure.label} at step {step:,}: {show(values[1], measure.unit)} {was},"
+        f"{capital(measure.label)} at step {step:,}: {show(values[1], measure.unit)} {was},"
         f" {show(values[0], measure.unit)} as {variant}: a change of"
         f" {measured.spread(difference, difference_unit(measure.unit))}."
     )
@@ -237,7 +238,7 @@ def _contest(
         f"resuscitation_{aim.verb}_{quantity}_more_than_temperature",
         f"Resuscitation {aim.verb} {quantity} more than an attention temperature does.",
         PAPER,
-        f"{rule} p is multiplied by the number of pairs that the two were chosen among.",
+        f"{rule} As they were chosen, p is multiplied by the number of pairs to choose among.",
         judged.evidence,
         judged.decision.verdict,
         judged.decision.p_value,

@@ -20,6 +20,7 @@ from ke_steps.claims.findings import (
     Decision,
     Finding,
     Part,
+    capital,
     decide,
 )
 from ke_steps.claims.measured import Measured, State
@@ -98,7 +99,7 @@ def _evidence(
     unit = claim.measure.unit
     course = "; ".join(f"{show(value, unit)} at step {step:,}" for step, value in values.items())
     words = [
-        f"{claim.measure.label}: {course}. Along the line from first to last a change of"
+        f"{capital(claim.measure.label)}: {course}. Along the line from first to last a change of"
         f" {measured.spread(change, difference_unit(unit))}.",
         *(f"Without step {step:,} it would be {words}." for step, words in others.items()),
     ]
