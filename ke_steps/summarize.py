@@ -194,6 +194,7 @@ def run(
     verdicts = pd.DataFrame(claims(models, between_runs, contested), columns=CLAIMS.names).astype(
         {"decided_by_step": "Int64"}
     )
+    checkpoints = checkpoints_of(manifests)
     tables = {
         "summary": summary,
         "estimates": estimates,
@@ -218,12 +219,14 @@ def run(
         "between_runs": pd.DataFrame(rows_between_runs(between_runs), columns=BETWEEN_RUNS.names),
         "contests": pd.DataFrame(contest_rows(contested), columns=CONTESTS.names),
         "claims": verdicts,
-        "warnings": pd.DataFrame(warnings_of(models, verdicts, runs), columns=WARNINGS.names),
+        "warnings": pd.DataFrame(
+            warnings_of(models, verdicts, runs, checkpoints), columns=WARNINGS.names
+        ),
         "curves": mark_trained(_joined("curves", probe_scores, curve_rows), settings.untrained),
         "distributions": _joined(
             "distributions", coefficients, lambda path: distribution_rows(read_activity(path))
         ),
-        "checkpoints": checkpoints_of(manifests),
+        "checkpoints": checkpoints,
         "memories": _joined("memories", memories, partial(read_frame, schema=MEMORIES)),
         "rankings": rankings_of(activities, settings.turnover_fraction, settings.untrained),
         "memory_ranks": memory_ranks(activities, settings.untrained),

@@ -13,9 +13,15 @@ from ke_steps.summary.quantities import (
     ACCURACY_BEFORE,
     DORMANT,
     KNOWLEDGE_BEFORE,
+    QUANTITIES,
     UNIFORM,
     show,
 )
+from ke_steps.summary.undefined import undefined
+
+MAX_NAMED_RUNS = 5
+MAX_NAMED_LAYERS = 8
+NEEDS_OUTPUT = ("contribution_entropy_nats", "attribution_entropy_nats")
 
 ENOUGH_SEEDS = 3
 """With fewer, the error between seeds is a guess."""
@@ -75,7 +81,22 @@ def few_seeds(measured: Measured) -> Iterator[str]:
         number = rows["seed"].nunique()
         if number < ENOUGH_SEEDS:
             what = "is not known" if number == 1 else "is known from two runs of a state only"
-            yield f"{recipe} has {number} seed{'s' * (number > 1)}: the error between seeds {what}."
+            seeds = f"{number} seed{'s' * (number > 1)}"
+            yield f"Recipe {recipe} has {seeds}: the error between seeds {what}."
+
+
+def not_defined(measured: Measured) -> Iterator[str]:
+    """An entropy has no value somewhere: a gap in a figure, a dash in a table."""
+    for found in undefined(measured.estimates):
+        layers = ", ".join(map(str, found.layers[:MAX_NAMED_LAYERS]))
+        more = " and others" if len(found.layers) > MAX_NAMED_LAYERS else ""
+        why = (
+            ", as where an output projection is all zero" if found.quantity in NEEDS_OUTPUT else ""
+        )
+        yield (
+            f"The {QUANTITIES[found.quantity].label} of {found.model} is not defined at"
+            f" {_steps(found.steps)}: no memory of layer {layers}{more} has any{why}."
+        )
 
 
 WARNINGS: dict[str, Callable[[Measured], Iterator[str]]] = {
@@ -83,19 +104,24 @@ WARNINGS: dict[str, Callable[[Measured], Iterator[str]]] = {
     "P before": near_chance,
     "resuscitation": nothing_dormant,
     "seeds": few_seeds,
+    "not defined": not_defined,
 }
 """By what each is about."""
 
 
 def warnings_of(
-    models: Sequence[Measured], claims: pd.DataFrame, runs: pd.DataFrame
+    models: Sequence[Measured],
+    claims: pd.DataFrame,
+    runs: pd.DataFrame,
+    checkpoints: pd.DataFrame,
 ) -> list[dict[str, Any]]:
-    """Return the rows of WARNINGS: of models, then of verdicts, then of runs.
+    """Return the rows of WARNINGS: of models, then of verdicts, of runs and of checkpoints.
 
     Args:
         models: what was measured on each.
         claims: a frame of CLAIMS.
         runs: a frame of RUNS.
+        checkpoints: a frame of CHECKPOINTS.
     """
     rows: list[dict[str, Any]] = [
         {"model": measured.model, "subject": subject, "warning": sentence}
@@ -110,11 +136,44 @@ def warnings_of(
             f" {int(claim['decided_by_step']):,} it would not be."
         )
         rows.append({"model": claim["model"], "subject": "one stage decides", "warning": sentence})
-    for model, lost in runs[runs["diverged_at_step"].notna()].groupby("model", sort=False):
-        words = "run diverged and is" if len(lost) == 1 else "runs diverged and are"
-        sentence = f"{len(lost)} {words} in no mean and no verdict."
-        rows.append({"model": model, "subject": "divergence", "warning": sentence})
+    for subject, told in (("divergence", _diverged(runs)), ("weights", _same_weights(checkpoints))):
+        rows += [{"model": model, "subject": subject, "warning": words} for model, words in told]
     return rows
+
+
+def _diverged(runs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Yield a model and which of its runs diverged."""
+    for model, own in runs.groupby("model", sort=False):
+        lost = own[own["diverged_at_step"].notna()]
+        if lost.empty:
+            continue
+        names = [
+            f"step {run['step']:,} {run['variant']} {run['recipe']} seed {run['seed']} (at step"
+            f" {run['diverged_at_step']:,.0f})"
+            for run in lost.head(MAX_NAMED_RUNS).to_dict("records")
+        ]
+        more = len(lost) - len(names)
+        others = f" and {more} more, which the table of every run marks" if more else ""
+        yield (
+            str(model),
+            f"{len(lost)} of {len(own)} run{'s' * (len(own) > 1)} diverged and"
+            f" {'is' if len(lost) == 1 else 'are'} left out of every mean, correlation and verdict:"
+            f" {'; '.join(names)}{others}.",
+        )
+
+
+def _same_weights(checkpoints: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Yield a model and which checkpoints have equal weights: hosts have mixed up those of one."""
+    same = checkpoints[checkpoints["same_weights_as"].notna()]
+    for _, alike in same.groupby("weights_sha256", sort=False):
+        steps = alike.groupby("model", sort=False)["step"]
+        places = " and of ".join(f"{model} at {_steps(list(found))}" for model, found in steps)
+        wrong = ": of one model at most one of them is what its step says"
+        sentence = (
+            f"The checkpoints of {places} hold identical weights"
+            f"{wrong if steps.size().max() > 1 else ''}."
+        )
+        yield from ((str(model), sentence) for model in steps.groups)
 
 
 def _steps(steps: list[int] | pd.Index) -> str:

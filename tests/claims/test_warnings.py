@@ -6,20 +6,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ke_steps.artefacts.summary_schemas import RUNS
+from ke_steps.artefacts.summary_schemas import CHECKPOINTS, RUNS
 from ke_steps.claims.warnings import warnings_of
-from ke_steps.summary.quantities import DORMANT, UNIFORM
+from ke_steps.summary.quantities import CONTRIBUTION_ENTROPY, DORMANT, UNIFORM
 from tests.invented.claims import answers, judged, passages, stages
 
+NO_CLAIMS = pd.DataFrame(columns=["model", "claim", "recipe", "decided_by_step"])
+NO_RUNS = pd.DataFrame(columns=RUNS.names)
+NO_CHECKPOINTS = pd.DataFrame(columns=CHECKPOINTS.names)
 
-def warned(invented, claims=None, runs=None):
+
+def warned(invented, claims=NO_CLAIMS, runs=NO_RUNS, checkpoints=NO_CHECKPOINTS):
     """Return the sentences by subject."""
-    no_claims = pd.DataFrame(columns=["model", "claim", "recipe", "decided_by_step"])
-    no_runs = pd.DataFrame(columns=RUNS.names)
     rows = warnings_of(
         [invented.measured()],
-        no_claims if claims is None else claims,
-        no_runs if runs is None else runs,
+        claims,
+        runs,
+        checkpoints,
     )
     assert {row["model"] for row in rows} <= {"nursery"}
     return {row["subject"]: row["warning"] for row in rows}
@@ -81,7 +84,7 @@ def test_one_stage_that_decides_a_claim_without_a_recipe():
     mixed = pd.concat([decided.assign(recipe=None), decided], ignore_index=True)
     sentences = [
         row["warning"]
-        for row in warnings_of([found.measured()], mixed, pd.DataFrame(columns=RUNS.names))
+        for row in warnings_of([found.measured()], mixed, NO_RUNS, NO_CHECKPOINTS)
         if row["subject"] == "one stage decides"
     ]
     without, with_recipe = sentences
@@ -89,7 +92,60 @@ def test_one_stage_that_decides_a_claim_without_a_recipe():
     assert "” (baseline) is supported" in with_recipe
 
 
+def runs_of(num_diverged, num_whole):
+    run = {"model": "nursery", "step": 100, "variant": "original", "recipe": "baseline"}
+    rows = [
+        run | {"seed": seed, "diverged_at_step": 3 if seed < num_diverged else None}
+        for seed in range(num_diverged + num_whole)
+    ]
+    return pd.DataFrame(rows, columns=RUNS.names)
+
+
 def test_divergence():
-    run = {"model": "nursery", "step": 100, "variant": "original", "recipe": "baseline", "seed": 0}
-    runs = pd.DataFrame([run | {"diverged_at_step": 3}], columns=RUNS.names)
-    assert warned(study(), runs=runs)["divergence"].startswith("1 run diverged and is in no mean")
+    assert "divergence" not in warned(study(), runs=runs_of(0, 3))
+    assert warned(study(), runs=runs_of(1, 2))["divergence"] == (
+        "1 of 3 runs diverged and is left out of every mean, correlation and verdict: step 100"
+        " original baseline seed 0 (at step 3)."
+    )
+
+
+def test_many_runs_that_diverged_are_counted():
+    told = warned(study(), runs=runs_of(7, 1))["divergence"]
+    assert told.startswith("7 of 8 runs diverged and are left out")
+    assert told.count("original baseline seed") == 5
+    assert told.endswith(" and 2 more, which the table of every run marks.")
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (
+            "nursery",
+            "of nursery at steps 100, 200 hold identical weights: of one model at most one of them"
+            " is what its step says.",
+        ),
+        ("twin", "of nursery at step 100 and of twin at step 200 hold identical weights."),
+    ],
+)
+def test_checkpoints_with_the_same_weights(model, told):
+    rows = [
+        {"model": "nursery", "step": 100, "weights_sha256": "a", "same_weights_as": 200},
+        {"model": model, "step": 200, "weights_sha256": "a", "same_weights_as": 100},
+        {"model": "nursery", "step": 300, "weights_sha256": "b", "same_weights_as": None},
+    ]
+    checkpoints = pd.DataFrame(rows, columns=CHECKPOINTS.names)
+    found = warnings_of([], NO_CLAIMS, NO_RUNS, checkpoints)
+    assert {row["warning"] for row in found} == {f"The checkpoints {told}"}
+    assert {row["model"] for row in found} == {"nursery", model}
+
+
+def test_an_entropy_that_nothing_defines():
+    found = study()
+    for step in (100, 200):
+        for group in ("model", "layer 3"):
+            measure = CONTRIBUTION_ENTROPY.of(group)
+            found.value(measure, np.nan, step)
+    assert warned(found)["not defined"] == (
+        "The entropy H of contributions |c|·‖v‖ of nursery is not defined at steps 100, 200: no"
+        " memory of layer 3 has any, as where an output projection is all zero."
+    )
