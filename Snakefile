@@ -25,7 +25,7 @@ workflow.localrules(*STUDY.cluster.local_rules)
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report.html",
+        rules.write_report.output,
         rules.summarize.input,  # so that one that was removed is made again
 
 

@@ -1,14 +1,17 @@
 """Write the report of a study: one HTML file that opens anywhere, offline, whole without script.
 
+Beside it its first screen, findings, key table and verdicts, as Markdown and as data (JSON, with
+unrounded numbers: ``report.overview``).
+
 Reads tables of ``summarize``, the figures of ``plot_figures`` (every SVG; PDF files given
 beside them become downloads, a PNG stands in for an SVG above 1 MB), their captions and the
 templates, the glossary, CITATION.cff, and the job records in ``<results_dir>/logs``, beside the
 folder of the summary. Writes HTML: summary and verdicts first, then figures, tables (each
 downloadable as CSV), layers and memories, provenance, glossary. Long tables show their first rows;
-their CSV is complete. The times of the jobs, and the commit of the code, make this the one output
-that two equal runs do not repeat byte by byte.
+their CSV is complete. The times of the jobs, and the commit of the code, make the page the one
+output that two equal runs do not repeat byte by byte.
 
-    python -m ke_steps.write_report --summary … --figures … --output results/report.html …
+    python -m ke_steps.write_report --summary … --figures … --output-html results/report.html …
 """
 
 from __future__ import annotations
@@ -46,12 +49,13 @@ from ke_steps.artefacts.summary_schemas import (
 )
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
-from ke_steps.job.files import replacing
+from ke_steps.job.files import replacing, write_json
 from ke_steps.report.correlations import correlation_table
 from ke_steps.report.doses import dose_table
 from ke_steps.report.downstream import downstream_table
 from ke_steps.report.effects import effect_table
 from ke_steps.report.families import family_table
+from ke_steps.report.first_screen import overview_of, screen_of
 from ke_steps.report.frontiers import frontier_table
 from ke_steps.report.further_tables import further_tables
 from ke_steps.report.glossary import terms_of
@@ -71,6 +75,7 @@ from ke_steps.report.memory_views import memory_views
 from ke_steps.report.phases import phase_table
 from ke_steps.report.rivals import contest_table, rival_table
 from ke_steps.report.runs import recipe_tables, run_table
+from ke_steps.report.short_forms import markdown, terminal
 from ke_steps.report.tables import (
     Results,
     csv_uri,
@@ -79,7 +84,6 @@ from ke_steps.report.tables import (
     variant_table,
 )
 from ke_steps.report.verdicts import findings_of, warnings_of
-from ke_steps.report.words import sentences
 from ke_steps.settings.resolved import study_file
 from ke_steps.settings.telling import WriteReportJob
 from ke_steps.summary.runs import mark
@@ -191,16 +195,19 @@ def run(
     templates: list[Path],
     glossary: Path,
     citation: Path,
-    output: Path,
+    output_html: Path,
+    output_markdown: Path,
+    output_json: Path,
     settings: WriteReportJob,
 ) -> None:
-    """Write the report."""
+    """Write the report, and its first screen as Markdown and as data."""
     every_run = read_frame(runs, RUNS)
     measured = mark(read_frame(summary, SUMMARY), every_run)
     results = Results(measured, read_frame(estimates, ESTIMATES))
     pairs = read_frame(correlations, CORRELATIONS)
     findings = read_frame(claims, CLAIMS)
-    cautions = warnings_of(read_frame(warnings, WARNINGS))
+    told_warnings = read_frame(warnings, WARNINGS)
+    gains = read_frame(downstream, DOWNSTREAM)
     progress = mark(read_frame(curves, CURVES), every_run)
     sources = [
         *(summary, estimates, families, phases, downstream, frontiers, effects, doses, runs),
@@ -213,7 +220,7 @@ def run(
         phase_table(read_frame(phases, PHASES)),
         variant_table(results),
         family_table(read_frame(families, FAMILIES)),
-        downstream_table(read_frame(downstream, DOWNSTREAM), results.estimates),
+        downstream_table(gains, results.estimates),
         frontier_table(read_frame(frontiers, FRONTIERS)),
         effect_table(read_frame(effects, EFFECTS)),
         dose_table(read_frame(doses, DOSES)),
@@ -231,13 +238,21 @@ def run(
     ]
     trace = trace_jobs(summary.parent.parent, sources)
     study = study_file(settings.study)
+    overview = overview_of(
+        results,
+        claims=findings,
+        warnings=told_warnings,
+        downstream=gains,
+        runs=every_run,
+        settings=settings,
+    )
     page = _page_of(templates).render(
         script=Script.of(templates),
         title=settings.title,
         description=settings.description,
-        sentences=sentences(results, findings, places, every_run),
-        warnings=cautions,
-        num_warnings=sum(len(each.lines) for each in cautions),
+        overview=overview,
+        screen=screen_of(overview),
+        warnings=warnings_of(told_warnings),
         findings=findings_of(findings),
         findings_csv=csv_uri(findings),
         figures=figures_of(figures, captions),
@@ -256,8 +271,12 @@ def run(
         study=study,
         study_uri=data_uri(study.encode(), "application/yaml"),
     )
-    with replacing(output) as beside:
-        beside.write_text(page)
+    for path, content in ((output_html, page), (output_markdown, markdown(overview))):
+        with replacing(path) as beside:
+            beside.write_text(content)
+    write_json(
+        output_json, overview.model_dump(mode="json") | {"terminal": list(terminal(overview))}
+    )
 
 
 if __name__ == "__main__":

@@ -72,15 +72,23 @@ class WarningsOnSubject(NamedTuple):
 
 
 def warnings_of(warnings: pd.DataFrame) -> list[WarningsOnSubject]:
-    """Return the warnings by subject, folded where there are many.
+    """Return the warnings by subject, folded where there are many."""
+    told = merged(warnings)
+    lines: dict[str, list[tuple[str, str]]] = {}
+    for subject, models, warning in told:
+        lines.setdefault(subject, []).append((models, warning))
+    is_many = len(told) > MOST_OPEN
+    return [WarningsOnSubject(subject, own, is_many) for subject, own in lines.items()]
+
+
+def merged(warnings: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return subject, models and sentence of each warning.
 
     What is told of several models alike is one sentence; of a study's only model no name is told.
     """
     is_one = warnings["model"].nunique() < 2
     alike = warnings.groupby(["subject", "warning"], sort=False)["model"].agg(", ".join)
-    lines: dict[str, list[tuple[str, str]]] = {}
-    for row in alike.reset_index().to_dict("records"):
-        models = "" if is_one else row["model"]
-        lines.setdefault(row["subject"], []).append((models, row["warning"]))
-    is_many = len(alike) > MOST_OPEN
-    return [WarningsOnSubject(subject, told, is_many) for subject, told in lines.items()]
+    return [
+        (row["subject"], "" if is_one else row["model"], row["warning"])
+        for row in alike.reset_index().to_dict("records")
+    ]

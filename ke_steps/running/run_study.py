@@ -32,6 +32,7 @@ from types import FrameType
 import yaml
 
 from ke_steps.job.errors import UserError
+from ke_steps.job.files import read_object
 from ke_steps.running.leftovers import (
     MORE_FOLLOWS,
     PATIENCE_SECONDS,
@@ -86,8 +87,16 @@ def run(study_file: Path, command: Sequence[str]) -> int:
     except _Stop as stop:
         return stop.status
     if status == 0:
-        print(f"Report: {results_dir.resolve() / 'report.html'}")
+        _tell(results_dir.resolve())
     return status
+
+
+def _tell(results_dir: Path) -> None:
+    """Print the key table and the verdicts, where the command made them, and where all is."""
+    summary = results_dir / "summary.json"
+    if summary.exists():
+        print("", *read_object(summary)["terminal"], "", sep="\n")
+    print(f"Report: {results_dir / 'report.html'}")
 
 
 def _train_first(study: Study, command: Sequence[str], on_slurm: bool) -> int:

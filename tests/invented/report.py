@@ -13,7 +13,12 @@ from typing import Any
 import pandas as pd
 
 from ke_steps import write_report
+from ke_steps.artefacts.summary_schemas import CLAIMS, DOWNSTREAM, ESTIMATES, RUNS, WARNINGS
+from ke_steps.report.first_screen import overview_of
+from ke_steps.report.overview import Overview
+from ke_steps.report.tables import Results
 from ke_steps.settings.telling import WriteReportJob
+from ke_steps.summary.quantities import ACCURACY_BEFORE, ENTROPY, ENTROPY_BOUND, Measure
 
 ROOT = Path(write_report.__file__).parents[1]
 REPORT = ROOT / "workflow" / "report"
@@ -81,7 +86,11 @@ def report(study: dict[str, Any], **changes: Any) -> str:
         ),
         **changes,
     }
-    write_report.run(**keywords, output=output)
+    summaries = {
+        "output_markdown": study["root"] / "summary.md",
+        "output_json": study["root"] / "summary.json",
+    }
+    write_report.run(**keywords, output_html=output, **summaries)
     return output.read_text()
 
 
@@ -130,3 +139,79 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
+
+
+STEPS = (100, 400, 800, 2000)
+HALF = 0.05
+"""Of every interval of a made-up estimate."""
+
+
+def courses(model: str, values: dict[Measure, list[float]], recipe: str | None) -> pd.DataFrame:
+    """Return rows of ESTIMATES: measures over ``STEPS``, each with the interval ± ``HALF``."""
+    told_once = (ENTROPY, ENTROPY_BOUND, ACCURACY_BEFORE)
+    return pd.DataFrame(
+        [
+            {
+                "model": model,
+                "step": step,
+                "is_trained": True,
+                "variant": "original",
+                "recipe": None if measure in told_once else recipe,
+                **measure._asdict(),
+                "unit": measure.unit,
+                "value": value,
+                "low": value - HALF,
+                "high": value + HALF,
+                "num_seeds": None if measure in told_once else 2,
+                "num_items": 28,
+            }
+            for measure, course in values.items()
+            for step, value in zip(STEPS, course, strict=True)
+        ],
+        columns=ESTIMATES.names,
+    ).astype({"num_seeds": "Int64", "num_items": "Int64"})
+
+
+def claim(name: str, model: str = "nursery", half: float = HALF, **others: Any) -> dict[str, Any]:
+    """Return a row of CLAIMS, primary and the paper's; of a value comes its interval."""
+    row = {
+        "model": model,
+        "claim": name,
+        "origin": "paper",
+        "is_primary": True,
+        "statement": f"{name}.",
+        "evidence": "1 pretraining stage; a course needs at least 4.",
+        "verdict": "not tested",
+        "num_points": 4,
+        "unit": "nats",
+        "chosen_after_looking": False,
+        **others,
+    }
+    value = row.get("value")
+    return row | ({} if value is None else {"low": value - half, "high": value + half})
+
+
+def overview(
+    claims: list[dict[str, Any]],
+    estimates: pd.DataFrame,
+    *,
+    families: dict[str, str] | None = None,
+    downstream: list[dict[str, Any]] | None = None,
+    warnings: list[tuple[str, str, str]] | None = None,
+) -> Overview:
+    """Return what a study of these claims and estimates comes to."""
+    summary = estimates.assign(seed=estimates["num_seeds"], diverged_at_step=None)
+    study = {
+        "summarize": {},
+        "models": {
+            model: {"family": (families or {}).get(model)} for model in estimates["model"].unique()
+        },
+    }
+    return overview_of(
+        Results(summary, estimates),
+        claims=pd.DataFrame(claims, columns=CLAIMS.names),
+        warnings=pd.DataFrame(warnings or [], columns=WARNINGS.names),
+        downstream=pd.DataFrame(downstream or [], columns=DOWNSTREAM.names),
+        runs=pd.DataFrame(columns=RUNS.names),
+        settings=WriteReportJob(title="A study", description="In words.", study=study),
+    )

@@ -208,7 +208,9 @@ def test_the_downstream_gain_is_a_table_of_its_own(told: Told) -> None:
     )
 
 
-def test_warnings_stand_before_everything_else(told: Told, tmp_path: Path) -> None:
+def test_warnings_are_counted_first_and_stand_before_the_verdicts(
+    told: Told, tmp_path: Path
+) -> None:
     sentence = "Two seeds tell little & <less>."
     row = {"model": "nursery", "subject": "seeds", "warning": sentence}
     path = tmp_path / "warnings.parquet"
@@ -217,7 +219,12 @@ def test_warnings_stand_before_everything_else(told: Told, tmp_path: Path) -> No
         text = report(reported(told.study, {**told.paths, "warnings": path}))
         assert (sentence in words_of(text)) == ('class="warnings"' in text) == bool(rows)
         if rows:
-            assert text.index('class="warnings"') < text.index('class="lead"')
+            first, _, rest = text.partition('class="warnings"')
+            assert "⚠ A warning</a>" in first
+            assert 'id="verdicts"' not in first
+            assert 'id="verdicts"' in rest
+        else:
+            assert "No warnings." in text
 
 
 def test_every_claim_has_its_effect_beside_the_badge(told: Told) -> None:

@@ -20,7 +20,7 @@ import yaml
 
 from ke_steps import plot_figures, write_report
 from ke_steps.artefacts.parquet import read_frame
-from ke_steps.artefacts.summary_schemas import CLAIMS, CURVES
+from ke_steps.artefacts.summary_schemas import CLAIMS, CURVES, ESTIMATES
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import write_json
@@ -133,6 +133,35 @@ def test_every_table_can_be_downloaded_with_full_numbers(study: dict[str, Any]) 
     packed = base64.b64decode(downloads["summary.csv.gz"].partition(",")[2])
     complete = pd.read_csv(io.BytesIO(gzip.decompress(packed)))
     assert len(complete) == len(read_frame(study["tables"]["summary"]))
+
+
+def test_the_first_screen_is_there_as_markdown_and_as_data(study: dict[str, Any]) -> None:
+    text = report(study)
+    beside = [study["root"] / f"summary.{kind}" for kind in ("md", "json")]
+    before = [path.read_bytes() for path in beside]
+    report(study)
+    assert [path.read_bytes() for path in beside] == before
+    told, data = beside[0].read_text(), json.loads(beside[1].read_text())
+    estimates = read_frame(study["tables"]["estimates"], ESTIMATES)
+    originals = estimates[estimates["variant"] == "original"].sort_values("step")
+    rows = {(row["quantity"], row["group"]): row["points"] for row in data["key_table"]["rows"]}
+    for measure in (("entropy_nats", "model"), ("performance_after", "all/all")):
+        is_asked = (originals["quantity"] == measure[0]) & (originals["group"] == measure[1])
+        points = rows[measure]
+        assert [point["step"] for point in points] == list(originals.loc[is_asked, "step"])
+        assert [point["value"] for point in points] == list(originals.loc[is_asked, "value"])
+    claims = read_frame(study["tables"]["claims"], CLAIMS)
+    counts = claims.groupby("origin")["verdict"].value_counts()
+    for origin, found in data["verdicts"].items():
+        assert found == counts[origin].to_dict()
+    words = words_of(text)
+    assert len(data["findings"]) == 4
+    for finding in data["findings"]:
+        assert finding["sentence"] in words
+        assert finding["sentence"].replace("_", "\\_") in told
+    curves = re.findall(r'<svg class="curve"[^>]*role="img"><title>', text)
+    assert len(curves) == len(data["key_table"]["rows"]) - 1  # A* is A
+    assert max(map(len, data["terminal"])) <= 100
 
 
 def test_words_of_the_config_are_escaped(study: dict[str, Any]) -> None:
@@ -251,7 +280,7 @@ def paper_settings(score: str) -> dict[str, Any]:
 def test_equal_weights_are_said_and_marked(paper: dict[str, Any], study: dict[str, Any]) -> None:
     text = report(paper, settings=paper_settings("per_token"))
     words = words_of(text)
-    assert "The checkpoints of olmo at steps 554,000 and 700,000 hold identical weights" in words
+    assert "The checkpoints of olmo at steps 554,000, 700,000 hold identical weights" in words
     assert "⚠ step 554,000" in words
     same = csv_of(text, "checkpoints.csv").set_index("step")["same_weights_as"]
     assert same.dropna().to_dict() == {554000: 700000, 700000: 554000}

@@ -237,7 +237,7 @@ def test_the_report_says_which_runs_are_left_out(two: Two, page: str) -> None:
     words = words_of(page)
     assert (
         "4 of 16 runs diverged and are left out of every mean, correlation and verdict:"
-        " nursery step 400 original baseline seed 1 (at step 17);"
+        " step 400 original baseline seed 1 (at step 17);"
     ) in words
     assert words.count("4 of 16 runs diverged") >= 2
     calm = words_of(report({"root": two.root, "tables": two.without, "figures": []}))

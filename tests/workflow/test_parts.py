@@ -63,7 +63,7 @@ def test_it_measures_and_says_so(finished):
 def test_its_report_has_nothing_that_says_nothing(finished):
     text = (finished.folder / "results/mine/report.html").read_text()
     words = words_of(text)
-    assert "Measured: 1 model (mine), 1 checkpoint." in words
+    assert "Measured: mine, 1 stage; n = " in words
     assert "H in nats. In brackets its interval, of sampling text" in words
     for absent in ("Correlations", "Every run", "Variants", "mean over seeds", "nan"):
         assert absent not in words.rpartition("Provenance")[0].rpartition("Figures")[2]

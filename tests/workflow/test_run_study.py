@@ -123,6 +123,17 @@ def test_the_status_is_snakemakes_and_the_report_is_named(folder):
     assert (failed.returncode, failed.stdout) == (3, "")
 
 
+def test_a_run_ends_with_the_key_numbers_also_when_there_was_nothing_to_do(folder):
+    lines = ["Key numbers: Of nursery.", "step   100", "The paper's claims: 2 supported"]
+    summary = folder / RESULTS / "summary.json"
+    summary.parent.mkdir(parents=True)
+    summary.write_text(json.dumps({"title": "A study", "terminal": lines}))
+    done = run(folder, NOTHING)
+    last = f"Report: {folder / RESULTS / 'report.html'}"
+    assert done.stdout.splitlines() == ["", *lines, "", last]
+    assert run(folder, "import sys; sys.exit(3)").stdout == ""
+
+
 def test_snakemakes_own_lock_is_off_and_processes_are_marked(folder):
     code = "import os, sys; print(sys.argv[1:], os.environ['KE_STEPS_RESULTS'])"
     assert run(folder, code).stdout.startswith(f"['--nolock'] {folder / RESULTS}\n")

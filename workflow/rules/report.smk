@@ -135,11 +135,13 @@ rule write_report:
         glossary="docs/glossary.md",
         citation="CITATION.cff",
     output:
-        report(
+        html=report(
             f"{RESULTS}/report.html",
             caption="../report/report.rst",
             category="Claims",
         ),
+        markdown=f"{RESULTS}/summary.md",
+        json=f"{RESULTS}/summary.json",
     log:
         **logs("write_report", ""),
     benchmark:
@@ -153,5 +155,6 @@ rule write_report:
             "write_report",
             *TOLD,
             *SHOWN,
-            *("figures", "captions", "templates", "glossary", "citation", "output"),
+            *("figures", "captions", "templates", "glossary", "citation"),
+            *("output_html", "output_markdown", "output_json"),
         )
