@@ -52,8 +52,8 @@ SCHEMAS = {
 }
 DRAWN_FROM = (
     *list(SCHEMAS)[:5],
-    *("between_runs", "families", "phases", "frontiers", "runs", "distributions", "rankings"),
-    "novelty",
+    *("between_runs", "families", "phases", "frontiers", "effects", "runs", "distributions"),
+    *("rankings", "novelty"),
 )
 FIGURES = tuple(name for name in typing.get_args(FigureName) if name != "entropy_by_phase")
 """All but one that compares families of models."""
