@@ -54,6 +54,7 @@ _BASELINE: dict[str, Any] = {
     "injection_interval_steps": 160,
     "precision": "bf16",
     "contribution_entropy_weight": 0.0,
+    "compensate_gauge": False,
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "baseline": _BASELINE,

@@ -59,6 +59,7 @@ STUDY = {
             "injection_interval_steps": 160,
             "precision": "bf16",
             "contribution_entropy_weight": 0.0,
+            "compensate_gauge": False,
         }
     },
 }
@@ -213,5 +214,5 @@ def overview(
         warnings=pd.DataFrame(warnings or [], columns=WARNINGS.names),
         downstream=pd.DataFrame(downstream or [], columns=DOWNSTREAM.names),
         runs=pd.DataFrame(columns=RUNS.names),
-        settings=WriteReportJob(title="A study", description="In words.", study=study),
+        settings=WriteReportJob(title="A study", description="In words.", study=json.dumps(study)),
     )

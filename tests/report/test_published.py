@@ -138,7 +138,7 @@ def test_the_shipped_study_is_the_papers() -> None:
     study = read_study_file(config, need_files=False).model_dump(mode="json")
     assert {name: published_recipe(study, name) for name in study["recipes"]} == {
         **{name: name for name in RECIPES},
-        **dict.fromkeys(("c4", "tail")),
+        **dict.fromkeys(("c4", "tail", "lr2e-4", "compensated")),
     }
     assert set(published_values(study, "olmo-1b", "baseline", 738020)) == KNOWLEDGE | TASKS
     assert published_values(study, "olmo-1b", "epochs3", 738020)
