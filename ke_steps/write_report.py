@@ -3,13 +3,13 @@
 Beside it its first screen, findings, key table and verdicts, as Markdown and as data (JSON, with
 unrounded numbers: ``report.overview``).
 
-Reads tables of ``summarize``, the figures of ``plot_figures`` (every SVG; PDF files given
-beside them become downloads, a PNG stands in for an SVG above 1 MB), their captions and the
-templates, the glossary, CITATION.cff, and the job records in ``<results_dir>/logs``, beside the
-folder of the summary. Writes HTML: summary and verdicts first, then figures, tables (each
-downloadable as CSV), layers and memories, provenance, glossary. Long tables show their first rows;
-their CSV is complete. The times of the jobs, and the commit of the code, make the page the one
-output that two equal runs do not repeat byte by byte.
+Reads tables of ``summarize``; the figures of ``plot_figures`` with their data, what they show in
+any study and what they show in this one; the templates, the glossary, CITATION.cff; and the job
+records in ``<results_dir>/logs``, beside the folder of the summary. Writes HTML: summary and
+verdicts first, then figures (an SVG, or a PNG on phones), tables (each downloadable as CSV), layers
+and memories, provenance, glossary. Long tables show their first rows; their CSV is complete. The
+times of the jobs, and the commit of the code, make the page the one output that two equal runs do
+not repeat byte by byte.
 
     python -m ke_steps.write_report --summary … --figures … --output-html results/report.html …
 """
@@ -48,13 +48,13 @@ from ke_steps.artefacts.summary_schemas import (
     WARNINGS,
 )
 from ke_steps.job.command_line import main
-from ke_steps.job.errors import UserError
 from ke_steps.job.files import replacing, write_json
 from ke_steps.report.correlations import correlation_table
 from ke_steps.report.doses import dose_table
 from ke_steps.report.downstream import downstream_table
 from ke_steps.report.effects import effect_table
 from ke_steps.report.families import family_table
+from ke_steps.report.figures import FigureFiles, figures_of
 from ke_steps.report.first_screen import overview_of, screen_of
 from ke_steps.report.frontiers import frontier_table
 from ke_steps.report.further_tables import further_tables
@@ -87,37 +87,6 @@ from ke_steps.report.verdicts import findings_of, warnings_of
 from ke_steps.settings.resolved import study_file
 from ke_steps.settings.telling import WriteReportJob
 from ke_steps.summary.runs import mark
-
-MAX_SVG_BYTES = 1_000_000
-MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".pdf": "application/pdf"}
-
-
-def figures_of(figures: Sequence[Path], captions: Sequence[Path]) -> list[dict[str, str]]:
-    """Return name, title, image, alt, caption and pdf (or empty) of every figure."""
-    words = {path.stem: " ".join(path.read_text().split()) for path in captions}
-    files = {path.name: path for path in figures}
-    found = []
-    for svg in (path for path in figures if path.suffix == ".svg"):
-        if svg.stem not in words:
-            raise UserError(f"--captions: no {svg.stem}.rst for the figure {svg}")
-        png, pdf = files.get(f"{svg.stem}.png"), files.get(f"{svg.stem}.pdf")
-        image = png if png and svg.stat().st_size > MAX_SVG_BYTES else svg
-        caption = words[svg.stem]
-        found.append(
-            {
-                "name": svg.stem,
-                "title": svg.stem.replace("_", " ").capitalize(),
-                "image": _embed(image),
-                "alt": caption.split(". ")[0].rstrip(".") + ".",
-                "caption": caption,
-                "pdf": _embed(pdf) if pdf else "",
-            }
-        )
-    return found
-
-
-def _embed(path: Path) -> str:
-    return data_uri(path.read_bytes(), MEDIA_TYPES[path.suffix])
 
 
 def provenance_of(trace: Trace) -> dict[str, Any]:
@@ -191,6 +160,9 @@ def run(
     rankings: Path,
     memory_ranks: Path,
     figures: list[Path],
+    narrow: list[Path],
+    data: list[Path],
+    words: Path,
     captions: list[Path],
     templates: list[Path],
     glossary: Path,
@@ -255,7 +227,7 @@ def run(
         warnings=warnings_of(told_warnings),
         findings=findings_of(findings),
         findings_csv=csv_uri(findings),
-        figures=figures_of(figures, captions),
+        figures=figures_of(FigureFiles(figures, narrow, data, captions, words)),
         tables=[table for table in tables if table is not None],
         memories=memory_views(
             results,

@@ -5,24 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ke_steps.figures import style
+from ke_steps.figures.drawn import Drawing, keep
+from ke_steps.figures.layout import panels, shared_legend, words
 from ke_steps.figures.panels import Tables
 from ke_steps.summary.digits import decimals_of
 from ke_steps.summary.quantities import QUANTITIES, number, show_p
 
 
-def entropy_and_learning_between_runs(tables: Tables) -> Figure:
+def entropy_and_learning_between_runs(tables: Tables) -> Drawing:
     """Outcomes of learning against H, beside all that runs share; a dot per run and stage."""
     rows = tables.between_runs
     recipes = [recipe for recipe in tables.recipes if recipe in set(rows["recipe"])]
     if not recipes:
-        return style.words("Nothing to show: too few runs have a stage in common.")
+        return words("Nothing to show: too few runs have a stage in common.")
     rows = rows[rows["recipe"] == recipes[0]]
     quantities = list(rows["quantity"].unique())
-    figure, axes = style.panels(1, len(quantities), row_inches=3.1)
+    figure, axes = panels(1, len(quantities), row_inches=3.1)
     looks = style.line_looks(rows["family"].unique())
     for axis, quantity in zip(axes[0], quantities, strict=True):
         here = rows[rows["quantity"] == quantity]
@@ -31,8 +32,9 @@ def entropy_and_learning_between_runs(tables: Tables) -> Figure:
             runs = here[here["family"] == family]
             axis.plot(
                 runs["entropy_residual_nats"], runs["residual"], look["marker"],
-                color=look["colour"], markersize=3.5, alpha=0.8, markeredgewidth=0, label=family,
+                color=look["colour"], markersize=3.5, markeredgewidth=0, label=family,
             )  # fmt: skip
+            keep(axis, runs, "entropy_residual_nats", "residual", family)
         axis.set_title(_title(here.iloc[0]))
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.set_xlabel("H beside the rest (nats)")
@@ -41,7 +43,7 @@ def entropy_and_learning_between_runs(tables: Tables) -> Figure:
             style.percent(axis.yaxis)
         in_unit = "" if unit == "fraction" else f" ({unit})"
         axis.set_ylabel(f"{QUANTITIES[quantity].label} beside the rest{in_unit}")
-    style.shared_legend(figure, "family", loc="outside lower center", max_columns=6)
+    shared_legend(figure, "family", loc="outside lower center", max_columns=6)
     return figure
 
 
@@ -49,9 +51,8 @@ def _draw_slope(axis: Axes, rows: pd.DataFrame) -> None:
     """Draw the line of the slope through the middle, in the wedge of its interval."""
     first, entropy = rows.iloc[0], rows["entropy_residual_nats"]
     ends = np.array([entropy.min(), 0.0, entropy.max()])
-    axis.fill_between(
-        ends, first["slope_low"] * ends, first["slope_high"] * ends, color="#e6e9ed", zorder=0
-    )
+    wedge = (first["slope_low"] * ends, first["slope_high"] * ends)
+    axis.fill_between(ends, *wedge, facecolor="#e6e9ed", edgecolor=style.GREY, zorder=0)
     axis.plot(ends, first["slope"] * ends, color=style.GREY, linewidth=1.2, zorder=1)
 
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ke_steps.artefacts.summary_schemas import ENTROPY_ALONE
 from ke_steps.figures import style
+from ke_steps.figures.drawn import Drawing, keep
+from ke_steps.figures.layout import blocks, words
+from ke_steps.figures.marks import sides
 from ke_steps.figures.panels import Tables
 from ke_steps.summary.quantities import ACCURACY_AFTER, KNOWLEDGE_AFTER, Measure
 
@@ -17,19 +19,20 @@ SHOWN = (KNOWLEDGE_AFTER, ACCURACY_AFTER)
 EFFECT_INCHES = 0.24
 
 
-def gauge_and_function(tables: Tables) -> Figure:
+def gauge_and_function(tables: Tables) -> Drawing:
     """Effects on K and P after learning with their intervals, at the last step that has some."""
     found = list(_last_of_each_model(tables.effects))
     if not found:
-        return style.words("Nothing to show: no checkpoint has arms to be compared.")
+        return words("Nothing to show: no checkpoint has arms to be compared.")
     most = max(len(rows) for _, rows in found) / len(SHOWN)
     height = 0.9 + EFFECT_INCHES * most
-    figure, blocks = style.blocks(len(found), len(SHOWN), len(SHOWN), row_inches=height)
-    for (title, rows), block in zip(found, blocks, strict=True):
+    figure, model_panels = blocks(len(found), len(SHOWN), len(SHOWN), row_inches=height)
+    for (title, rows), block in zip(found, model_panels, strict=True):
         for axis, measure in zip(block, SHOWN, strict=True):
             _draw(axis, rows[rows["quantity"] == measure.quantity], measure)
         block[0].set_title(title)
-        block[1].set_yticklabels([])
+        if not style.is_narrow():
+            block[1].set_yticklabels([])
     return figure
 
 
@@ -53,11 +56,14 @@ def _last_of_each_model(effects: pd.DataFrame) -> Iterator[tuple[str, pd.DataFra
 
 def _draw(axis: Axes, rows: pd.DataFrame, measure: Measure) -> None:
     places = list(range(len(rows)))[::-1]
-    value = rows["value"]
-    bars = [(value - rows["low"]).clip(lower=0), (rows["high"] - value).clip(lower=0)]
+    rows = rows.assign(place=places)
     axis.axvline(0, color=style.GREY, linewidth=0.8)
-    axis.errorbar(value, places, xerr=bars, fmt="none", ecolor=style.INK, elinewidth=1, capsize=2.5)
-    axis.plot(value, places, "o", color=style.INK)
+    axis.errorbar(
+        rows["value"], places, xerr=sides(rows), fmt="none", ecolor=style.INK, elinewidth=1,
+        capsize=2.5,
+    )  # fmt: skip
+    axis.plot(rows["value"], places, "o", color=style.INK)
+    keep(axis, rows, "value", "place")
     axis.set_yticks(places, list(_labels(rows)))
     axis.set_ylim(-0.6, len(rows) - 0.4)
     axis.set_xlabel(f"change of {measure.label}" + (" (nats)" if measure.unit == "nats" else ""))

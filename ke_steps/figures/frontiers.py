@@ -7,41 +7,46 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ke_steps.figures import style
+from ke_steps.figures.drawn import Drawing, keep
+from ke_steps.figures.layout import blocks, words
+from ke_steps.figures.marks import sides
 from ke_steps.figures.panels import Tables
 from ke_steps.settings.learning import ORIGINAL
+from ke_steps.summary.quantities import ACCURACY_AFTER, KNOWLEDGE_AFTER
 
 
-def learning_frontiers(tables: Tables) -> Figure:
+def learning_frontiers(tables: Tables) -> Drawing:
     """K against P after learning, a line over learning rates: stages, then variants at the last."""
     rows = tables.frontiers[tables.frontiers["area_nats"].notna()]
     if rows.empty:
-        return style.words("Nothing to show: no state has a frontier.")
+        return words("Nothing to show: no state has a frontier.")
     rows = rows[rows["frontier"] == rows["frontier"].iloc[0]]
     panels = [
-        (model, words, part)
+        (model, kind, part)
         for model, own in rows.groupby("model", sort=False)
-        for words, part in (("stages", _stages(own)), ("variants", _variants(own)))
+        for kind, part in (("stages", _stages(own)), ("variants", _variants(own)))
         if len(part)
     ]
     num_columns = min(2, len(panels))
-    figure, (axes,) = style.blocks(1, len(panels), num_columns, row_inches=3.4)
-    colours = style.stage_colours(tables.steps())
-    of_stages = {step: {"colour": colour, "marker": "o"} for step, colour in colours.items()}
-    of_variants = style.line_looks([ORIGINAL, *tables.variants])
-    for axis, (model, words, part) in zip(axes, panels, strict=True):
-        if words == "stages":
+    figure, (axes,) = blocks(1, len(panels), num_columns, row_inches=3.4)
+    of_stages = style.ordered_looks(tables.steps())
+    drawn = set(rows["variant"])
+    of_variants = style.line_looks(name for name in (ORIGINAL, *tables.variants) if name in drawn)
+    for axis, (model, kind, part) in zip(axes, panels, strict=True):
+        if kind == "stages":
             _draw(axis, part, "step", of_stages)
             axis.set_title(f"{model}: stages")
         else:
             _draw(axis, part, "variant", of_variants)
             axis.set_title(f"{model}: variants at step {style.step_label(part['step'].iloc[0])}")
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7.5)
         axis.set_xlabel("P after learning")
         axis.set_ylabel("K after learning (nats)")
         style.percent(axis.xaxis)
+        tables.draw_reference(axis, ACCURACY_AFTER, model, along="x")
+        tables.draw_reference(axis, KNOWLEDGE_AFTER, model)
     return figure
 
 
@@ -58,18 +63,16 @@ def _variants(rows: pd.DataFrame) -> pd.DataFrame:
 def _draw(axis: Axes, rows: pd.DataFrame, by: str, looks: Mapping[Any, Mapping[str, Any]]) -> None:
     """Draw a line per stage or variant, hollow at its lowest learning rate."""
     for name in rows[by].unique():
-        points = rows[rows[by] == name]
+        points = rows[rows[by] == name].sort_values("learning_rate")
         old, new = points["accuracy_after"], points["knowledge_after_nats"]
         colour, marker = looks[name]["colour"], looks[name]["marker"]
-        axis.errorbar(
-            old, new, _sides(points, new, "knowledge_after"), _sides(points, old, "accuracy_after"),
-            fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5,
-        )  # fmt: skip
+        bars = (_sides(points, new.name, "knowledge_after"), _sides(points, old.name, old.name))
+        axis.errorbar(old, new, *bars, fmt="none", ecolor=colour, elinewidth=0.8)
         label = style.step_label(name) if by == "step" else str(name)
         axis.plot(old, new, color=colour, marker=marker, label=label)
         axis.plot(old.iloc[:1], new.iloc[:1], marker, color=colour, markerfacecolor="white")
+        keep(axis, points, "accuracy_after", "knowledge_after_nats", label)
 
 
-def _sides(points: pd.DataFrame, values: pd.Series, name: str) -> list[pd.Series]:
-    below, above = values - points[f"{name}_low"], points[f"{name}_high"] - values
-    return [below.clip(lower=0), above.clip(lower=0)]
+def _sides(points: pd.DataFrame, column: object, name: object) -> list[Any]:
+    return sides(points, str(column), f"{name}_low", f"{name}_high")

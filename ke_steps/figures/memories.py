@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ke_steps.figures import style
+from ke_steps.figures.drawn import Drawing, keep
+from ke_steps.figures.layout import blocks, legend_beside, panels, shared_legend
+from ke_steps.figures.marks import draw_line, draw_zero
 from ke_steps.figures.panels import Tables, by_step, spread_indices
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.summary.points import by_layer
@@ -22,13 +23,13 @@ RANKINGS = {
 MAX_LEGEND_LAYERS = 8
 
 
-def update_map(tables: Tables) -> Figure:
+def update_map(tables: Tables) -> Drawing:
     """How evenly learning rewrites memories, by stage; whether it rewrites the active ones."""
     runs = tables.main_runs()
-    figure, blocks = style.blocks(
-        len(runs), 2 * len(VECTORS), len(VECTORS), row_inches=2.6, sharey="row"
+    figure, model_panels = blocks(
+        len(runs), 2 * len(VECTORS), len(VECTORS), row_inches=2.6, sharey=True
     )
-    for block, run in zip(blocks, runs, strict=True):
+    for block, run in zip(model_panels, runs, strict=True):
         spreads, correlations = block[: len(VECTORS)], block[len(VECTORS) :]
         for spread, correlation, vector in zip(spreads, correlations, VECTORS, strict=True):
             spread.set_title(style.title(VECTORS[vector], *run, runs))
@@ -37,19 +38,19 @@ def update_map(tables: Tables) -> Figure:
         spreads[0].set_ylabel("entropy of ‖Δ‖ (nats)")
         correlations[0].set_ylabel("ρ of ‖Δ‖ and mean |c|")
         if len(spreads[-1].get_legend_handles_labels()[1]) > 1:
-            style.legend_beside(spreads[-1], "variant")
-        style.legend_beside(correlations[-1], "pretraining\nstep")
+            legend_beside(spreads[-1], "variant")
+        legend_beside(correlations[-1], "pretraining\nstep")
     return figure
 
 
 def _draw_update_entropy(axis: Axes, tables: Tables, run: tuple[str, str], quantity: str) -> None:
     entropy = Measure(quantity, WHOLE_MODEL)
-    looks = {ORIGINAL: {"colour": style.INK}, **style.line_looks(tables.variants)}
+    looks = {ORIGINAL: style.OF_ALL, **style.line_looks(tables.variants)}
     for variant, look in looks.items():
         stages = tables.points(entropy, *run, variant)
         if len(stages):
-            style.draw_line(axis, stages, **look, label=variant)
-    style.label_steps(axis, list(tables.points(entropy, *run)["step"]))
+            draw_line(axis, stages, **look, label=variant)
+    style.label_steps([axis], tables.points(entropy, *run)["step"])
 
 
 def _draw_by_depth(axis: Axes, tables: Tables, run: tuple[str, str], quantity: str) -> None:
@@ -57,40 +58,43 @@ def _draw_by_depth(axis: Axes, tables: Tables, run: tuple[str, str], quantity: s
         tables.points(measure, *run).assign(layer=layer)
         for layer, measure in by_layer(tables.summary, quantity).items()
     )
-    colours = style.stage_colours(tables.steps())
+    looks = style.ordered_looks(tables.steps())
     for step, stage in by_step(layers):
         label = style.step_label(step)
-        style.draw_line(axis, stage, colours[step], x="layer", label=label, markersize=3.5)
-    axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1)
+        draw_line(axis, stage, **looks[step], x="layer", label=label, markersize=3.5)
+    draw_zero(axis)
     axis.set_xlabel("layer")
     axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
-def ranking_changes(tables: Tables) -> Figure:
+def ranking_changes(tables: Tables) -> Drawing:
     """How the ranking of memories by activity moves from each stage to the next."""
     rankings = consecutive(tables.rankings)
     models = [model for model in tables.models() if model in set(rankings["model"])]
-    figure, axes = style.panels(len(models), len(RANKINGS))
+    figure, axes = panels(len(models), len(RANKINGS))
     for row, model in zip(axes, models, strict=True):
         here = rankings[rankings["model"] == model]
         mean = here[here["layer"].isna()]
         layers = sorted(int(layer) for layer in here["layer"].dropna().unique())
-        colours = sns.color_palette("viridis_r", len(layers) + 1)[1:]
+        looks = style.ordered_looks(layers)
         labelled = {layers[i] for i in spread_indices(len(layers), MAX_LEGEND_LAYERS)}
         for axis, (column, (name, unit)) in zip(row, RANKINGS.items(), strict=True):
-            for layer, colour in zip(layers, colours, strict=True):
-                one = here[here["layer"] == layer]
+            told = ["model", "layer", "step_from", "step_to", column]
+            for layer, look in looks.items():
+                one = here.loc[here["layer"] == layer, told]
                 label = f"layer {layer}" if layer in labelled else None
-                thin = {"color": colour, "linewidth": 0.9, "marker": ".", "markersize": 4}
-                axis.plot(one["step_to"], one[column], **thin, label=label)
-            bold = {"color": style.INK, "marker": "o", "label": "mean over layers"}
+                thin = {"color": look["colour"], "marker": look["marker"], "markersize": 3}
+                axis.plot(one["step_to"], one[column], linewidth=0.9, **thin, label=label)
+                keep(axis, one, "step_to", column, f"layer {layer}")
+            bold = {"color": style.INK, "marker": "*", "label": "mean over layers"}
             axis.plot(mean["step_to"], mean[column], **bold)
+            keep(axis, mean[told], "step_to", column, bold["label"])
             axis.set_title(name if len(models) == 1 else f"{model} · {name}")
             axis.set_ylabel(unit)
-            style.label_steps(axis, list(mean["step_to"]))
             if column != "spearman":
                 style.percent(axis.yaxis)
-    style.shared_legend(figure, None, loc="outside lower center", max_columns=5)
+        style.label_steps(row, mean["step_to"])
+    shared_legend(figure, None, loc="outside lower center", max_columns=5)
     return figure
 
 

@@ -10,19 +10,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ke_steps.figures import style
+from ke_steps.figures.marks import draw_reference
 from ke_steps.settings.interventions import Variant
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.summary.points import points, rows_of, stages_of
+from ke_steps.summary.points import rows_of, stages_of
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
     ACCURACY_BEFORE,
     ACQUISITION,
     BEFORE_LEARNING,
+    CHANCE,
     ENTROPY,
+    ENTROPY_BOUND,
     FORGETTING,
     KNOWLEDGE_AFTER,
     KNOWLEDGE_BEFORE,
+    UNIFORM,
     Measure,
+    show,
 )
 
 
@@ -90,23 +95,50 @@ class Tables(NamedTuple):
     def points(
         self, measure: Measure, model: str, recipe: str | None = None, variant: str = ORIGINAL
     ) -> pd.DataFrame:
-        """Return step, is_trained, value, low, high and seeds: one point per stage.
+        """Return the columns of ``POINT`` and seeds: one point per stage.
 
         ``seeds`` are the values that the point is the mean of; none before learning. What is
         measured before learning is the same under every recipe.
         """
         named = None if measure in BEFORE_LEARNING else recipe
-        stages = points(self.estimates, model, measure, named, variant=variant)
+        found = rows_of(self.estimates, measure, named)
+        found = found[(found["model"] == model) & (found["variant"] == variant)]
+        stages = found.reindex(columns=POINT).sort_values("step", ignore_index=True)
         rows = rows_of(self.summary, measure, named)
         runs = rows[(rows["model"] == model) & (rows["variant"] == variant)].dropna(subset="seed")
         values = dict(iter(runs.groupby("step")["value"]))
         seeds = [list(values.get(step, [])) for step in stages["step"]]
         return stages.assign(seeds=pd.Series(seeds, index=stages.index, dtype=object))
 
+    def draw_reference(self, axis: Axes, measure: Measure, *models: str, along: str = "y") -> None:
+        """Draw what values of a measure are to be compared with, where it is one for the models."""
+        if measure in REFERENCES:
+            name, reference = REFERENCES[measure]
+            told = pd.concat([self.points(reference, model)["value"] for model in models])
+            if told.nunique() == 1:
+                value = float(told.dropna().iloc[0])
+                words = f"{name}, {show(value, measure.unit)}"
+                draw_reference(axis, words, value, along=along)
+
+
+POINT = [
+    *("model", "recipe", "variant", "quantity", "group", "unit", "step", "is_trained"),
+    *("value", "low", "high", "interval_kind", "num_seeds", "num_items"),
+]
+"""What is told of a point: columns of the estimates."""
+
+REFERENCES = {
+    ENTROPY: ("upper bound L·ln m", ENTROPY_BOUND),
+    **dict.fromkeys((KNOWLEDGE_BEFORE, KNOWLEDGE_AFTER), ("uniform", UNIFORM)),
+    **dict.fromkeys((ACCURACY_BEFORE, ACCURACY_AFTER), ("chance", CHANCE)),
+}
+"""What a measure is compared with: name, and where it is told."""
+
 
 def _family_points(rows: pd.DataFrame) -> pd.DataFrame:
-    columns = ["step", "is_trained", "value", "low", "high", "values"]
-    points = rows[columns].sort_values("step", ignore_index=True)
+    columns = ["family", "quantity", "group", "unit", "step", "is_trained", "value", "low", "high"]
+    columns += ["interval_kind", "num_models", "values"]
+    points = rows.reindex(columns=columns).sort_values("step", ignore_index=True)
     return points.rename(columns={"values": "seeds"})
 
 
@@ -171,7 +203,8 @@ def change_since_first_trained(stages: pd.DataFrame, *, relative: bool = False) 
     trained = stages[stages["is_trained"]].drop(columns="seeds")
     start = trained["value"].iloc[0] if len(trained) else 0.0
     scale = start if relative else 1.0
-    return trained.assign(**{k: (trained[k] - start) / scale for k in ("value", "low", "high")})
+    changes = {k: (trained[k] - start) / scale for k in ("value", "low", "high")}
+    return trained.assign(**changes, change_since_step=trained["step"].min())
 
 
 def name_changes(axis: Axes, stages: pd.DataFrame, label: str) -> None:
@@ -179,7 +212,6 @@ def name_changes(axis: Axes, stages: pd.DataFrame, label: str) -> None:
     trained = list(stages.loc[stages["is_trained"], "step"])
     axis.set_title(f"change since step {style.step_label(trained[0])}" if trained else "")
     axis.set_ylabel(label)
-    style.label_steps(axis, trained)
 
 
 def num_trained_stages(tables: Tables) -> int:

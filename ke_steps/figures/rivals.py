@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ke_steps.figures import style
+from ke_steps.figures.drawn import Drawing
+from ke_steps.figures.layout import blocks, shared_legend
+from ke_steps.figures.marks import draw_line
 from ke_steps.figures.panels import Outcome, Tables
 from ke_steps.summary.points import group_names
 from ke_steps.summary.quantities import (
@@ -25,26 +26,23 @@ from ke_steps.summary.quantities import (
 )
 
 NUM_COLUMNS = 4
-MAX_TICKS = 3
 
 
-def rivals_by_stage(tables: Tables) -> Figure:
+def rivals_by_stage(tables: Tables) -> Drawing:
     """H and its rivals by stage, a panel each; a line per family, and per model that is in none."""
     outcomes = tables.measured(_outcomes(tables))
-    figure, (axes,) = style.blocks(1, len(outcomes), NUM_COLUMNS, row_inches=2.3)
+    figure, (axes,) = blocks(1, len(outcomes), NUM_COLUMNS, row_inches=2.3)
     names = [name for name, *_ in tables.courses(ENTROPY)]
     looks = style.line_looks(names)
+    steps: set[int] = set()
     for axis, outcome in zip(axes, outcomes, strict=True):
-        steps: set[int] = set()
         for name, stages in _courses(tables, outcome.measure):
-            style.draw_line(axis, stages, **looks[name], label=name, markersize=3.5)
+            draw_line(axis, stages, **looks[name], label=name, markersize=3.5)
             steps |= set(stages["step"])
         outcome.dress(axis)
-        style.label_steps(axis, sorted(steps))
-        if len(steps) > 1:
-            axis.xaxis.set_major_locator(MaxNLocator(MAX_TICKS, integer=True))
+    style.label_steps(axes, steps)
     if len(names) > 1:
-        style.shared_legend(figure, None, loc="outside lower center", max_columns=4)
+        shared_legend(figure, None, loc="outside lower center", max_columns=4)
     return figure
 
 
@@ -74,13 +72,14 @@ def _courses(tables: Tables, measure: Measure) -> Iterator[tuple[str, pd.DataFra
     for name, model, _ in tables.courses(ENTROPY):
         models = [each for each in families.get(name, [model]) if each in recipes]
         if models:
-            yield name, _mean([tables.points(measure, each, recipes[each]) for each in models])
+            stages = _mean([tables.points(measure, each, recipes[each]) for each in models])
+            yield name, stages.assign(quantity=measure.quantity, group=measure.group)
 
 
 def _mean(models: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the points of a model as they are; of several their means, with theirs as dots."""
     if len(models) == 1:
         return models[0]
-    by_step = pd.concat(models).groupby("step")["value"]
+    by_step = pd.concat(models).groupby(["step", "is_trained"])["value"]
     stages = by_step.agg(value="mean", seeds=list).reset_index()
     return stages.assign(low=math.nan, high=math.nan)

@@ -1,55 +1,49 @@
 """One look for every figure: small, light, safe for colour-blind readers, the same bytes each time.
 
-Stages of pretraining are ordered, so they take a sequential palette (light is early); conditions,
-outcomes and variants are not, so they take the qualitative one.
+Stages of pretraining and layers are ordered, so they take a sequential palette (light is early);
+conditions, outcomes and variants are not, so they take the qualitative one. Every colour has a
+contrast of at least 3 : 1 against white, and whatever differs in colour differs in its marker too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-from ke_steps.job.errors import UserError
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 mpl.use("Agg")
 
-
-class NothingToShowError(UserError):
-    """The tables have no row of what a figure shows."""
-
-
-WIDTH_INCHES = 8.4
-ROW_INCHES = 2.9
-PNG_DPI = 160
+WIDE_INCHES = 8.4
+NARROW_INCHES = 3.7
+"""For phones: what is shown 350 px wide has text of 9 px where it is set in 7 points."""
 GREY = "#5b6470"
 INK = "#24292f"
-QUALITATIVE: list[Any] = [*sns.color_palette("colorblind")]
-MARKERS = "osD^v"
-BEFORE, AFTER = QUALITATIVE[0], QUALITATIVE[3]
+QUALITATIVE = (
+    *("#0173b2", "#c44e00", "#007a5a", "#b0357f"),
+    *("#8a6a00", "#5b4bb5", "#00838f", "#7d3b1e"),
+)
+MARKERS = "osD^vPX"
+BEFORE, AFTER = QUALITATIVE[:2]
+OF_ALL: dict[str, Any] = {"colour": INK, "marker": "*"}
+"""What stands for the others of its panel: their mean, or what they are changes of."""
+SEQUENTIAL = ("plasma_r", 0.37, 1.0)
+"""A colour map, and the part of it that is dark enough."""
+LABEL_INCHES = 0.075
+"""The width of a digit of a tick label."""
 
-# No dates, no versions: equal numbers give equal files.
-METADATA: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    "png": {"Software": None},
-}
 
-
-def use_style() -> None:
-    """Set the look of every figure drawn afterwards."""
+def use_style(width_inches: float = WIDE_INCHES) -> None:
+    """Set the look of every figure drawn afterwards, and how wide it is."""
     sns.set_theme(
         style="whitegrid",
         font="DejaVu Sans",
         rc={
+            "figure.figsize": (width_inches, width_inches),
             "font.size": 9,
             "axes.labelsize": 9,
             "axes.titlesize": 9,
@@ -57,6 +51,11 @@ def use_style() -> None:
             "axes.titlelocation": "left",
             "xtick.labelsize": 8,
             "ytick.labelsize": 8,
+            "xtick.bottom": True,
+            "xtick.color": GREY,
+            "xtick.labelcolor": INK,
+            "xtick.major.size": 3,
+            "xtick.minor.size": 3,
             "legend.fontsize": 8,
             "legend.title_fontsize": 8,
             "legend.frameon": False,
@@ -80,105 +79,67 @@ def use_style() -> None:
     )
 
 
-def panels(
-    num_rows: int, num_columns: int, *, row_inches: float = ROW_INCHES, **options: Any
-) -> tuple[Figure, np.ndarray[Any, Any]]:
-    """Return a figure of the common width and its axes (num_rows, num_columns)."""
-    if num_rows == 0 or num_columns == 0:
-        raise NothingToShowError("the tables hold nothing that it shows")
-    figure = Figure(figsize=(WIDTH_INCHES, row_inches * num_rows + 0.2))
-    axes = figure.subplots(num_rows, num_columns, squeeze=False, **options)
-    return figure, axes
+def width_inches() -> float:
+    """Return how wide figures are drawn."""
+    return float(mpl.rcParams["figure.figsize"][0])
 
 
-def blocks(
-    num_blocks: int,
-    num_panels: int,
-    num_columns: int,
-    *,
-    row_inches: float = ROW_INCHES,
-    **options: Any,
-) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure and, for each block, its panels row by row; cells left over are removed."""
-    rows_each = -(-num_panels // max(1, num_columns))
-    figure, axes = panels(num_blocks * rows_each, num_columns, row_inches=row_inches, **options)
-    cells = [list(block.flat) for block in np.split(axes, num_blocks)]
-    for block in cells:
-        for axis in block[num_panels:]:
-            axis.remove()
-    return figure, [block[:num_panels] for block in cells]
+def is_narrow() -> bool:
+    """Tell whether figures are drawn for a phone: their panels one below the other."""
+    return width_inches() < WIDE_INCHES
 
 
-def words(text: str) -> Figure:
-    """Return a figure that says a sentence, where there is nothing to draw."""
-    figure = Figure(figsize=(WIDTH_INCHES, 1))
-    figure.text(0.5, 0.5, text, color=GREY, ha="center", va="center")
-    return figure
-
-
-def stage_colours(steps: Sequence[int]) -> dict[int, Any]:
-    """Return a colour per step, light (early) to dark (late)."""
-    ordered = sorted(set(steps))
-    positions = np.linspace(0.12, 1, len(ordered)) if len(ordered) > 1 else [0.7]
-    return dict(zip(ordered, sns.color_palette("viridis_r", as_cmap=True)(positions), strict=True))
+def ordered_looks(items: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Return colour and marker of each stage or layer, light (early) to dark (late)."""
+    ordered = sorted(set(items))
+    name, first, last = SEQUENTIAL
+    positions = np.linspace(first, last, len(ordered)) if len(ordered) > 1 else [0.7]
+    colours = sns.color_palette(name, as_cmap=True)(positions)
+    return {
+        item: {"colour": tuple(colour), "marker": MARKERS[index % len(MARKERS)]}
+        for index, (item, colour) in enumerate(zip(ordered, colours, strict=True))
+    }
 
 
 def line_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return colour and marker of a line per name; from the eleventh on another marker."""
+    """Return colour and marker of a line per name; 56 of them differ."""
     return {
         name: {
             "colour": QUALITATIVE[index % len(QUALITATIVE)],
-            "marker": MARKERS[index // len(QUALITATIVE) % len(MARKERS)],
+            "marker": MARKERS[index % len(MARKERS)],
         }
         for index, name in enumerate(names)
     }
 
 
-def draw_line(
-    axis: Axes, stages: pd.DataFrame, colour: Any, *, x: str = "step", **style: Any
-) -> None:
-    """Draw value, low and high over the column ``x``; one stage alone is a point.
+def label_steps(axes: Sequence[Axes], steps: Iterable[int]) -> None:
+    """Give panels one x axis of pretraining steps: a tick at every stage, a number where it fits.
 
-    The values of several seeds, where the column ``seeds`` has them, are thin dots.
+    The first and the last stage are numbered, of the others those that are far enough apart.
     """
-    value = stages["value"]
-    if "seeds" in stages:
-        for place, seeds in zip(stages[x], stages["seeds"], strict=True):
-            draw_seeds(axis, [place] * len(seeds), seeds, colour)
-    bars = [(value - stages["low"]).clip(lower=0), (stages["high"] - value).clip(lower=0)]
-    axis.errorbar(stages[x], value, bars, fmt="none", ecolor=colour, elinewidth=1, capsize=2.5)
-    edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
-    axis.plot(stages[x], value, color=colour, **{"marker": "o", **edge, **style})
+    stages = sorted({int(step) for step in steps})
+    for axis in axes:
+        axis.set_xlabel("pretraining step")
+        if not stages:
+            continue
+        length = stages[-1] - stages[0]
+        margin = 0.05 * length or 1
+        axis.set_xlim(stages[0] - margin, stages[-1] + margin)
+        label = LABEL_INCHES * (1 + max(len(short_step(step)) for step in stages))
+        inches = axis.get_position().width * width_inches()
+        numbered = _apart(stages, (length + 2 * margin) * label / inches)
+        axis.set_xticks(numbered, [short_step(step) for step in numbered])
+        axis.set_xticks([step for step in stages if step not in numbered], minor=True)
 
 
-def draw_seeds(axis: Axes, x: Sequence[float], y: Sequence[float], colour: Any) -> None:
-    """Draw what a point is the mean of as thin dots; one value alone is the point itself."""
-    if max(len(set(x)), len(set(y))) > 1:
-        axis.scatter(x, y, s=5, color=colour, alpha=0.45, linewidths=0, zorder=1.5)
-
-
-def note_gaps(axis: Axes, stages: pd.DataFrame) -> None:
-    """Write into a panel at which steps its quantity is not defined, and hence not drawn."""
-    gaps = stages.loc[stages["value"].isna(), "step"]
-    if len(gaps):
-        steps = ", ".join(map(short_step, gaps))
-        axis.annotate(
-            f"not defined at step {steps}", (0.98, 0.03), xycoords="axes fraction",
-            ha="right", va="bottom", color=GREY, fontsize=8,
-        )  # fmt: skip
-
-
-def label_steps(axis: Axes, steps: Sequence[int]) -> None:
-    """Label the x axis as pretraining steps; one stage alone gets one tick in the middle."""
-    axis.set_xlabel("pretraining step")
-    if not steps:
-        return
-    if len(steps) == 1:
-        axis.set_xticks(list(steps))
-        axis.set_xlim(steps[0] - 1, steps[0] + 1)
-    else:
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda step, _: short_step(step)))
+def _apart(stages: Sequence[int], gap: float) -> list[int]:
+    """Return the first and the last stage, and of the others those at least ``gap`` apart."""
+    first, last = stages[0], stages[-1]
+    found = [first]
+    for stage in stages[1:-1]:
+        if stage - found[-1] >= gap and last - stage >= gap:
+            found.append(stage)
+    return found if last == first else [*found, last]
 
 
 def step_label(step: float) -> str:
@@ -236,50 +197,3 @@ def title(name: str, model: str, recipe: str, runs: Sequence[tuple[str, str]]) -
 def minus(text: str) -> str:
     """Write a minus sign as one."""
     return text.replace("-", "−")
-
-
-def legend_below(axis: Axes, num_columns: int) -> None:
-    """Put the legend of one panel under its x label."""
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=num_columns)
-
-
-def legend_beside(axis: Axes, name: str) -> None:
-    """Put the legend of one panel to its right, outside."""
-    axis.legend(title=name, loc="center left", bbox_to_anchor=(1.01, 0.5))
-
-
-def shared_legend(
-    figure: Figure,
-    name: str | None,
-    *,
-    steps: Sequence[int] = (),
-    loc: Literal["outside right center", "outside lower center"] = "outside right center",
-    max_columns: int = 1,
-) -> None:
-    """Put one legend beside all panels: each label once, steps ascending and before the others."""
-    handles: dict[str, Any] = {}
-    for axis in figure.axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    first = [label for step in steps if (label := step_label(step)) in handles]
-    labels = [*first, *(label for label in handles if label not in first)]
-    if labels:
-        num_rows = -(-len(labels) // max_columns)
-        figure.legend(
-            [handles[label] for label in labels],
-            labels,
-            title=name,
-            loc=loc,
-            ncols=-(-len(labels) // num_rows),
-        )
-
-
-def settle(figure: Figure) -> None:
-    """Lay a finished figure out, once for all formats: that takes longer than writing it."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-
-
-def save(figure: Figure, path: Path, kind: str) -> None:
-    """Write a figure as ``svg``, ``pdf`` or ``png``."""
-    figure.savefig(path, format=kind, dpi=PNG_DPI, metadata=METADATA[kind])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ke_steps.report.tables import Column, Heading, Results, Table, measured_table, runs_and_states
-from ke_steps.summary.points import by_corpus, group_names
+from ke_steps.summary.points import by_corpus, by_layer, group_names
 from ke_steps.summary.quantities import (
     ACTIVITIES,
     ALL_PROBES,
@@ -28,6 +28,11 @@ ENTROPIES = Heading(
     "Entropy by measure and corpus",
     "Sums over layers, in nats; next-token entropy of the predictions. No rescaling of a memory"
     " and its key can change the entropies of contributions and attributions.",
+)
+LAYERS = Heading(
+    "entropies_by_layer",
+    "Entropy by layer",
+    "H of each feed-forward layer, in nats; layers are counted from 0 at the input.",
 )
 UPDATES = Heading(
     "updates",
@@ -69,9 +74,10 @@ DECAY_COLUMNS = [
 
 
 def further_tables(results: Results) -> Iterator[Table]:
-    """Yield the tables of entropies by measure and corpus, updates, decay, and novelty."""
+    """Yield the tables of entropies by measure, corpus and layer, updates, decay, and novelty."""
     for heading, columns in (
         (ENTROPIES, _entropy_columns(results.summary)),
+        (LAYERS, _layer_columns(results.summary)),
         (UPDATES, UPDATE_COLUMNS),
         (DECAY, DECAY_COLUMNS),
         (NOVELTY, _novelty_columns(results.summary)),
@@ -93,6 +99,11 @@ def _entropy_columns(summary: pd.DataFrame) -> list[Column]:
         if corpus in entropies
     ]
     return columns if len(columns) > 1 else []
+
+
+def _layer_columns(summary: pd.DataFrame) -> list[Column]:
+    layers = by_layer(summary, ENTROPY.quantity)
+    return [Column(str(layer), layers[layer]) for layer in sorted(layers)]
 
 
 def _novelty_columns(summary: pd.DataFrame) -> list[Column]:

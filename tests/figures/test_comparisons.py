@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
+from ke_steps.figures import style
 from ke_steps.figures.comparisons import heights
 from ke_steps.figures.panels import Tables
 from tests.invented.figures import MAIN, ByStage, Drawn, check_line, check_stages, means, plotted
@@ -66,7 +67,7 @@ def test_variants_are_listed_in_the_order_of_the_config(drawn: Drawn, tables: Ta
     points = {
         (float(line.get_xdata()[0]), float(line.get_ydata()[0]))
         for line in axis.lines
-        if line.get_marker() == "o"
+        if line.get_marker() in style.MARKERS
     }
     assert sorted(points) == [pytest.approx(point) for point in sorted(expected)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from ke_steps.figures import style
 from ke_steps.figures.curves import after_injections, means_along, retention_over_time
+from ke_steps.figures.layout import settle
 from ke_steps.figures.panels import Tables
 from tests.invented.figures import MAIN, Drawn, check_line, means, plotted, title
 
@@ -75,7 +75,7 @@ def test_a_condition_that_gained_nothing_says_so(tables: Tables) -> None:
     retained = tables.retained.astype(dict.fromkeys(names, float))
     retained.loc[later, names] = float("nan")
     figure = retention_over_time(tables._replace(retained=retained))
-    style.settle(figure)
+    settle(figure)
     written = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert "nothing is defined here" in written
 

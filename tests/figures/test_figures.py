@@ -13,8 +13,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from ke_steps import plot_figures
-from ke_steps.figures import style
 from ke_steps.figures.comparisons import heights
+from ke_steps.figures.layout import settle
 from ke_steps.figures.panels import Tables
 from tests.invented.figures import FIGURES, Drawn, plotted, read_tables, title
 from tests.invented.study import SyntheticStudy
@@ -81,7 +81,7 @@ def test_the_smallest_studies_draw_without_a_warning(
     study = SyntheticStudy(tmp_path, **options)
     tables = read_tables(study, study.build())
     for name in names_of(study):
-        style.settle(plot_figures.FIGURES[name](tables))
+        settle(plot_figures.FIGURES[name](tables))
 
 
 def contents(figure: Figure) -> list[typing.Any]:

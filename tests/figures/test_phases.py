@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ke_steps.figures import style
+from ke_steps.figures.layout import NothingToShowError
 from ke_steps.figures.phases import entropy_by_phase
 from tests.invented.figures import plotted, title
 from tests.invented.phases import ARMS, RECALL, STEPS, Course, grid, tables_of
@@ -43,7 +43,7 @@ def test_a_column_shows_the_means_of_a_family_and_each_saturation() -> None:
 
 
 def test_one_family_alone_is_nothing_to_compare() -> None:
-    with pytest.raises(style.NothingToShowError):
+    with pytest.raises(NothingToShowError):
         entropy_by_phase(tables_of(of_families([ARMS[0].family])))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ke_steps import plot_figures
 from ke_steps.artefacts.parquet import read_frame
@@ -29,6 +28,7 @@ from ke_steps.artefacts.summary_schemas import (
     SUMMARY,
 )
 from ke_steps.figures import style
+from ke_steps.figures.drawn import Drawing
 from ke_steps.figures.panels import Tables
 from ke_steps.settings.telling import FigureName, PlotFiguresJob
 from tests.invented.study import SyntheticStudy
@@ -146,7 +146,7 @@ class ByStage(typing.NamedTuple):
     variant: str = "original"
 
 
-def check_stages(drawn: Mapping[str, Figure], tables: Tables, line: ByStage) -> None:
+def check_stages(drawn: Mapping[str, Drawing], tables: Tables, line: ByStage) -> None:
     """Check that a line over stages is the mean over seeds that the summary holds."""
     where = line._asdict()
     for key in ("figure", "panel", "label"):
@@ -155,18 +155,18 @@ def check_stages(drawn: Mapping[str, Figure], tables: Tables, line: ByStage) -> 
     check_line(drawn[line.figure].axes[line.panel], line.label, expected)
 
 
-class Drawn(dict[str, Figure]):
+class Drawn(dict[str, Drawing]):
     """The figures of a study by name, each drawn when it is first asked for."""
 
     def __init__(self, tables: Tables, others: Mapping[str, Tables]) -> None:
         super().__init__()
         self.tables, self.others = tables, others
 
-    def __missing__(self, name: str) -> Figure:
+    def __missing__(self, name: str) -> Drawing:
         self[name] = self.draw(name)
         return self[name]
 
-    def draw(self, name: str) -> Figure:
+    def draw(self, name: str, width_inches: float = style.WIDE_INCHES) -> Drawing:
         """Draw a figure anew, of several models only where they are what is compared."""
-        style.use_style()
+        style.use_style(width_inches)
         return plot_figures.FIGURES[name](self.others.get(name, self.tables))

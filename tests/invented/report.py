@@ -73,11 +73,15 @@ TABLES = (
 
 def report(study: dict[str, Any], **changes: Any) -> str:
     output = study["root"] / "report.html"
+    drawn = study["root"] / "plot_figures"
     settings = {"title": "A study", "description": "In words.", "study": STUDY}
     settings |= changes.pop("settings", {})
     keywords: dict[str, Any] = {
         **{name: study["tables"][name] for name in TABLES},
         "figures": study["figures"],
+        "narrow": [drawn / f"narrow/{figure}.png" for figure in FIGURES],
+        "data": [drawn / f"{figure}.csv" for figure in FIGURES],
+        "words": drawn / "words.json",
         "captions": [REPORT / f"{figure}.rst" for figure in FIGURES],
         "templates": sorted((REPORT / "page").iterdir()),
         "glossary": ROOT / "docs" / "glossary.md",
@@ -106,7 +110,7 @@ def csv_of(text: str, name: str) -> pd.DataFrame:
 
 FIGURES = ("entropy_by_stage", "variants")
 
-VOID = {"meta", "img", "link", "br", "hr", "input"}
+VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
 
 
 class Page(HTMLParser):

@@ -12,6 +12,7 @@ from ke_steps import plot_figures
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.summary_schemas import CLAIMS, CORRELATIONS, SUMMARY
 from ke_steps.figures import style
+from ke_steps.figures.layout import settle
 from ke_steps.settings.telling import FigureName
 from tests.invented.figures import read_tables
 from tests.invented.report import STUDY, report, words_of
@@ -105,7 +106,7 @@ def test_what_was_known_is_not_told_where_it_was_not_asked(learned: Any) -> None
 def test_figures_have_no_panel_of_it(learned: Any, name: FigureName) -> None:
     style.use_style()
     figure = plot_figures.FIGURES[name](read_tables(*learned))
-    style.settle(figure)
+    settle(figure)
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.axison]
     assert titles
     assert not [title for title in titles if re.search(r"forgetting|\bF\b|\bP\b", title)]

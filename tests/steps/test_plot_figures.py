@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from PIL import Image
 
 from ke_steps import plot_figures
+from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.summary_schemas import ESTIMATES
 from ke_steps.job.errors import UserError
 from ke_steps.settings.telling import PlotFiguresJob
 from tests.invented.figures import FIGURES, INPUTS, drawing_job
@@ -38,6 +43,9 @@ def draw(
     plot_figures.run(
         **{name: paths[name] for name in (*INPUTS, "runs")},
         output_figures=outputs,
+        output_narrow=[folder / f"narrow/{figure}.png" for figure in settings.figures],
+        output_data=[folder / f"{figure}.csv" for figure in settings.figures],
+        output_words=folder / "words.json",
         settings=settings,
     )
     return outputs
@@ -53,6 +61,31 @@ def test_figures_are_the_same_bytes_twice_in_every_format(built: Built, tmp_path
         assert content.startswith(FORMATS[path.suffix[1:]])
         assert len(content) > 5_000
         assert content == again.read_bytes(), path.name
+    for name in ("narrow/resuscitation_by_boost.png", "resuscitation_by_boost.csv", "words.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    with Image.open(tmp_path / "a/narrow/resuscitation_by_boost.png") as picture:
+        assert picture.width == 769
+        assert picture.height > 3 * picture.width
+
+
+def test_the_data_of_a_figure_are_the_estimates_to_the_last_bit(
+    built: Built, tmp_path: Path
+) -> None:
+    draw(built.paths, tmp_path, drawing_job(built.study, ["entropy_by_stage"]), ["svg"])
+    data = pd.read_csv(tmp_path / "entropy_by_stage.csv", float_precision="round_trip")
+    estimates = read_frame(built.paths["estimates"], ESTIMATES)
+    expected = estimates[
+        (estimates["quantity"] == "entropy_nats")
+        & (estimates["group"] == "model")
+        & (estimates["variant"] == "original")
+    ]
+    points = data[data["step"].notna()]
+    for column in ("value", "low", "high", "num_items"):
+        assert list(points[column]) == list(expected.sort_values("step")[column])
+    words = json.loads((tmp_path / "words.json").read_text())["entropy_by_stage"]
+    first, last = points["value"]
+    expected_title = f"H falls from {first:.3f} to {last:.3f} nats over the stages of pretraining"
+    assert words["title"] == expected_title
 
 
 def test_every_name_in_the_settings_has_a_figure() -> None:
@@ -75,6 +108,9 @@ def test_outputs_that_disagree_with_the_settings_are_refused(built: Built, tmp_p
         plot_figures.run(
             **{name: built.paths[name] for name in (*INPUTS, "runs")},
             output_figures=[tmp_path / "variants.svg"],
+            output_narrow=[],
+            output_data=[],
+            output_words=tmp_path / "words.json",
             settings=drawing_job(built.study, ["entropy_by_stage"]),
         )
 

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ke_steps import plot_figures, write_report
+from ke_steps import plot_figures
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.summary_schemas import CLAIMS, CURVES, ESTIMATES
 from ke_steps.job.command_line import main
@@ -56,6 +56,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     settings["recipes"] = ["baseline"]
     arguments += ["--settings", json.dumps(settings)]
     arguments += ["--record", str(root / "logs" / "plot_figures" / "record.json")]
+    drawn = root / "plot_figures"
+    arguments += ["--output-narrow", *(f"{drawn}/narrow/{figure}.png" for figure in FIGURES)]
+    arguments += ["--output-data", *(f"{drawn}/{figure}.csv" for figure in FIGURES)]
+    arguments += ["--output-words", f"{drawn}/words.json"]
     main(plot_figures.run, [*arguments, "--output-figures", *map(str, figures)])
     stale = json.loads((root / "logs" / "plot_figures" / "record.json").read_text())
     stale["outputs"] = {str(figures[0]): "0" * 64}
@@ -89,7 +93,14 @@ def test_its_script_is_the_one_that_the_policy_lets_run(study: dict[str, Any]) -
 def test_it_holds_every_figure_and_every_claim(study: dict[str, Any]) -> None:
     page = Page(report(study))
     assert len(page.images) == len(FIGURES)
-    assert all(image["alt"] and len(image["alt"]) > 20 for image in page.images)
+    told = json.loads((study["root"] / "plot_figures/words.json").read_text())
+    assert [image["alt"] for image in page.images] == [told[name]["alt"] for name in FIGURES]
+    for name in FIGURES:
+        for words in (told[name]["title"], told[name]["caption"]):
+            assert words in words_of(report(study))
+        data = (study["root"] / f"plot_figures/{name}.csv").read_bytes()
+        link = page.downloads[f"figure_{name}.csv"]
+        assert base64.b64decode(link.partition(",")[2]) == data
     svg = base64.b64decode(str(page.images[0]["src"]).partition(",")[2])
     assert svg == study["figures"][0].read_bytes()
     assert {f"{figure}.pdf" for figure in FIGURES} <= set(page.downloads)
@@ -114,7 +125,9 @@ def test_every_table_can_be_downloaded_with_full_numbers(study: dict[str, Any]) 
         "downstream.csv",
         "table_1_nursery.csv",
         "table_2_nursery.csv",
+        *(f"figure_{name}.csv" for name in FIGURES),
         "entropies.csv",
+        "entropies_by_layer.csv",
         "rivals.csv",
         "updates.csv",
         "decay.csv",
@@ -236,7 +249,7 @@ def test_a_figure_without_its_caption_is_refused(study: dict[str, Any]) -> None:
 def test_a_large_svg_gives_way_to_the_png(
     study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_report, "MAX_SVG_BYTES", 1_000)
+    monkeypatch.setattr("ke_steps.report.figures.MAX_SVG_BYTES", 1_000)
     assert all(
         str(image["src"]).startswith("data:image/png") for image in Page(report(study)).images
     )

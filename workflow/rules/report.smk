@@ -114,6 +114,9 @@ rule plot_figures:
                 format=["pdf", "png"],
             ),
         ],
+        narrow=expand(f"{RESULTS}/plot_figures/narrow/{{figure}}.png", figure=FIGURES),
+        data=expand(f"{RESULTS}/plot_figures/{{figure}}.csv", figure=FIGURES),
+        words=f"{RESULTS}/plot_figures/words.json",
     log:
         **logs("plot_figures", ""),
     benchmark:
@@ -123,13 +126,23 @@ rule plot_figures:
     params:
         **params_of("plot_figures"),
     shell:
-        step("plot_figures", *DRAWN, "output_figures")
+        step(
+            "plot_figures",
+            *DRAWN,
+            "output_figures",
+            "output_narrow",
+            "output_data",
+            "output_words",
+        )
 
 
 rule write_report:
     input:
         **{name: table(name) for name in TOLD + SHOWN},
         figures=rules.plot_figures.output.figures,
+        narrow=rules.plot_figures.output.narrow,
+        data=rules.plot_figures.output.data,
+        words=rules.plot_figures.output.words,
         captions=expand("workflow/report/{figure}.rst", figure=FIGURES),
         templates=sorted(map(str, Path("workflow/report/page").glob("*.*"))),
         glossary="docs/glossary.md",
@@ -155,6 +168,15 @@ rule write_report:
             "write_report",
             *TOLD,
             *SHOWN,
-            *("figures", "captions", "templates", "glossary", "citation"),
+            *(
+                "figures",
+                "narrow",
+                "data",
+                "words",
+                "captions",
+                "templates",
+                "glossary",
+                "citation",
+            ),
             *("output_html", "output_markdown", "output_json"),
         )
