@@ -127,5 +127,5 @@ def _range(values: Iterable[float], unit: str) -> str:
 def joined(parts: Iterable[str], end: str = "") -> str:
     """Join what was told to one sentence without its stop; empty where nothing was."""
     words = [part for part in parts if part]
-    text = " and ".join(words) if len(words) < 3 else "; ".join(words)
+    text = (" and " if len(words) < 3 else "; ").join(words)
     return f"{text[:1].upper()}{text[1:]}{end}" if words else ""

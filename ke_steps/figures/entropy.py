@@ -212,6 +212,7 @@ def coefficient_distributions(tables: Tables) -> Drawing:
             axis.set_title(f"layer {layer}" if len(models) == 1 else f"{model}, layer {layer}")
             style.percent(axis.xaxis)
         row[0].set_ylabel("mean |c| / layer's mean")
-    figure.supxlabel("memories, least active first", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("memories, least active first")
     shared_legend(figure, "step", steps=tables.steps())
     return figure

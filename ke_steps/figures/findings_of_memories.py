@@ -50,8 +50,8 @@ def updates(data: pd.DataFrame) -> str:
         if len(own):
             above = int((own["value"] > 0).sum())
             mean = number(own["value"].mean(), "")
-            parts.append(f"{label}: in {above} of {len(own)} layers, mean ρ {mean}")
-    return f"Learning rewrites the active memories most, by {'; '.join(parts)}" if parts else ""
+            parts.append(f"in {above} of {len(own)} layers by {label} (mean ρ {mean})")
+    return f"Learning rewrites active memories more {' and '.join(parts)}" if parts else ""
 
 
 def rankings(data: pd.DataFrame) -> str:

@@ -86,7 +86,7 @@ def ranking_changes(tables: Tables) -> Drawing:
                 thin = {"color": look["colour"], "marker": look["marker"], "markersize": 3}
                 axis.plot(one["step_to"], one[column], linewidth=0.9, **thin, label=label)
                 keep(axis, one, "step_to", column, f"layer {layer}")
-            bold = {"color": style.INK, "marker": "*", "label": "mean over layers"}
+            bold = {"color": style.INK, "marker": "p", "label": "mean over layers"}
             axis.plot(mean["step_to"], mean[column], **bold)
             keep(axis, mean[told], "step_to", column, bold["label"])
             axis.set_title(name if len(models) == 1 else f"{model} · {name}")

@@ -29,7 +29,7 @@ QUALITATIVE = (
 )
 MARKERS = "osD^vPX"
 BEFORE, AFTER = QUALITATIVE[:2]
-OF_ALL: dict[str, Any] = {"colour": INK, "marker": "*"}
+OF_ALL: dict[str, Any] = {"colour": INK, "marker": "p"}
 """What stands for the others of its panel: their mean, or what they are changes of."""
 SEQUENTIAL = ("plasma_r", 0.37, 1.0)
 """A colour map, and the part of it that is dark enough."""
@@ -158,7 +158,7 @@ def percent(axis: Any) -> None:
 
 
 def log_axis(axis: Any) -> None:
-    """Make an axis logarithmic, with ticks at 1, 2 and 5 written out.
+    """Make an axis logarithmic, with ticks at 1, or at 1, 2 and 5, written out.
 
     A panel in which nothing is drawn says so.
     """
@@ -168,7 +168,9 @@ def log_axis(axis: Any) -> None:
         )
         return
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+    low, high = axis.get_data_interval()
+    is_short = high <= low * (100 if is_narrow() else 1000)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if is_short else (1,), numticks=6))
     axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

@@ -64,7 +64,7 @@ def test_figures_are_the_same_bytes_twice_in_every_format(built: Built, tmp_path
     for name in ("narrow/resuscitation_by_boost.png", "resuscitation_by_boost.csv", "words.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     with Image.open(tmp_path / "a/narrow/resuscitation_by_boost.png") as picture:
-        assert picture.width == 769
+        assert picture.width == 592
         assert picture.height > 3 * picture.width
 
 

@@ -13,6 +13,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -101,8 +102,8 @@ def test_it_holds_every_figure_and_every_claim(study: dict[str, Any]) -> None:
         data = (study["root"] / f"plot_figures/{name}.csv").read_bytes()
         link = page.downloads[f"figure_{name}.csv"]
         assert base64.b64decode(link.partition(",")[2]) == data
-    svg = base64.b64decode(str(page.images[0]["src"]).partition(",")[2])
-    assert svg == study["figures"][0].read_bytes()
+    svg = unquote(str(page.images[0]["src"]).partition(",")[2])
+    assert svg == study["figures"][0].read_text()
     assert {f"{figure}.pdf" for figure in FIGURES} <= set(page.downloads)
     words = " ".join("".join(page.text).replace("\u00a0", " ").split())
     claims = read_frame(study["tables"]["claims"], CLAIMS)
