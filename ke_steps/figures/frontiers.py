@@ -63,7 +63,7 @@ def _variants(rows: pd.DataFrame) -> pd.DataFrame:
 def _draw(axis: Axes, rows: pd.DataFrame, by: str, looks: Mapping[Any, Mapping[str, Any]]) -> None:
     """Draw a line per stage or variant, hollow at its lowest learning rate."""
     for name in rows[by].unique():
-        points = rows[rows[by] == name].sort_values("learning_rate")
+        points = rows[rows[by] == name]
         old, new = points["accuracy_after"], points["knowledge_after_nats"]
         colour, marker = looks[name]["colour"], looks[name]["marker"]
         bars = (_sides(points, new.name, "knowledge_after"), _sides(points, old.name, old.name))
