@@ -170,9 +170,12 @@ def save(figure: Drawing, path: Path, kind: str) -> None:
 
 
 def _shortened(svg: str) -> str:
-    """Return an SVG without comments and line breaks, in hundredths of a point: a fifth less."""
+    """Return an SVG without comments and line breaks, in hundredths of a point: a fifth less.
+
+    Numbers below 1 stay as they are: among them are the scales of letters.
+    """
     text = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
+    text = re.sub(r"(?<![\d.])([1-9]\d*\.\d\d)\d+", r"\1", text)
     text = re.sub(r"\s*\n\s*", " ", text)
     return text.replace("> <", "><").replace('"', "'")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import typing
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def test_figures_are_the_same_bytes_twice_in_every_format(built: Built, tmp_path
     with Image.open(tmp_path / "a/narrow/resuscitation_by_boost.png") as picture:
         assert picture.width == 592
         assert picture.height > 3 * picture.width
+
+
+def test_a_vector_picture_is_rounded_and_its_letters_are_not(built: Built, tmp_path: Path) -> None:
+    (path,) = draw(built.paths, tmp_path, drawing_job(built.study, ["entropy_by_stage"]), ["svg"])
+    svg = path.read_text()
+    assert "scale(0.015625)" in svg
+    assert not re.search(r"[1-9]\.\d{3}|<!--|\n.*\n", svg)
 
 
 def test_the_data_of_a_figure_are_the_estimates_to_the_last_bit(
