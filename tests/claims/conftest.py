@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ke_steps.claims.findings import Finding
+from ke_steps.claims.findings import PREDICTION, Finding
 
 LOWER = re.compile(r"(?:^|[.!?] )[a-z]")
 
@@ -18,7 +18,10 @@ def sentences_begin_in_upper_case(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def checked(cls: type[Finding], *values: Any, **named: Any) -> Finding:
         finding = make(cls, *values, **named)
-        for words in (finding.statement, finding.rule, finding.evidence):
+        statement = finding.statement
+        if finding.origin == PREDICTION:  # before it stands the name that the study gave it
+            statement = statement.partition(": ")[2]
+        for words in (statement, finding.rule, finding.evidence):
             assert not LOWER.search(words), words
         return finding
 
