@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -170,3 +171,12 @@ class Drawn(dict[str, Drawing]):
         """Draw a figure anew, of several models only where they are what is compared."""
         style.use_style(width_inches)
         return plot_figures.FIGURES[name](self.others.get(name, self.tables))
+
+
+def figure_outputs(folder: Path, figures: Sequence[str]) -> dict[str, Any]:
+    """Return where plot_figures puts what goes with its figures."""
+    return {
+        "output_narrow": [folder / f"narrow/{figure}.png" for figure in figures],
+        "output_data": [folder / f"{figure}.csv" for figure in figures],
+        "output_words": folder / "words.json",
+    }

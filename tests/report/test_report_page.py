@@ -9,10 +9,13 @@ from typing import Any
 from unicodedata import normalize
 
 import pytest
+from PIL import Image
 
 from ke_steps.artefacts.parquet import read_frame, write_table
 from ke_steps.artefacts.summary_schemas import ESTIMATES
+from ke_steps.job.files import write_json
 from tests.invented.chromium import CHROMIUM, Browser, chromium
+from tests.invented.figures import figure_outputs
 from tests.invented.pdf import pages_of
 from tests.invented.report import FIGURES, report
 from tests.invented.study import SyntheticStudy
@@ -41,8 +44,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     is_unknown = (estimates["quantity"] == "forgetting") & (estimates["step"] == STEPS[0])
     write_table(tables["estimates"], estimates[~is_unknown], ESTIMATES)
     figures = [root / f"{name}.svg" for name in FIGURES]
-    for figure in figures:
+    told = figure_outputs(root / "plot_figures", FIGURES)
+    for figure, narrow, data in zip(
+        figures, told["output_narrow"], told["output_data"], strict=True
+    ):
         figure.write_text(DRAWN)
+        narrow.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (600, 300)).save(narrow)
+        data.write_text("step,value\n0,1\n")
+    words = dict.fromkeys(("title", "caption", "alt"), "What it shows.")
+    write_json(told["output_words"], dict.fromkeys(FIGURES, words))
     report({"root": root, "tables": tables, "figures": figures})
     return root / "report.html"
 

@@ -17,7 +17,7 @@ from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.summary_schemas import ESTIMATES
 from ke_steps.job.errors import UserError
 from ke_steps.settings.telling import PlotFiguresJob
-from tests.invented.figures import FIGURES, INPUTS, drawing_job
+from tests.invented.figures import FIGURES, INPUTS, drawing_job, figure_outputs
 from tests.invented.study import SyntheticStudy
 
 FORMATS = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
@@ -44,9 +44,7 @@ def draw(
     plot_figures.run(
         **{name: paths[name] for name in (*INPUTS, "runs")},
         output_figures=outputs,
-        output_narrow=[folder / f"narrow/{figure}.png" for figure in settings.figures],
-        output_data=[folder / f"{figure}.csv" for figure in settings.figures],
-        output_words=folder / "words.json",
+        **figure_outputs(folder, settings.figures),
         settings=settings,
     )
     return outputs

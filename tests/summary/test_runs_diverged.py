@@ -23,13 +23,12 @@ from ke_steps.artefacts.summary_schemas import (
     RUNS,
     SUMMARY,
 )
-from ke_steps.figures import style
 from ke_steps.job.errors import UserError
 from ke_steps.settings.telling import FigureName
 from ke_steps.summary.points import points
 from ke_steps.summary.quantities import ACQUISITION
 from ke_steps.summary.runs import converged, diverged
-from tests.invented.figures import drawing_job
+from tests.invented.figures import drawing_job, figure_outputs
 from tests.invented.report import STUDY, csv_of, report, words_of
 from tests.invented.study import SyntheticStudy
 
@@ -157,6 +156,7 @@ def draw(
     outputs = [folder / f"{figure}.svg" for figure in figures]
     plot_figures.run(
         **{name: tables[name] for name in DRAWN_FROM},
+        **figure_outputs(folder, figures),
         output_figures=outputs,
         settings=drawing_job(study, figures),
     )
@@ -180,7 +180,7 @@ def test_figures_show_the_means_of_the_others(two: Two) -> None:
 
 def test_curves_of_runs_that_diverged_are_dotted(two: Two, monkeypatch) -> None:
     figures = []
-    monkeypatch.setattr(style, "save", lambda figure, path, kind: figures.append(figure))
+    monkeypatch.setattr(plot_figures, "save", lambda figure, path, kind: figures.append(figure))
     with contextlib.suppress(FileNotFoundError):  # of the picture that was not saved
         draw(two.study, two.told, two.root, ["probe_curves"])
     lines = figures[0].axes[0].get_lines()
@@ -275,10 +275,8 @@ def test_a_stage_whose_runs_all_diverged_says_so(two: Two, page: str) -> None:
 
 def rows_of(page: str, title: str) -> list[list[str]]:
     table = page[page.index(title) :].split("<tbody>")[1].split("</tbody>", maxsplit=1)[0]
-    return [
-        [cell.split("</td>")[0] for cell in row.split("<td>")[1:]]
-        for row in table.split("<tr>")[1:]
-    ]
+    rows = table.split("<tr>")[1:]
+    return [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, flags=re.DOTALL) for row in rows]
 
 
 def test_many_runs_that_diverged_are_counted_not_listed(tmp_path: Path) -> None:

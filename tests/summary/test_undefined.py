@@ -15,7 +15,7 @@ from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.summary_schemas import CLAIMS, DISTRIBUTIONS, RANKINGS, SUMMARY
 from ke_steps.figures import style
 from ke_steps.summary.undefined import Undefined, undefined
-from tests.invented.figures import FIGURES, INPUTS, drawing_job, read_tables
+from tests.invented.figures import FIGURES, INPUTS, drawing_job, figure_outputs, read_tables
 from tests.invented.report import report, words_of
 from tests.invented.study import SyntheticStudy
 
@@ -141,5 +141,6 @@ def test_figures_have_a_gap_and_name_it(
     settings = drawing_job(study, sorted(entropies - {"entropy_by_phase"}))
     outputs = [tmp_path / f"{figure}.svg" for figure in settings.figures]
     inputs = {name: tables[name] for name in (*INPUTS, "runs")}
-    plot_figures.run(**inputs, output_figures=outputs, settings=settings)
+    more = figure_outputs(tmp_path, settings.figures)
+    plot_figures.run(**inputs, **more, output_figures=outputs, settings=settings)
     assert all(output.stat().st_size for output in outputs)
