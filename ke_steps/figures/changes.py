@@ -16,7 +16,7 @@ from ke_steps.summary.quantities import Measure, difference_unit, number, show
 FALLS, RISES, UNCLEAR = "falls", "rises", "does not move clearly"
 WHERE_DRAWN = ("panel", "title", "series", "seeds")
 """Columns that do not matter for whether two rows tell of the same."""
-NEEDED = ("quantity", "group", "unit", "step", "is_trained", "value", "low", "high")
+NEEDED = ("recipe", "quantity", "group", "unit", "step", "is_trained", "value", "low", "high")
 
 
 class Change(NamedTuple):

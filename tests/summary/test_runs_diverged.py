@@ -267,7 +267,7 @@ def test_a_stage_whose_runs_all_diverged_says_so(two: Two, page: str) -> None:
     (kept,) = [row for row in rows_of(page, "Every stage") if row[0] == "400"]
     value = points(frame(two.without, "estimates"), "nursery", ACQUISITION, "baseline")
     expected = value.set_index("step")["value"][400]
-    assert kept[2].startswith(f"{100 * expected:.1f}")
+    assert kept[2].startswith(f"{100 * expected:.0f}")
     recipes = rows_of(page, "Acquisition and forgetting by recipe")
     (line,) = [row for row in recipes if "A, %" in row]
     assert line.count("diverged") == 1
