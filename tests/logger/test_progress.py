@@ -1,5 +1,7 @@
 """A run's progress: jobs counted, time left from what jobs took, words."""
 
+from pathlib import Path
+
 import pytest
 from snakemake_logger_plugin_study.foresight import look_ahead
 from snakemake_logger_plugin_study.job_logs import TAIL_BYTES, last_lines, read_bar
@@ -14,6 +16,8 @@ from snakemake_logger_plugin_study.words import (
 
 from ke_steps.planning.durations import START_UP_SECONDS, Measured
 from ke_steps.planning.planned_jobs import SCORING, PlannedJob
+from ke_steps.study.own_results import sign
+from ke_steps.study.reading import read_study_file
 from tests.invented.progress_run import SECONDS, Run
 from tests.invented.project import ROOT
 
@@ -249,15 +253,17 @@ def test_the_cores_that_snakemake_has_are_all_used(run):
     assert run.left(10).seconds == pytest.approx(9 * 10 / 3)
 
 
-def test_a_study_is_known_by_the_mark_in_its_results(run, monkeypatch):
+def test_a_study_is_known_by_what_lies_in_its_results(run, monkeypatch):
     monkeypatch.chdir(ROOT)
+    smoke = Path("config/smoke.yaml")
     look_ahead(run.progress)
     assert run.progress.jobs == {}
     run.start(1, 0)
     look_ahead(run.progress)
     assert run.progress.jobs == {}
     (run.folder / "results").mkdir()
-    (run.folder / "results/study.txt").write_text("config/smoke.yaml\n")
+    study = read_study_file(smoke)
+    sign(study.model_copy(update={"results_dir": str(run.folder / "results")}), smoke)
     look_ahead(run.progress)
     place = "tiny/step8"
     assert run.progress.jobs["keep_checkpoint", place].rule == "keep_checkpoint"

@@ -25,7 +25,7 @@ def look_ahead(progress: Progress) -> None:
     """Read what a run's study has to do, and what jobs of earlier runs took.
 
     Raises:
-        UserError: the study that the results folder is marked with is wrong.
+        UserError: the study that lies in the results folder is wrong.
     """
     if progress.results is None:
         return
@@ -35,7 +35,7 @@ def look_ahead(progress: Progress) -> None:
 
 
 def _jobs_of(results: Path) -> list[PlannedJob]:
-    """Return the jobs of the study that a results folder is marked with; none without a mark."""
+    """Return the jobs of the study that lies in a results folder; none where none does."""
     # not above: each dry run loads this plugin, and has no use for these
     from ke_steps.planning.costs import jobs
     from ke_steps.planning.model_sizes import UNKNOWN, find_size
@@ -45,7 +45,7 @@ def _jobs_of(results: Path) -> list[PlannedJob]:
     mark = results / MARK
     if not mark.is_file():
         return []
-    study = read_study_file(Path(mark.read_text().strip()), need_files=False)
+    study = read_study_file(mark, need_files=False)
     sizes = {name: find_size(study, name) or UNKNOWN for name in study.models}
     return list(jobs(study, sizes))
 
