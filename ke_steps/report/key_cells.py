@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ke_steps.report.overview import KeyRow, KeyTable, Point
-from ke_steps.report.rounding import IN_PERCENT, with_interval
+from ke_steps.report.rounding import with_interval
+from ke_steps.summary.digits import SHOWN_IN_PERCENT
 
 CURVE = (84.0, 18.0)
 """Width and height of a small curve."""
@@ -27,7 +28,7 @@ def label_of(row: KeyRow, table: KeyTable) -> str:
     """Return the name of a row, with its unit where that is not said by the name."""
     if row.unit in row.label:
         return row.label
-    unit = "%" if row.unit in IN_PERCENT else row.unit
+    unit = "%" if row.unit in SHOWN_IN_PERCENT else row.unit
     bound = f" (≤ {table.bound_nats:.2f})" if row.label == "H" and table.bound_nats else ""
     return f"{row.label}, {unit}{bound}"
 

@@ -1,14 +1,12 @@
-"""Numbers as a reader sees them first: rounded to what their interval supports."""
+"""Numbers as a reader sees them first: to one digit of their interval, where tables tell two."""
 
 from __future__ import annotations
 
 import math
 
+from ke_steps.summary.digits import LEAST_HALF_WIDTH, SHOWN_IN_PERCENT
 from ke_steps.summary.quantities import number
 
-IN_PERCENT = ("fraction", "points")
-LEAST = 1e-5
-"""Less, as it is shown, is no uncertainty but the error of the arithmetic."""
 EVEN = 1.25
 """A half of an interval that is longer than the other by no more is told as ±."""
 
@@ -25,8 +23,8 @@ def rounded(value: float, uncertainty: float, unit: str) -> str:
 
     Without one, not a number or next to 0, as tables write it.
     """
-    scale = 100 if unit in IN_PERCENT else 1
-    if math.isnan(uncertainty) or scale * uncertainty < LEAST:
+    scale = 100 if unit in SHOWN_IN_PERCENT else 1
+    if math.isnan(uncertainty) or scale * uncertainty < LEAST_HALF_WIDTH:
         return number(value, unit)
     words = f"{scale * value:.{places_for(scale * uncertainty)}f}"
     return words.replace("-", "−", 1) if float(words) else words.removeprefix("-")
