@@ -333,7 +333,7 @@ BAD = {
     ),
     "tokenizer: no end of text": (
         names_no_end(put("tokenizer_config.json", '{"pad_token": "<|padding|>"}')),
-        "name the token that ends a text in models.<name>.end_of_text",
+        "name the token that ends a text in models.m.end_of_text",
     ),
     "tokenizer: an unknown end of text": (
         put("tokenizer_config.json", '{"eos_token": "<|fin|>"}'),

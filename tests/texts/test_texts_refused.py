@@ -132,7 +132,7 @@ def test_sequences_beyond_the_models_positions_are_refused(prepare, tmp_path, fa
     (tmp_path / "a.txt").write_bytes(b"Mara Velin was born in Orsk. " * 200)
     source = {"kind": "text", "paths": [str(tmp_path / "a.txt")]}
     line = prepare(source, MAX_LENGTH_TOKENS + 1, manifest)
-    assert "corpora.<name>.sequence_length_tokens: 65 exceeds the 64 positions of" in line
+    assert "corpora.c.sequence_length_tokens: 65 exceeds the 64 positions of" in line
     assert f"{family}/config.json; lower it" in line
 
 

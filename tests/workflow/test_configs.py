@@ -86,7 +86,7 @@ def test_the_dag_of_a_study_of_hub_models_builds(name, tmp_path):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     pending = project.pending()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime - before.ru_utime < 10  # of the CPU: the clock is others' business, too
+    assert after.ru_utime - before.ru_utime < 60  # of the CPU: the clock is others' business, too
     study = read(name)
     assert all(find_size(study, model) for model in study.models)
     costs = costs_by_rule(jobs(study, dict.fromkeys(study.models, UNKNOWN)))

@@ -156,7 +156,7 @@ def test_equal_weights_of_two_steps_are_marked(finished):
     assert np.isnan(same[10])
     assert (same[20], same[30]) == (30, 20)
     report = (finished.folder / "results/first/report.html").read_text()
-    assert "The checkpoints of tiny at steps 20 and 30 hold identical weights" in report
+    assert "The checkpoints of tiny at steps 20, 30 hold identical weights" in report
 
 
 def test_equal_weights_are_downloaded_once(finished, hub):

@@ -142,7 +142,7 @@ def test_snakemakes_own_lock_is_off_and_processes_are_marked(folder):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "config/study.yaml: No such file or directory"),
+        (None, "config/study.yaml: no such file; studies are in config/"),
         ("seeds: [0", "config/study.yaml: no YAML: "),
         ("- 1", "config/study.yaml: got [1], not keys and values"),
         ("seeds: [0]", "models: missing; this key is required"),
