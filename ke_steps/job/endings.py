@@ -31,6 +31,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ke_steps.job.errors import Stopped, UserError
+from ke_steps.job.usage import others_on_gpu
 
 STANDARD_ERROR = 2
 TIMED_OUT = 124
@@ -213,7 +214,8 @@ def explain_failure(error: Exception, step: RunningStep) -> str | None:
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or _GPU_MEMORY.search(text):
         remedy = step.memory_remedy or _with_names(_remedy_on_gpu(step), step.place)
-        return f"out of GPU memory: {remedy}"
+        shared = others_on_gpu()
+        return f"out of GPU memory{shared and f' ({shared})'}: {remedy}"
     if isinstance(error, MemoryError) or _CPU_MEMORY.search(text):
         return f"out of memory: {step.memory_remedy or _remedy_of_jobs(step)}"
     return None

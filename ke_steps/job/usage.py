@@ -6,6 +6,7 @@ import re
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any
 import psutil
 
 SECONDS_BETWEEN_SAMPLES = 1.0
+
+BESIDE_TENSORS_BYTES = 2e9
+"""What CUDA and its libraries take of a GPU for one process beside its tensors, at most."""
 
 
 class Usage:
@@ -49,13 +53,21 @@ class Usage:
 def watching() -> Iterator[Usage]:
     """Watch what the job uses while the block runs; without a GPU nothing runs beside it."""
     usage, is_over = Usage(), Event()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if _has_gpus():
         Thread(target=_watch_gpus, args=(usage, is_over), daemon=True).start()
     try:
         yield usage
     finally:
         is_over.set()
+
+
+def _has_gpus() -> bool:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False
+    with warnings.catch_warnings():  # of a driver that does not work: a job that needs it says so
+        warnings.simplefilter("ignore")
+        return bool(torch.cuda.is_available())
 
 
 def _watch_gpus(usage: Usage, is_over: Event) -> None:
@@ -68,17 +80,31 @@ def _watch_gpus(usage: Usage, is_over: Event) -> None:
 
 
 def _devices() -> range:
-    cuda = sys.modules["torch"].cuda
-    return range(cuda.device_count() if cuda.is_initialized() else 0)
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return range(0)
+    return range(torch.cuda.device_count())
 
 
 def _peak_gpu_memory_mb() -> float | None:
     """Return the most that torch held of one GPU; None if this process used none."""
-    if "torch" not in sys.modules:
-        return None
-    cuda = sys.modules["torch"].cuda
-    peaks = [cuda.max_memory_reserved(device) for device in _devices()]
+    peaks = [sys.modules["torch"].cuda.max_memory_reserved(device) for device in _devices()]
     return max(peaks) / 2**20 if any(peaks) else None
+
+
+def others_on_gpu() -> str:
+    """Return in words what other processes hold of the GPU that this one uses; empty for nothing.
+
+    For less than CUDA itself may take it is nothing, too.
+    """
+    if not _devices():
+        return ""
+    cuda = sys.modules["torch"].cuda
+    free, whole = cuda.mem_get_info()
+    held = whole - free - cuda.memory_reserved()
+    if held <= BESIDE_TENSORS_BYTES:
+        return ""
+    return f"other processes hold {held / 1e9:.1f} of the GPU's {whole / 1e9:.1f} GB"
 
 
 def _peak_memory_mb() -> float:

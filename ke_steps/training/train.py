@@ -28,6 +28,7 @@ from ke_steps.artefacts.interventions import Intervention
 from ke_steps.formulas.divergence import diverged_at
 from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
+from ke_steps.job.usage import others_on_gpu
 from ke_steps.models import ranks
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences, micro_batch_size
@@ -114,20 +115,23 @@ def train(
         try:
             return attempt.train(build, device, unfinished, save_interval_seconds)
         except torch.OutOfMemoryError as error:
-            reason = str(error).split(". ")[0]
+            shared = others_on_gpu()
+            reason = "; ".join(filter(None, [str(error).split(". ")[0], shared]))
         if micro_batch == 1 or ranks.num_ranks() > 1:
             raise UserError(
                 f"out of memory with {micro_batch} sequences at a time ({reason}): lower the"
                 " recipe's micro_batch_size_sequences, use a GPU with more memory, or several with"
                 " cluster.sharding: fsdp"
             )
+        if shared:
+            provenance.note("gpu_when_out_of_memory", shared)
         # outside of the except clause: the error's frames hold on to the model
         gc.collect()
         torch.cuda.empty_cache()
         halved = micro_batch_size(optimisation, micro_batch // 2)
         print(
-            f"out of memory with {micro_batch} sequences at a time: going on with {halved},"
-            " the batch stays as it is",
+            f"out of memory with {micro_batch} sequences at a time ({reason}): going on with"
+            f" {halved}, the batch stays as it is",
             file=sys.stderr,
         )
         micro_batch = halved

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from ke_steps.job.usage import Usage, _watch_gpus, watching
+from ke_steps.job.endings import RunningStep, explain_failure
+from ke_steps.job.usage import Usage, _watch_gpus, others_on_gpu, watching
 
 GPU = ("peak_gpu_memory_mb", "mean_gpu_utilisation")
 
@@ -71,6 +73,29 @@ def test_a_gpu_that_was_not_used_is_not_counted(cuda):
     usage = Usage()
     usage.sample_gpus()
     assert [usage.summary()[name] for name in GPU] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("free", "held", "words"),
+    [
+        (1e9, 78e9, ""),  # CUDA itself takes some
+        (1e9, 39e9, "other processes hold 40.0 of the GPU's 80.0 GB"),
+    ],
+)
+def test_memory_that_other_processes_hold_is_told(free, held, words, cuda):
+    gpu = cuda()
+    gpu.mem_get_info = lambda: (free, 80e9)
+    gpu.memory_reserved = lambda: held
+    assert others_on_gpu() == words
+    line = explain_failure(
+        RuntimeError("CUDA error: out of memory"), RunningStep("s", "{}", Path())
+    )
+    assert line.startswith(f"out of GPU memory ({words}): " if words else "out of GPU memory: ")
+
+
+def test_without_a_gpu_no_process_shares_it(cuda):
+    cuda(is_initialized=False)
+    assert others_on_gpu() == ""
 
 
 def test_sampling_ends_with_the_block(cuda):

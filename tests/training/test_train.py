@@ -186,7 +186,9 @@ def test_what_is_not_finite_ends_the_run_before_the_optimiser_steps(what, capsys
 
 
 @pytest.mark.parametrize(("largest", "expected"), [(4, 4), (3, 2), (1, 1)])
-def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(largest, expected, capsys):
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(
+    largest, expected, capsys, monkeypatch
+):
     sequences = random_sequences(NUM_STEPS * BATCH_SIZE, LENGTH)
     twin = build_model()
     expected_rows = train_on_all(twin, sequences, optimisation(micro_batch_size_sequences=expected))
@@ -206,6 +208,8 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(largest, expec
         models.append(model)
         return model
 
+    shared = "other processes hold 40.0 of the GPU's 80.0 GB"
+    monkeypatch.setattr("ke_steps.training.train.others_on_gpu", lambda: shared)
     with provenance.recording("inject_knowledge", {}, {}):
         trained = train(
             build,
@@ -215,14 +219,19 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(largest, expec
             device=CPU,
             watcher=Calling(steps.append),
         )
-        noted = provenance.current().get("micro_batch_size_sequences")
+        noted = provenance.current()
     assert trained.rows == expected_rows
-    assert noted == (None if expected == BATCH_SIZE else str(expected))
+    if expected == BATCH_SIZE:
+        assert not {"micro_batch_size_sequences", "gpu_when_out_of_memory"} & noted.keys()
+    else:
+        assert noted["micro_batch_size_sequences"] == str(expected)
+        assert noted["gpu_when_out_of_memory"] == shared
     assert len(models) == {4: 1, 2: 2, 1: 3}[expected]
     for name, parameter in twin.named_parameters():
         torch.testing.assert_close(parameter, models[-1].get_parameter(name), atol=0, rtol=0)
     told = [x for x in capsys.readouterr().err.splitlines() if x.startswith("out of memory")]
     assert len(told) == len(models) - 1
+    assert all(f"(CUDA out of memory; {shared}): going on with" in line for line in told)
 
 
 def test_out_of_memory_with_one_sequence_is_told_in_one_line():
