@@ -16,15 +16,9 @@ from ke_steps.artefacts.manifests import verify_weights
 from ke_steps.checkpoints.families import read_model_config
 from ke_steps.job import provenance
 from ke_steps.models import ranks
+from ke_steps.models.devices import choose_device
 from ke_steps.models.intervening import intervene
 from ke_steps.models.temperature import set_temperature, temperature_of
-
-
-def choose_device() -> torch.device:
-    """Return this rank's GPU, or the CPU when there is none."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def silence_transformers() -> None:

@@ -14,7 +14,7 @@ from ke_steps.extract_coefficients import run as extract_coefficients
 from ke_steps.fetch_checkpoint import run as fetch_checkpoint
 from ke_steps.job.errors import UserError
 from ke_steps.models import ranks
-from ke_steps.models.loading import choose_device
+from ke_steps.models.devices import choose_device
 from ke_steps.public.sampling import Sample
 from ke_steps.public.steps import checked, run_step
 from ke_steps.settings.checkpoints import (

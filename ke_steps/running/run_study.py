@@ -24,10 +24,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import yaml
 
@@ -44,6 +45,9 @@ from ke_steps.running.lock import only_run
 from ke_steps.settings.study import Study
 from ke_steps.study.going_on import going_on, in_words, training_table
 from ke_steps.study.reading import read_study_file
+
+GPU = Path("/dev/nvidia0")
+"""Where there is one of NVIDIA's."""
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -78,7 +82,9 @@ def run(study_file: Path, command: Sequence[str]) -> int:
     """
     study = read_study_file(study_file)
     results_dir = Path(study.results_dir)
-    on_slurm = _executor(command) == "slurm"
+    options = options_of(command)
+    on_slurm = options.get("executor") == "slurm"
+    tell_idle_gpus(options)
     try:
         with only_run(results_dir), _stopping():
             clear(results_dir, on_slurm=on_slurm)
@@ -110,16 +116,21 @@ def _train_first(study: Study, command: Sequence[str], on_slurm: bool) -> int:
     return _follow([*command, "--", *tables], folder, on_slurm, more_follows=True)
 
 
-def _executor(command: Sequence[str]) -> str | None:
-    """Return the executor that Snakemake's command or its profile names."""
+def options_of(command: Sequence[str]) -> dict[str, Any]:
+    """Return the options of Snakemake's profile, with the executor that its command names."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--executor", "-e")
     parser.add_argument("--workflow-profile", type=Path)
-    options, _ = parser.parse_known_args(command)
-    if options.executor or not options.workflow_profile:
-        return str(options.executor)
-    profile = yaml.safe_load((options.workflow_profile / "config.yaml").read_text())
-    return str(profile.get("executor"))
+    said, _ = parser.parse_known_args(command)
+    file = said.workflow_profile and said.workflow_profile / "config.yaml"
+    profile = yaml.safe_load(file.read_text()) if file else {}
+    return profile | ({"executor": said.executor} if said.executor else {})
+
+
+def tell_idle_gpus(options: Mapping[str, Any]) -> None:
+    """Say so where a profile keeps jobs off the GPUs that this machine has."""
+    if "gpu=0" in options.get("resources", []) and GPU.exists():
+        print("Jobs compute on the CPU; PROFILE=gpu has them use GPUs", file=sys.stderr)
 
 
 def _additions(results_dir: Path, on_slurm: bool) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+from ke_steps.job.errors import UserError
 from ke_steps.settings.cluster import Cluster, Jobs, Request
 
 MB_PER_GB = 1000
@@ -57,6 +58,7 @@ def resources(cluster: Cluster, rule: str) -> dict[str, Any]:
     fixed = {
         "gpu": asked.num_gpus or None,
         "gpu_model": cluster.gpu_model if asked.num_gpus else None,
+        "nodes": 1 if asked.num_gpus > 1 else None,  # else SLURM may spread them
         "cpus_per_task": _num_cpus(cluster, rule),
         "slurm_partition": partition,
         "slurm_account": cluster.account,
@@ -86,9 +88,39 @@ def _growing(amount: int) -> Callable[..., int]:
     return lambda wildcards, attempt: amount * attempt
 
 
-def launcher(num_gpus: int, sharding: Literal["ddp", "fsdp"]) -> str:
-    """Return the words before ``-m ke_steps.…``: Python, or what starts one Python per GPU."""
-    if num_gpus <= 1:
-        return "python"
-    torchrun = f"torchrun --standalone --nproc-per-node {num_gpus}"
-    return f"env KE_STEPS_SHARDING=fsdp {torchrun}" if sharding == "fsdp" else torchrun
+def refuse_fewer_gpus(cluster: Cluster, most: int) -> None:
+    """Refuse a limit that is lower than what a job asks for: Snakemake would cut it down unsaid.
+
+    Args:
+        cluster: of the study.
+        most: that jobs may have at a time; with 0 all of them compute on CPUs.
+
+    Raises:
+        UserError: names the key and the limit.
+    """
+    for rule in DEFAULTS if most else ():
+        asked = request(cluster, rule).num_gpus
+        if asked > most:
+            raise UserError(
+                f"cluster.jobs.{rule}.num_gpus: got {asked}, the profile lets jobs have {most}:"
+                " lower it, or raise gpu in resources of workflow/profiles/<name>/config.yaml"
+            )
+
+
+def launcher(rule: str, num_gpus: int, sharding: Literal["ddp", "fsdp"]) -> str:
+    """Return the words before ``-m ke_steps.…``: Python, or one Python per GPU with its GPUs.
+
+    Args:
+        rule: one that runs a model sees no GPU when it has none.
+        num_gpus: of one job, as Snakemake grants them: none at all where the profile says so.
+        sharding: of the study's cluster.
+    """
+    if not num_gpus:
+        return "env CUDA_VISIBLE_DEVICES= python" if DEFAULTS[rule].num_gpus else "python"
+    words = [f"python -m ke_steps.job.gpus {num_gpus}"]
+    if num_gpus == 1:
+        words.append("python")
+    else:
+        words += ["env KE_STEPS_SHARDING=fsdp"] if sharding == "fsdp" else []
+        words.append(f"torchrun --standalone --nproc-per-node {num_gpus}")
+    return " ".join(words)

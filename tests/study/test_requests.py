@@ -3,16 +3,30 @@
 import ast
 import inspect
 import re
+import shlex
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
+from ke_steps.job.errors import UserError
 from ke_steps.settings.cluster import Cluster, Jobs
 from ke_steps.study.jobs import EXTRAS, settings_for
 from ke_steps.study.reading import read_study
-from ke_steps.study.requests import DEFAULTS, GROUPS, SIDE_BY_SIDE, group, launcher, resources
+from ke_steps.study.requests import (
+    DEFAULTS,
+    GROUPS,
+    SIDE_BY_SIDE,
+    group,
+    launcher,
+    refuse_fewer_gpus,
+    resources,
+)
 from tests.invented.project import ROOT
 
+TORCHRUN = "torchrun --standalone --nproc-per-node"
 RULES = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
 PROFILE = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
 
@@ -93,6 +107,7 @@ def test_a_study_changes_single_keys_of_a_request():
     cluster = {"jobs": jobs, "gpu_partition": "long", "cpu_partition": "short", "account": "me"}
     assert asked("inject_knowledge", threads=3, **cluster) == {
         "gpu": 4,
+        "nodes": 1,
         "cpus_per_task": 12,
         "slurm_partition": "long",
         "slurm_account": "me",
@@ -102,6 +117,34 @@ def test_a_study_changes_single_keys_of_a_request():
     assert asked("inject_knowledge", attempt=2, **cluster)["runtime"] == 180
     assert asked("inject_knowledge", attempt=2, **cluster)["mem_mb"] == 96_000
     assert asked("summarize", **cluster)["slurm_partition"] == "short"
+
+
+def submitted(rule, threads=1, **cluster):
+    """Return the options of ``sbatch`` for a rule's job, as Snakemake's plugin makes them."""
+    names = asked(rule, threads=threads, **cluster)
+    job = SimpleNamespace(resources=JobResources(names), threads=threads)
+    words = dict.fromkeys(("run_uuid", "slurm_logfile", "comment_str"), "x")
+    words |= {"account": "", "partition": "", "workdir": None}
+    call = f"{get_submit_command(job, words)}{set_gres_string(job)}"
+    sizes = ("--gpus", "--nodes", "--ntasks", "--cpus-per")
+    return {option for option in shlex.split(call) if option.startswith(sizes)}
+
+
+class JobResources(dict):
+    """Resources as the plugin reads them."""
+
+    __getattr__ = dict.__getitem__
+
+
+def test_several_gpus_of_a_job_are_on_one_node():
+    jobs = {"inject_knowledge": {"num_gpus": 4}}
+    assert submitted("inject_knowledge", 3, jobs=jobs, gpu_model="h100") == {
+        "--gpus=h100:4",
+        "--nodes=1",
+        "--cpus-per-task=12",
+    }
+    assert submitted("inject_knowledge", 3) == {"--gpus=1", "--cpus-per-task=3"}
+    assert submitted("summarize") == {"--ntasks=1", "--cpus-per-task=1"}
 
 
 def test_cpus_are_the_threads_unless_said_otherwise():
@@ -141,16 +184,28 @@ def test_the_profile_bounds_the_groups_of_many_steps():
 
 
 @pytest.mark.parametrize(
-    ("num_gpus", "sharding", "words"),
+    ("rule", "num_gpus", "sharding", "words"),
     [
-        (0, "fsdp", "python"),
-        (1, "ddp", "python"),
-        (2, "ddp", "torchrun --standalone --nproc-per-node 2"),
-        (8, "fsdp", "env KE_STEPS_SHARDING=fsdp torchrun --standalone --nproc-per-node 8"),
+        ("summarize", 0, "fsdp", "python"),
+        ("inject_knowledge", 0, "fsdp", "env CUDA_VISIBLE_DEVICES= python"),
+        ("inject_knowledge", 1, "ddp", "python -m ke_steps.job.gpus 1 python"),
+        ("inject_knowledge", 2, "ddp", f"python -m ke_steps.job.gpus 2 {TORCHRUN} 2"),
+        (
+            *("inject_knowledge", 8, "fsdp"),
+            f"python -m ke_steps.job.gpus 8 env KE_STEPS_SHARDING=fsdp {TORCHRUN} 8",
+        ),
     ],
 )
-def test_several_gpus_get_a_process_each(num_gpus, sharding, words):
-    assert launcher(num_gpus, sharding) == words
+def test_several_gpus_get_a_process_each(rule, num_gpus, sharding, words):
+    assert launcher(rule, num_gpus, sharding) == words
+
+
+def test_a_request_is_refused_rather_than_cut_down():
+    cluster = Cluster.model_validate({"jobs": {"inject_knowledge": {"num_gpus": 4}}})
+    for most in (0, 4, 8):  # with none at all, jobs compute on CPUs
+        refuse_fewer_gpus(cluster, most)
+    with pytest.raises(UserError, match=r"jobs\.inject_knowledge\.num_gpus: got 4, .* have 2:"):
+        refuse_fewer_gpus(cluster, 2)
 
 
 def test_no_job_depends_on_the_cluster():

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from ke_steps.job.errors import UserError
+from ke_steps.running import run_study
 from ke_steps.running.leftovers import clear, processes, slurm_prefix
 from ke_steps.running.lock import NAME, only_run
 from tests.invented.project import ROOT
@@ -346,6 +347,23 @@ def test_a_machine_without_slurm_is_told(folder, slurm):
     done = run(folder, NOTHING, "--workflow-profile", "profile", PATH="/nowhere")
     assert done.returncode == 1
     assert done.stderr == "squeue: not found: this profile needs a machine of a SLURM cluster\n"
+
+
+@pytest.mark.parametrize(
+    ("profile", "told"),
+    [
+        ("local", "Jobs compute on the CPU; PROFILE=gpu has them use GPUs\n"),
+        ("gpu", ""),
+        ("slurm", ""),
+    ],
+)
+def test_gpus_that_a_profile_leaves_idle_are_told(profile, told, monkeypatch, capsys):
+    folder = ROOT / "workflow/profiles" / profile
+    options = run_study.options_of(["snakemake", "--workflow-profile", str(folder)])
+    for gpu, expected in ((ROOT, told), (ROOT / "none", "")):
+        monkeypatch.setattr(run_study, "GPU", gpu)
+        run_study.tell_idle_gpus(options)
+        assert capsys.readouterr().err == expected
 
 
 def test_without_flock_runs_of_one_host_keep_apart(tmp_path, monkeypatch):

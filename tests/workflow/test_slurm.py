@@ -15,6 +15,10 @@ from tests.invented.project import ROOT, Project
 
 PARTITIONS = {"cpu", "gpu"}
 GPU_RULES = {rule for rule, request in DEFAULTS.items() if request.num_gpus}
+PRETENCE = """import os
+# its GPUs are pretended: a step that has some computes on the CPU
+os.environ.pop("KE_STEPS_NUM_GPUS", None)
+"""
 LOCAL_RULES = ["prepare_corpus", "plot_figures", "write_report"]
 SLURM_MINI = ROOT.parent / "shared/tools/slurm-mini.sh"
 FOR_ONE_NODE = {
@@ -85,6 +89,8 @@ class SlurmStudy:
         profile = folder / "workflow/profiles/slurm/config.yaml"
         options = yaml.safe_load(profile.read_text()) | FOR_ONE_NODE
         profile.write_text(yaml.safe_dump(options))
+        (folder / "sitecustomize.py").write_text(PRETENCE)
+        self.project.environment["PYTHONPATH"] = str(folder)
         self.jobs = {}
 
     def start(self):
@@ -184,7 +190,7 @@ def test_a_learning_run_has_its_two_gpus_and_two_processes(finished):
     assert len(runs) == 2
     for job in runs:
         assert job["TresPerJob"].endswith("gpu:2")
-        assert job["NumCPUs"] == "2"
+        assert (job["NumCPUs"], job["NumNodes"]) == ("2", "1")
     log = finished.project.results("logs/inject_knowledge/tiny/step8/boost/longer/seed0/log.txt")
     record = log.with_name("record.json").read_text()
     assert '"num_ranks": "2"' in record

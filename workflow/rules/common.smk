@@ -46,6 +46,9 @@ STUDY_FILE = Path(workflow.configfiles[-1]) if workflow.configfiles else None
 
 try:
     STUDY = read_study(config, STUDY_FILE)
+    # what the Snakemake in a cluster's job may use is what the job asked for
+    if workflow.is_main_process and "gpu" in workflow.global_resources:
+        requests.refuse_fewer_gpus(STUDY.cluster, workflow.global_resources["gpu"].value)
 except UserError as error:
     raise WorkflowError(f"the study's config is wrong:\n{error}") from None
 
@@ -100,7 +103,7 @@ def params_of(rule_name):
     return {
         "settings": settings_for(rule_name),
         "code": code_digest(rule_name),
-        "launch": launcher,
+        "launch": launcher_of(rule_name),
     }
 
 
@@ -132,9 +135,11 @@ def group_of(rule_name):
     return requests.group(STUDY.cluster, rule_name)
 
 
-def launcher(wildcards, resources):
-    """What starts the step: Python, or one Python per GPU. Being derived, it reruns nothing."""
-    return requests.launcher(resources.get("gpu", 0), STUDY.cluster.sharding)
+def launcher_of(rule_name):
+    """What starts a step: Python, or one Python per GPU. Being derived, it reruns nothing."""
+    return lambda wildcards, resources: requests.launcher(
+        rule_name, resources.get("gpu", 0), STUDY.cluster.sharding
+    )
 
 
 def manifest_of(model, step):
