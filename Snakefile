@@ -33,6 +33,7 @@ onstart:
     snakemake_memory.start(Path(RESULTS))
     if STUDY_FILE:
         own_results.sign(STUDY, STUDY_FILE)
+    handed_over.write_settings(STUDY)
 
 
 onsuccess:

@@ -1,8 +1,8 @@
 """The command line of every step, read off the signature of its ``run``.
 
 A keyword of type ``Path`` becomes a required ``--keyword``, ``Path | None`` an optional one, and
-``list[Path]`` one that takes several; ``settings`` takes canonical JSON. ``output`` and keywords
-that begin with ``output_`` are written, all others are read.
+``list[Path]`` one that takes several; ``settings`` takes JSON, or the path of a file of it after
+``@``. ``output`` and keywords that begin with ``output_`` are written, all others are read.
 
 ``--record`` writes the job record last, ``--time-limit-minutes`` ends a step that hangs; how a step
 ends in one line is told in ``job.endings``. An input that is not what its job wrote is refused.
@@ -49,7 +49,8 @@ def main(run: Callable[..., None], arguments: Sequence[str] | None = None) -> No
     output = next(iter(outputs.values()), Path())
     job = RunningStep(step, parsed["settings"], output, minutes, place)
     with in_one_line(job):
-        parsed["settings"] = _read_settings(hints["settings"], parsed["settings"])
+        job.settings = _text_of(job.settings)
+        parsed["settings"] = _read_settings(hints["settings"], job.settings)
         places = getattr(parsed["settings"], "places", {})
         for name, hint in hints.items():
             if hint == list[Path]:
@@ -62,7 +63,7 @@ def _parser(step: str, run: Callable[..., None], hints: dict[str, Any]) -> argpa
     for name, hint in hints.items():
         flag = "--" + name.replace("_", "-")
         if name == "settings":
-            parser.add_argument(flag, required=True, metavar="JSON")
+            parser.add_argument(flag, required=True, metavar="JSON or @FILE")
         elif hint == list[Path]:
             parser.add_argument(flag, type=Path, nargs="*", default=[], metavar="PATH")
         else:
@@ -70,6 +71,18 @@ def _parser(step: str, run: Callable[..., None], hints: dict[str, Any]) -> argpa
     parser.add_argument("--record", type=Path, help="where to write the job record (JSON)")
     parser.add_argument("--time-limit-minutes", type=int, help="end the job when it takes longer")
     return parser
+
+
+def _text_of(given: str) -> str:
+    """Return settings as they were given, or those of the file that is named after ``@``."""
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text()
+    except FileNotFoundError:
+        raise UserError(
+            f"--settings: no such file: {given[1:]}; a run of the study writes it when it starts"
+        ) from None
 
 
 def _read_settings(model: type[BaseModel], text: str) -> BaseModel:
@@ -104,7 +117,8 @@ def _run(
         if not path.is_file():
             raise UserError(f"--{name.replace('_', '-')}: no such file: {path}")
     is_first = os.environ.get("RANK", "0") == "0"
-    settings = keywords["settings"].model_dump(mode="json")
+    # places are those of the inputs, which are recorded
+    settings = keywords["settings"].model_dump(mode="json", exclude={"places"})
     # before the job: the tree may be at another commit when it ends
     code = identity() if record is not None and is_first else {}
     with watching() as usage, provenance.recording(step, settings, inputs):

@@ -90,6 +90,11 @@ class ExtractCoefficientsJob(ExtractCoefficients):
     corpus: Name
     num_threads: Count
 
+    @property
+    def places(self) -> dict[str, list[str]]:
+        """The folders of all shards, for the patterns of ``merge_shards``."""
+        return {"shards": [f"shard{shard}" for shard in range(self.num_shards)]}
+
 
 class ExtractShardJob(ExtractCoefficientsJob):
     """What the job of ``extract_shard`` receives."""

@@ -34,6 +34,13 @@ def settings_for(study: Study, step: str, wildcards: Wildcards) -> dict[str, Any
     return entry.model_dump(mode="json", exclude=NOT_FOR_JOBS) | extra
 
 
+def tracked_settings(study: Study, step: str, wildcards: Wildcards) -> dict[str, Any]:
+    """Return that of them whose change makes a job run again; its inputs tell of their places."""
+    return {
+        key: value for key, value in settings_for(study, step, wildcards).items() if key != "places"
+    }
+
+
 def _section(step: str) -> Callable[[Study, Wildcards], BaseModel]:
     return lambda study, _: getattr(study, step)
 

@@ -37,7 +37,7 @@ for word in sys.argv[1:]:
         path.write_text(content)
         made[word] = hashlib.sha256(content.encode()).hexdigest()
     elif flag == "--settings":
-        settings = json.loads(word)
+        settings = json.loads(pathlib.Path(word[1:]).read_text() if word[0] == "@" else word)
     elif flag == "--record":
         pathlib.Path(word).write_text(json.dumps({{"settings": settings, "outputs": made}}))
 """

@@ -87,6 +87,10 @@ def test_a_refusal_names_the_sections_that_its_record_tells(tmp_path, source):
     [
         ({"--settings": '{"quantile": 2}'}, "--settings: quantile: Input should be less than 1"),
         ({"--source": "/no/such"}, "--source: no such file: /no/such"),
+        (
+            {"--settings": "@/no/such"},
+            "--settings: no such file: /no/such; a run of the study writes it when it starts",
+        ),
     ],
 )
 def test_bad_call_is_one_line(tmp_path, source, change, line):
@@ -191,3 +195,13 @@ def test_a_pattern_stands_for_its_places(tmp_path, capsys):
     with pytest.raises(SystemExit) as refusal:
         main(run_on_many, [*arguments, f"{tmp_path}/{{runs}}/absent"])
     assert "no such file" in str(refusal.value)
+
+
+def test_settings_may_lie_in_a_file_and_places_are_in_no_record(tmp_path, source):
+    told = json.loads(SETTINGS) | {"max_multiplier": None}
+    file, record, output = (tmp_path / name for name in ("settings.json", "record.json", "o"))
+    file.write_text(json.dumps(told | {"places": {"runs": ["source"]}}))
+    call = ["--settings", f"@{file}", "--many", f"{tmp_path}/{{runs}}", "--output", str(output)]
+    main(run_on_many, [*call, "--record", str(record)])
+    assert output.read_text() == str(source)
+    assert json.loads(record.read_text())["settings"] == told

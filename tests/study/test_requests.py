@@ -73,6 +73,8 @@ def flags_of(text):
         flags.add("intervention")
     if "{params.coefficients}" in call:
         flags.add("coefficients")
+    if "{params.shards}" in call:
+        flags |= {"coefficients", "token_entropies"}
     if "{params.results}" in call:
         flags |= set(re.findall(r'^    "(\w+)": \[', RULES, re.MULTILINE))
     return flags

@@ -28,7 +28,7 @@ from ke_steps.running import snakemake_memory
 from ke_steps.settings.interventions import Multipliers
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.texts import LocalText, TokenFileText
-from ke_steps.study import jobs, own_results, requests
+from ke_steps.study import handed_over, jobs, own_results, requests
 from ke_steps.study.local_files import knowledge_paths, local_weights
 from ke_steps.study.places import BRANCHED, TRAINED, folders
 from ke_steps.study.reading import read_study
@@ -85,7 +85,7 @@ def step(module, *flags, variables="", more=""):
     words = [
         variables,
         "{params.launch} -m",
-        f"ke_steps.{module} --settings {{params.settings:q}}",
+        f"ke_steps.{module} --settings {{params.{_settings(module)}:q}}",
         *options,
         more,
         "--record {log.record:q} --time-limit-minutes {resources.runtime} 2> {log.text:q}",
@@ -93,14 +93,27 @@ def step(module, *flags, variables="", more=""):
     return " ".join(filter(None, words))
 
 
+def _settings(module):
+    return "settings_file" if module in handed_over.STEPS else "settings"
+
+
 def _source(flag):
     kind, _, name = flag.partition("_")
     return f"input.{flag}" if kind != "output" else f"output.{name}" if name else kind
 
 
+def options_of(files):
+    """The flags of lists of files, each given as patterns over `places` of the settings."""
+    return " ".join(
+        f"--{name.replace('_', '-')} {' '.join(map(quote, patterns))}"
+        for name, patterns in files.items()
+    )
+
+
 def params_of(rule_name):
     """What decides whether a job of a rule runs again, and what starts its step."""
-    return {
+    file = {"settings_file": settings_file(rule_name)} if rule_name in handed_over.STEPS else {}
+    return file | {
         "settings": settings_for(rule_name),
         "code": code_digest(rule_name),
         "launch": launcher_of(rule_name),
@@ -108,10 +121,15 @@ def params_of(rule_name):
 
 
 def settings_for(rule_name):
-    """One canonical JSON of everything that a job of this rule depends on."""
+    """One canonical JSON of everything that a job of this rule depends on, beside its inputs."""
     return lambda wildcards: canonical_json(
-        jobs.settings_for(STUDY, rule_name, dict(wildcards.items()))
+        jobs.tracked_settings(STUDY, rule_name, dict(wildcards.items()))
     )
+
+
+def settings_file(rule_name):
+    """The same and the places of its inputs, as a file. Being derived, it reruns nothing."""
+    return lambda wildcards, resources: f"@{handed_over.settings_file(STUDY, rule_name)}"
 
 
 def logs(step, place):

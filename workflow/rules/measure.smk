@@ -9,6 +9,17 @@ def in_shards(pattern):
     return [pattern.replace("{shard}", str(shard)) for shard in range(NUM_SHARDS)]
 
 
+def shard_options(wildcards):
+    """The files of all shards, as patterns over `places` of the settings."""
+    place = "/".join([MEASUREMENT.format(**dict(wildcards.items())), "{shards}"])
+    return options_of(
+        {
+            name: [f"{RESULTS}/extract_shard/{place}/{name}.parquet"]
+            for name in ["coefficients", "token_entropies"]
+        }
+    )
+
+
 if NUM_SHARDS == 1:
 
     rule extract_coefficients:
@@ -87,13 +98,13 @@ else:
             **resources_for("merge_shards"),
         params:
             **params_of("merge_shards"),
+            shards=shard_options,
         shell:
             step(
                 "merge_shards",
-                "coefficients",
-                "token_entropies",
                 "output_coefficients",
                 "output_token_entropies",
+                more="{params.shards}",
             )
 
 

@@ -27,8 +27,8 @@ def in_each(name, result):
     return re.sub(r"\{model\}.*\}(?=/)", f"{{{name}}}", result)
 
 
-# Every result that the summary reads, as a pattern over places: the names themselves would not fit
-# on a command line, which the system limits to 128 kB.
+# Every result that the summary reads, as a pattern over places, which its settings name: thousands
+# of names would not fit on a command line.
 SUMMARIZED = {
     "manifests": [
         in_each("nursery_checkpoints", f"{RESULTS}/{PRETRAINED}"),
@@ -66,13 +66,6 @@ def filled(pattern):
     return [pattern.replace(f"{{{name}}}", folder) for folder in FOLDERS[name]]
 
 
-def summarized_options(wildcards):
-    return " ".join(
-        f"--{name.replace('_', '-')} {' '.join(map(quote, patterns))}"
-        for name, patterns in SUMMARIZED.items()
-    )
-
-
 rule summarize:
     input:
         **{
@@ -89,7 +82,7 @@ rule summarize:
         **resources_for("summarize"),
     params:
         **params_of("summarize"),
-        results=summarized_options,
+        results=lambda wildcards: options_of(SUMMARIZED),
     shell:
         step("summarize", "output_tables", more="{params.results}")
 
