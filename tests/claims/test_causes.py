@@ -290,7 +290,7 @@ def test_intervals_of_effects_hold_the_truth_as_often_as_they_say():
     generator = np.random.default_rng(1)
     truth = {"function": 0.15, "gauge": -0.05, "interaction": 0.1}
     held = []
-    for _ in range(60):
+    for _ in range(40):
         made = crossed(
             function=(0.1, 0.0),
             gauge=(-0.1, 0.0),
@@ -312,7 +312,7 @@ def test_one_more_draw_is_hardly_ever_called_specific(seeds):
     """Waking the dormant is as good as a draw, no more: whom it beats is chance."""
     generator = np.random.default_rng(2)
     supported, missed = [], []
-    for _ in range(80):
+    for _ in range(50):
         own, *others = generator.normal(scale=0.2, size=5)
         made = crossed(
             function=(own, 0.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,12 @@ MODEL = "nursery"
 RECIPE = "baseline"
 NUM_BOOTSTRAP = 400
 LEVEL = 0.95
+
+
+@cache
+def weights_of(num_units: int) -> Array:
+    """Return the same resampling weights (num_bootstrap, num_units) for all that are measured."""
+    return bootstrap_weights(num_units, NUM_BOOTSTRAP, seed=7)
 
 
 def variants_of(kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -170,7 +177,7 @@ class Invented:
         )
 
     def _add(self, measure: Measure, identity: Identity, values: Array) -> None:
-        weights = bootstrap_weights(len(values), NUM_BOOTSTRAP, seed=7)
+        weights = weights_of(len(values))
         value, replicates = float(np.mean(values)), weights @ np.asarray(values, dtype=np.float64)
         is_proportion = measure.unit == "fraction" and measure != CHANCE
         few = unresolved_proportion(len(values), LEVEL) if is_proportion else 0.0
