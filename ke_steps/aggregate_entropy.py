@@ -2,9 +2,10 @@
 
 Reads: the two Parquet tables of ``extract_coefficients``, and the sequences that they are of, whose
 hash says which entropies are of the same groups.
-Writes: the bootstrap replicates of every entropy (``artefacts.replicates``), and Parquet
-(``measure_schemas.ENTROPY``), one row per (measure, layer, quantity), and per
-quantity one row for the whole model (``layer`` null). A measure gives every one of a layer's m
+Writes: the bootstrap replicates of every entropy (``artefacts.replicates``); mean |c| of every
+memory, and its distribution in each layer (``activity_schemas``), so that the summary reads no
+large table; and Parquet (``measure_schemas.ENTROPY``), one row per (measure, layer, quantity), and
+per quantity one row for the whole model (``layer`` null). A measure gives every one of a layer's m
 memories an activity a, the mean over tokens, then instances, of
 
 - ``absolute``: |c| (paper, section 3);
@@ -39,6 +40,7 @@ Example::
     python -m ke_steps.aggregate_entropy --coefficients coefficients.parquet \
         --token-entropies token_entropies.parquet --sequences sequences.parquet \
         --output-entropy entropy.parquet --output-replicates replicates.parquet \
+        --output-activity activity.parquet --output-distribution distribution.parquet \
         --settings '{"num_bootstrap": 1000, "confidence": 0.95, "dormant_ratio": 0.1, "seed": 0}'
 """
 
@@ -52,6 +54,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from ke_steps.artefacts.activity_schemas import ACTIVITY, DISTRIBUTION
+from ke_steps.artefacts.coefficients import activity_of
 from ke_steps.artefacts.measure_schemas import ENTROPY, TOKEN_ENTROPIES, coefficients_schema
 from ke_steps.artefacts.parquet import read_frame, read_table, write_table
 from ke_steps.artefacts.replicates import (
@@ -63,6 +67,7 @@ from ke_steps.artefacts.replicates import (
 )
 from ke_steps.formulas.bootstrap import bootstrap_weights, sampling_interval
 from ke_steps.formulas.entropy import Array, highest, model_quantities, quantities
+from ke_steps.formulas.quantiles import QUANTILES, relative_quantiles
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file
@@ -104,11 +109,14 @@ def run(
     sequences: Path,
     output_entropy: Path,
     output_replicates: Path,
+    output_activity: Path,
+    output_distribution: Path,
     settings: AggregateEntropy,
 ) -> None:
     """Compute entropies with intervals from coefficients, attention and predictions."""
     found: list[Found] = []
-    for measure, activity in read_group_activities(coefficients):
+    table = read_coefficients(coefficients)
+    for measure, activity in group_activities(table):
         found += of_activity(measure, activity, settings)
     attention, next_token = read_token_entropies(token_entropies)
     found += of_attention(attention, settings)
@@ -117,6 +125,19 @@ def run(
     write_table(
         output_replicates, replicate_rows(found, hash_file(sequences), settings), REPLICATES
     )
+    write_table(output_activity, table.select(ACTIVITY.names).to_pydict(), ACTIVITY)
+    write_table(output_distribution, distribution(table), DISTRIBUTION)
+
+
+def distribution(coefficients: pa.Table) -> dict[str, Array]:
+    """Return the columns of ``DISTRIBUTION``."""
+    quantiles = relative_quantiles(activity_of(coefficients))
+    num_layers = len(quantiles)
+    return {
+        "layer": np.repeat(np.arange(num_layers), len(QUANTILES)),
+        "quantile": np.tile(QUANTILES, num_layers),
+        "relative_activity": quantiles.ravel(),
+    }
 
 
 def replicate_rows(
@@ -134,8 +155,8 @@ def replicate_rows(
     return rows
 
 
-def read_group_activities(path: Path) -> Iterator[tuple[str, Array]]:
-    """Yield every measure of the table with its activities (num_layers, num_groups, m).
+def read_coefficients(path: Path) -> pa.Table:
+    """Return a table of coefficients.
 
     Raises:
         UserError: not a table of coefficients.
@@ -146,10 +167,12 @@ def read_group_activities(path: Path) -> Iterator[tuple[str, Array]]:
     num_groups = table.schema.field("group_mean_absolute").type.list_size
     if not table.schema.equals(coefficients_schema(num_groups), check_metadata=False):
         raise UserError(f"{path}: not a table of coefficients, columns are {table.column_names}")
-    yield from _activities(table, num_groups)
+    return table
 
 
-def _activities(table: pa.Table, num_groups: int) -> Iterator[tuple[str, Array]]:
+def group_activities(table: pa.Table) -> Iterator[tuple[str, Array]]:
+    """Yield every measure of such a table with its activities (num_layers, num_groups, m)."""
+    num_groups = table.schema.field("group_mean_absolute").type.list_size
     num_layers = table.column("layer")[-1].as_py() + 1
 
     def by_group(column: str) -> Array:

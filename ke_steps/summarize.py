@@ -43,6 +43,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from ke_steps.artefacts.activity_schemas import DISTRIBUTION
 from ke_steps.artefacts.coefficients import read_activity
 from ke_steps.artefacts.learning_schemas import RETAINED
 from ke_steps.artefacts.measure_schemas import MEMORIES
@@ -84,11 +85,10 @@ from ke_steps.claims.regressions import regressions, rows_between_runs
 from ke_steps.claims.warnings import warnings_of
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
-from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.checkpoints import checkpoints_of
 from ke_steps.summary.correlations import correlations
-from ke_steps.summary.curves import curve_rows, distribution_rows, novelty_quantiles
+from ke_steps.summary.curves import curve_rows, novelty_quantiles
 from ke_steps.summary.estimates import estimates_of
 from ke_steps.summary.families import families_of
 from ke_steps.summary.memory_ranks import memory_ranks
@@ -126,13 +126,12 @@ TABLES: dict[str, pa.Schema] = {
 """By the name of the table's file."""
 
 
-def stage_activities(coefficients: Iterable[Path]) -> dict[str, dict[int, Array]]:
+def stage_activities(activities: Iterable[Path]) -> dict[str, dict[int, Array]]:
     """Return mean |c| (num_layers, m) of the original checkpoints by model and step."""
     stages: dict[str, dict[int, Array]] = {}
-    for path in coefficients:
+    for path in activities:
         identity = identify(path)
-        if identity.variant == ORIGINAL:
-            stages.setdefault(identity.model, {})[identity.step] = read_activity(path)
+        stages.setdefault(identity.model, {})[identity.step] = read_activity(path)
     return dict(sorted(stages.items()))
 
 
@@ -140,7 +139,8 @@ def run(
     *,
     manifests: list[Path],
     entropies: list[Path],
-    coefficients: list[Path],
+    activities: list[Path],
+    distributions: list[Path],
     knowledge: list[Path],
     probe_scores: list[Path],
     retention_before: list[Path],
@@ -189,7 +189,7 @@ def run(
         )
         for model in counted["model"].unique()
     ]
-    activities = stage_activities(coefficients)
+    stages = stage_activities(activities)
     between_runs, contested = regressions(models, runs), contests(models, runs)
     verdicts = pd.DataFrame(claims(models, between_runs, contested), columns=CLAIMS.names).astype(
         {"decided_by_step": "Int64"}
@@ -224,12 +224,12 @@ def run(
         ),
         "curves": mark_trained(_joined("curves", probe_scores, curve_rows), settings.untrained),
         "distributions": _joined(
-            "distributions", coefficients, lambda path: distribution_rows(read_activity(path))
+            "distributions", distributions, partial(read_frame, schema=DISTRIBUTION)
         ),
         "checkpoints": checkpoints,
         "memories": _joined("memories", memories, partial(read_frame, schema=MEMORIES)),
-        "rankings": rankings_of(activities, settings.turnover_fraction, settings.untrained),
-        "memory_ranks": memory_ranks(activities, settings.untrained),
+        "rankings": rankings_of(stages, settings.turnover_fraction, settings.untrained),
+        "memory_ranks": memory_ranks(stages, settings.untrained),
         "novelty": _joined("novelty", novelties, novelty_quantiles),
         "retained": mark_trained(
             _joined("retained", retained, partial(read_frame, schema=RETAINED)), settings.untrained

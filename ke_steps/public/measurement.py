@@ -119,6 +119,8 @@ def conclude(
         sequences=sample.table("sequences"),
         output_entropy=sample.table("entropy"),
         output_replicates=sample.table("replicates"),
+        output_activity=sample.table("activity"),
+        output_distribution=sample.table("distribution"),
     )
     by_layer, total = read_entropies(sample.table("entropy"))
     tokenizer = load_tokenizer(sample.tokenizer.parent)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ke_steps.artefacts.places import CHECKPOINT, MEASUREMENT, PREPARATION, RUN, SCHEDULE, STATE
+from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.study import Run, State, Study
 
 TRAINED = "pretrain_nursery/{model}/training.parquet"
@@ -61,6 +62,7 @@ class Places(NamedTuple):
     assessed_states: list[State]
     measurements: list[Measurement]
     main_measurements: list[Measurement]
+    original_measurements: list[Measurement]
     runs: list[Run]
     assessed_runs: list[Run]
     decaying_runs: list[Run]
@@ -91,6 +93,7 @@ def places(study: Study) -> Places:
             (nursery if name in study.nurseries else fetched).extend(checkpoints)
         last.append(checkpoints[-1])
     states, runs = study.states(), study.runs()
+    measured = [Measurement(*each, study.main_corpus(each.model)) for each in states]
     checkpoints, described = nursery + fetched + branched, study.describe_memories
     return Places(
         nursery_checkpoints=nursery,
@@ -108,7 +111,8 @@ def places(study: Study) -> Places:
             for state in states
             for corpus in study.corpora_measured(state)
         ],
-        main_measurements=[Measurement(*each, study.main_corpus(each.model)) for each in states],
+        main_measurements=measured,
+        original_measurements=[each for each in measured if each.variant == ORIGINAL],
         runs=runs,
         assessed_runs=runs if study.evaluate_retention else [],
         decaying_runs=[run for run in runs if study.recipes[run.recipe].probe_interval_steps],

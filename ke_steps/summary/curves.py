@@ -1,4 +1,4 @@
-"""Results that are curves: probes over a run, activities over memories, perplexity over texts."""
+"""Results that are curves: probes over a run, perplexity over texts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ke_steps.artefacts.learning_schemas import PROBE_SCORES
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.artefacts.text_schemas import NOVELTY
-
-Array = NDArray[np.float64]
-
-QUANTILES = np.concatenate([[0.001], np.arange(1, 100) / 100, [0.999]])
+from ke_steps.formulas.quantiles import QUANTILES
 
 
 def curve_rows(path: Path) -> pd.DataFrame:
@@ -30,22 +26,6 @@ def curve_rows(path: Path) -> pd.DataFrame:
     moments = {moment: order for order, moment in enumerate(scores["moment"].unique())}
     means["order"] = means["moment"].map({**moments, "end": len(moments)})
     return means.sort_values(["train_step", "order", "condition"]).drop(columns="order")
-
-
-def distribution_rows(activities: Array) -> pd.DataFrame:
-    """Return the quantile function of each layer's mean |c| relative to the layer's mean.
-
-    NaN in a layer without any activity.
-    """
-    layers = [
-        {
-            "layer": layer,
-            "quantile": QUANTILES,
-            "relative_activity": np.quantile(memories, QUANTILES) / (memories.mean() or np.nan),
-        }
-        for layer, memories in enumerate(activities)
-    ]
-    return pd.concat([pd.DataFrame(columns) for columns in layers])
 
 
 def novelty_quantiles(path: Path) -> pd.DataFrame:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 import tests.invented.tables as invented
 from ke_steps import summarize
+from ke_steps.aggregate_entropy import distribution
 from ke_steps.artefacts import learning_schemas
+from ke_steps.artefacts.activity_schemas import ACTIVITY, DISTRIBUTION
 from ke_steps.artefacts.learning_schemas import RETENTION
-from ke_steps.artefacts.measure_schemas import ENTROPY, MEMORIES, coefficients_schema
+from ke_steps.artefacts.measure_schemas import ENTROPY, MEMORIES
 from ke_steps.artefacts.parquet import write_table
 from ke_steps.artefacts.replicates import REPLICATES
 from ke_steps.artefacts.rival_schemas import RIVALS
@@ -179,10 +182,13 @@ class SyntheticStudy:
             )
             self._add(files, "entropies", path, rows, ENTROPY)
             self._add_replicates(files, path, kept)
-        path = f"extract_coefficients/{place}/{CORPUS}/coefficients.parquet"
         generator = np.random.default_rng(zlib.crc32(f"{place}/{CORPUS}".encode()))
-        rows = invented.coefficients(age, self.num_layers, generator)
-        self._add(files, "coefficients", path, rows, coefficients_schema(2))
+        activity = invented.activity(age, self.num_layers, generator)
+        measured = f"aggregate_entropy/{place}/{CORPUS}"
+        if place.endswith("/original"):
+            self._add(files, "activities", f"{measured}/activity.parquet", activity, ACTIVITY)
+        columns = distribution(pa.table(activity, schema=ACTIVITY))
+        self._add(files, "distributions", f"{measured}/distribution.parquet", columns, DISTRIBUTION)
 
     def _write_run(
         self,

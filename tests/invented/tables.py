@@ -72,26 +72,14 @@ def entropy(
     return rows, replicate_rows(every, corpus, ENTROPY_SETTINGS)
 
 
-def coefficients(age: float, num_layers: int, generator: np.random.Generator) -> Rows:
+def activity(age: float, num_layers: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
     """Log-normal activities of memories, broader with age."""
-    spread = 0.5 + 0.1 * age
-    return [
-        {
-            "layer": layer,
-            "memory": memory,
-            "mean_absolute": float(np.exp(spread * generator.standard_normal())),
-            "mean": 0.0,
-            "mean_square": 1.0,
-            "active_fraction": 0.5,
-            "memory_norm": 1.0,
-            "group_mean_absolute": [1.0, 1.0],
-            "group_mean": [0.0, 0.0],
-            "group_mean_relu_gate": None,
-            "group_mean_attribution": None,
-        }
-        for layer in range(num_layers)
-        for memory in range(NUM_MEMORIES)
-    ]
+    spread, size = 0.5 + 0.1 * age, num_layers * NUM_MEMORIES
+    return {
+        "layer": np.repeat(np.arange(num_layers), NUM_MEMORIES),
+        "memory": np.tile(np.arange(NUM_MEMORIES), num_layers),
+        "mean_absolute": np.exp(spread * generator.standard_normal(size)),
+    }
 
 
 def memories(num_layers: int) -> Rows:

@@ -12,7 +12,7 @@ from transformers import OlmoConfig, OlmoForCausalLM
 
 from ke_steps import aggregate_entropy, extract_coefficients
 from ke_steps.artefacts.coefficients import read_activity
-from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.parquet import read_frame, read_table
 from ke_steps.formulas.multipliers import waking_multipliers
 from ke_steps.models.loading import load_model
 from ke_steps.settings.measures import AggregateEntropy, ExtractCoefficientsJob
@@ -106,7 +106,7 @@ def mean_absolute(path):
 
 def layer_entropy(path):
     settings = AggregateEntropy(num_bootstrap=100, confidence=0.95, dormant_ratio=0.1, seed=0)
-    measure, activity = next(aggregate_entropy.read_group_activities(path))
+    measure, activity = next(aggregate_entropy.group_activities(read_table(path)))
     assert measure == "absolute"
     found = aggregate_entropy.of_activity(measure, activity, settings)
     rows = [each.row(settings.confidence) for each in found]

@@ -146,6 +146,8 @@ def test_the_workflow_writes_the_same_bytes(folder, tmp_path, monkeypatch):
                 "sequences": sequences,
                 "output-entropy": jobs / "entropy.parquet",
                 "output-replicates": jobs / "replicates.parquet",
+                "output-activity": jobs / "activity.parquet",
+                "output-distribution": jobs / "distribution.parquet",
             },
         ),
     ]
@@ -154,6 +156,7 @@ def test_the_workflow_writes_the_same_bytes(folder, tmp_path, monkeypatch):
         words = [str(w) for name, path in files.items() for w in (f"--{name}", path)]
         main(module.run, ["--settings", json.dumps(settings), *words])
     names = ["coefficients", "token_entropies", "sequences", "documents", "entropy", "replicates"]
+    names += ["activity", "distribution"]
     for path in [manifest, *(jobs / f"{name}.parquet" for name in names)]:
         assert (tmp_path / "call" / path.relative_to(jobs)).read_bytes() == path.read_bytes(), path
 

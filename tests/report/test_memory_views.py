@@ -34,9 +34,9 @@ def block(text: str) -> str:
 
 
 def ranks_at(tables: dict[str, Path], step: int) -> Any:
-    """Ranks (num_layers, m) of the coefficients themselves."""
-    results = tables["summary"].parents[1] / "extract_coefficients" / "nursery"
-    (path,) = (results / f"step{step}" / "original").glob("*/coefficients.parquet")
+    """Ranks (num_layers, m) of the activities themselves."""
+    results = tables["summary"].parents[1] / "aggregate_entropy" / "nursery"
+    (path,) = (results / f"step{step}" / "original").glob("*/activity.parquet")
     return stats.rankdata(-read_activity(path), method="ordinal", axis=1)
 
 

@@ -7,6 +7,8 @@ import pytest
 import scipy.stats
 
 from ke_steps import aggregate_entropy
+from ke_steps.artefacts.activity_schemas import DISTRIBUTION
+from ke_steps.artefacts.coefficients import read_activity
 from ke_steps.artefacts.measure_schemas import ENTROPY, TOKEN_ENTROPIES
 from ke_steps.artefacts.parquet import read_frame, write_table
 from ke_steps.artefacts.replicates import REPLICATES
@@ -61,6 +63,8 @@ def aggregate_all(
         sequences=sequences,
         output_entropy=output,
         output_replicates=tmp_path / "replicates.parquet",
+        output_activity=tmp_path / "activity.parquet",
+        output_distribution=tmp_path / "distribution.parquet",
         settings=job(**overrides),
     )
     return read_frame(output, ENTROPY)
@@ -253,6 +257,21 @@ def test_no_interval_leaves_what_a_quantity_can_be(tmp_path):
             assert (part["high"] <= times * highest.get(quantity, 1) + 1e-9).all()
 
 
+def test_small_tables_have_what_the_summary_needs_of_coefficients(tmp_path):
+    group_activity = random_activity(m=500)
+    group_activity[1] = 0
+    aggregate_all(tmp_path, group_activity)
+    activity = read_activity(tmp_path / "activity.parquet")
+    assert (activity == read_activity(tmp_path / "coefficients.parquet")).all()
+    table = read_frame(tmp_path / "distribution.parquet", DISTRIBUTION)
+    for layer, found in table.groupby("layer"):
+        assert list(found["quantile"]) == [0.001, *(n / 100 for n in range(1, 100)), 0.999]
+        mean = activity[layer].mean() or np.nan
+        expected = np.quantile(activity[layer], found["quantile"]) / mean
+        assert found["relative_activity"].to_numpy() == pytest.approx(expected, nan_ok=True)
+    assert table["relative_activity"].isna().sum() == 101
+
+
 def test_bad_tables_are_refused(tmp_path):
     path = tmp_path / "foreign.parquet"
     write_table(path, [], ENTROPY)
@@ -268,5 +287,7 @@ def test_bad_tables_are_refused(tmp_path):
                 sequences=coefficients,
                 output_entropy=tmp_path / "x.parquet",
                 output_replicates=tmp_path / "y.parquet",
+                output_activity=tmp_path / "z.parquet",
+                output_distribution=tmp_path / "w.parquet",
                 settings=job(),
             )

@@ -43,6 +43,8 @@ def entropies(folder, checkpoint, **asked):
         sequences=sequences,
         output_entropy=folder / "entropy.parquet",
         output_replicates=folder / "replicates.parquet",
+        output_activity=folder / "activity.parquet",
+        output_distribution=folder / "distribution.parquet",
         settings=JOB,
     )
     return read_frame(folder / "entropy.parquet", ENTROPY)
@@ -165,7 +167,7 @@ def test_some_groups_without_activity_leave_a_value_and_no_interval(tmp_path):
     activity = random_activity(num_layers=1, num_groups=4)
     activity[0, 1:] = 0
     path = write_coefficients(tmp_path / "coefficients.parquet", activity)
-    (measure, found), *_ = aggregate_entropy.read_group_activities(path)
+    (measure, found), *_ = aggregate_entropy.group_activities(read_table(path))
     rows = [each.row(0.95) for each in aggregate_entropy.of_activity(measure, found, JOB)]
     assert rows[0]["value"] == pytest.approx(scipy.stats.entropy(activity[0, 0]))
     assert all(row["value"] is not None and row["low"] is row["high"] is None for row in rows)

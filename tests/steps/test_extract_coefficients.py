@@ -246,6 +246,8 @@ def entropies(tmp_path, checkpoint, sequences):
         sequences=sequences,
         output_entropy=tmp_path / "entropy.parquet",
         output_replicates=tmp_path / "replicates.parquet",
+        output_activity=tmp_path / "activity.parquet",
+        output_distribution=tmp_path / "distribution.parquet",
         settings=AggregateEntropy(num_bootstrap=100, confidence=0.95, dormant_ratio=0.1, seed=0),
     )
     frame = read_frame(tmp_path / "entropy.parquet", ENTROPY)

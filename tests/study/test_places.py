@@ -91,3 +91,11 @@ def test_memories_are_described_where_the_section_says():
 def test_only_what_a_model_reads_is_prepared_for_it():
     config = SMOKE | {"corpora": SMOKE["corpora"] | {"unread": SMOKE["corpora"]["pretraining"]}}
     assert Preparation("tiny", "unread") not in preparations(read_study(config))
+
+
+def test_the_activities_that_the_summary_reads_are_of_originals_on_their_main_corpus():
+    there = places(read_study(SMOKE))
+    assert there.original_measurements == [
+        Measurement("tiny", step, "original", "pretraining") for step in (0, 8)
+    ]
+    assert set(there.original_measurements) < set(there.main_measurements)

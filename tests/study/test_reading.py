@@ -330,6 +330,7 @@ def test_models_and_corpora_are_enough():
             "states",
             "measurements",
             "main_measurements",
+            "original_measurements",
         )
     }
 

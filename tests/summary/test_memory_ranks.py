@@ -27,12 +27,12 @@ def activities(steps: tuple[int, ...] = (0, 10, 20), m: int = 40) -> dict[int, n
     return found
 
 
-def test_the_ranks_of_a_study_are_those_of_its_coefficients(tables: dict[str, Path]) -> None:
+def test_the_ranks_of_a_study_are_those_of_its_activities(tables: dict[str, Path]) -> None:
     table = read_frame(tables["memory_ranks"], MEMORY_RANKS)
-    results = tables["memory_ranks"].parents[1] / "extract_coefficients" / "nursery"
+    results = tables["memory_ranks"].parents[1] / "aggregate_entropy" / "nursery"
     assert len(table) == 6 * 4 * 384
     for step, found in table.groupby("step"):
-        (path,) = (results / f"step{step}" / "original").glob("*/coefficients.parquet")
+        (path,) = (results / f"step{step}" / "original").glob("*/activity.parquet")
         activity = read_activity(path)
         ranks = stats.rankdata(-activity, method="ordinal", axis=1)
         by_memory = found.sort_values(["layer", "memory"])

@@ -47,8 +47,8 @@ class StudyWithGaps(SyntheticStudy):
             ):
                 nothing = np.full_like(row["replicates"], np.nan)
                 row.update(value=np.nan, replicates=nothing)
-        for row in rows if name == "coefficients" and is_dead else ():
-            row["mean_absolute"] *= row["layer"] != 1
+        if name == "activities" and is_dead:  # before their distribution is taken
+            rows["mean_absolute"] *= rows["layer"] != 1
         super()._add(files, name, path, rows, schema)
 
 

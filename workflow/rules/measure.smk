@@ -116,6 +116,8 @@ rule aggregate_entropy:
     output:
         entropy=f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/entropy.parquet",
         replicates=f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/replicates.parquet",
+        activity=f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/activity.parquet",
+        distribution=f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/distribution.parquet",
     log:
         **logs("aggregate_entropy", MEASUREMENT),
     benchmark:
@@ -134,6 +136,8 @@ rule aggregate_entropy:
             "sequences",
             "output_entropy",
             "output_replicates",
+            "output_activity",
+            "output_distribution",
         )
 
 
