@@ -35,6 +35,8 @@ def compute_deterministically() -> None:
     # cuBLAS reads this once, when the first GPU operation creates its handle
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # which else fills each new tensor before it is written: no operation used here reads it
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def prepare_torch(num_threads: int, seed: int | None = None) -> torch.device:

@@ -177,6 +177,7 @@ def test_a_loaded_model_is_left_as_it_was(folder, monkeypatch):
     modes = [module.training for module in model.modules()]
     before = torch.random.get_rng_state()
     torch.use_deterministic_algorithms(False)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     measure(model, TEXTS, tokenizer=fast_tokenizer(folder), num_sequences=16)
     with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="by the test"):
         broken.setattr(GroupMeans, "add", fail)
@@ -184,6 +185,7 @@ def test_a_loaded_model_is_left_as_it_was(folder, monkeypatch):
     assert [module.training for module in model.modules()] == modes
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
 

@@ -8,6 +8,7 @@ import torch
 
 from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
+from ke_steps.models.loading import compute_deterministically
 from ke_steps.training.batches import TrainingSequences
 from ke_steps.training.log import Watcher
 from ke_steps.training.train import train
@@ -126,6 +127,24 @@ def test_bf16_trains_fp32_weights():
     )
     assert len(rows) == 2
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_new_tensors_hold_before_they_are_written_is_never_read(precision, monkeypatch):
+    """Filled with NaN, as torch does it unless told not to, they give the same bytes."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    trained = []
+    torch.use_deterministic_algorithms(True)
+    for prepare in (lambda: None, compute_deterministically):
+        prepare()
+        model = build_model()
+        plan = optimisation(num_steps=3, micro_batch_size_sequences=2, precision=precision)
+        rows = train_on_all(model, random_sequences(12, LENGTH), plan)
+        trained.append((rows, [each.detach().numpy().tobytes() for each in model.parameters()]))
+        is_filled = torch.empty(3).isnan().all()
+        assert is_filled == (prepare is not compute_deterministically)
+    torch.use_deterministic_algorithms(False)
+    assert trained[0] == trained[1]
 
 
 def test_training_leaves_the_config_as_it_was():
