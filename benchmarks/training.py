@@ -155,7 +155,11 @@ def training(
 
     def measure() -> NDArray[np.float64]:
         trained = train(
-            lambda device: model, sequences, optimisation, tokenizer=words, device=model.device
+            lambda *_: model,
+            sequences,
+            optimisation,
+            tokenizer=words,
+            device=model.device,
         )
         return np.array([row["loss_nats"] for row in trained.rows])
 

@@ -44,6 +44,7 @@ from ke_steps.job.files import hash_file
 from ke_steps.models import ranks
 from ke_steps.models.feed_forward import describe_model
 from ke_steps.models.loading import load_model, prepare_torch
+from ke_steps.models.parts import Shard
 from ke_steps.settings.checkpoints import BranchCheckpoint
 from ke_steps.texts.tokenizers import load_tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences, read_corpus
@@ -119,8 +120,8 @@ def _train(
     return trained.rows
 
 
-def _load(checkpoint: Path, device: torch.device) -> PreTrainedModel:
-    return load_model(checkpoint, device=device)
+def _load(checkpoint: Path, device: torch.device, shard: Shard | None) -> PreTrainedModel:
+    return load_model(checkpoint, device=device, shard=shard)
 
 
 def _tokens(

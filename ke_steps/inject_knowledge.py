@@ -31,7 +31,7 @@ model: the same command goes on from there (``training.resuming``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ from ke_steps.measuring.updates import update_map
 from ke_steps.models import ranks
 from ke_steps.models.feed_forward import describe_model, feed_forward
 from ke_steps.models.loading import load_model, prepare_torch
+from ke_steps.models.parts import Shard
 from ke_steps.models.temperature import temperature_of
 from ke_steps.scoring.probes import score_probes
 from ke_steps.settings.learning import InjectKnowledge
@@ -115,9 +116,7 @@ def run(
         return
     write_table(output_training, trained.rows, TRAINING)
     write_table(output_probe_scores, probing.scores(), PROBE_SCORES)
-    # read anew: a copy kept through training would take the place of larger batches
-    start, end = (feed_forward(model) for model in (load(torch.device("cpu")), trained.model))
-    write_batches(output_updates, update_map(start, end), UPDATES)
+    _write_updates(output_updates, load, trained.model)
     save_checkpoint(
         trained.model,
         checkpoint.parent,
@@ -133,8 +132,19 @@ def run(
     unfinished.remove()
 
 
-def _load(checkpoint: Path, intervention: Path | None, device: torch.device) -> PreTrainedModel:
-    return load_model(checkpoint, intervention=intervention, device=device)
+def _load(
+    checkpoint: Path, intervention: Path | None, device: torch.device, shard: Shard | None = None
+) -> PreTrainedModel:
+    return load_model(checkpoint, intervention=intervention, device=device, shard=shard)
+
+
+def _write_updates(
+    output: Path, load: Callable[..., PreTrainedModel], end: PreTrainedModel
+) -> None:
+    """Write the update map, with the weights of the start for no longer than that takes."""
+    # read anew: a copy kept through training would take the place of larger batches
+    start = feed_forward(load(torch.device("cpu")))
+    write_batches(output, update_map(start, feed_forward(end)), UPDATES)
 
 
 class _Probing(Watcher):

@@ -39,13 +39,14 @@ from ke_steps.job.errors import UserError
 from ke_steps.models import ranks
 from ke_steps.models.feed_forward import describe_model
 from ke_steps.models.loading import prepare_torch
+from ke_steps.models.parts import Shard
 from ke_steps.settings.checkpoints import Nursery, PretrainNursery
 from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences, read_corpus
 from ke_steps.training.kept_states import KeptStates
 from ke_steps.training.log import Watcher, saved_rows
 from ke_steps.training.sharding import gather_whole
-from ke_steps.training.train import Build, train
+from ke_steps.training.train import train
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -93,12 +94,16 @@ def run(
         corpus=settings.corpus,
     )
 
-    def build(device: torch.device) -> PreTrainedModel:
+    def build(device: torch.device, shard: Shard | None = None) -> PreTrainedModel:
         transformers.set_seed(settings.seed)
-        return build_model(settings, words, tokens.shape[1]).to(device)
+        model = build_model(settings, words, tokens.shape[1])
+        if shard is None:
+            return model.to(device)
+        shard(model)
+        return model
 
     kept = {*settings.steps, settings.num_steps}
-    keeper = _Keeper(settings, kept, build, tokenizer.parent)
+    keeper = _Keeper(settings, kept, tokenizer.parent)
     states = KeptStates(output_training, keeper, kept)
     states.take_stock()
     if states.are_missing(first=True):
@@ -136,19 +141,17 @@ class _Keeper(Watcher):
         self,
         settings: PretrainNursery,
         steps: Collection[int],
-        build: Build,
         tokenizer_directory: Path,
     ) -> None:
         self._settings = settings
         self._steps = steps
-        self._build = build
         self._tokenizer_directory = tokenizer_directory
         self._observed: tuple[int, PreTrainedModel] | None = None
 
     def observe(self, model: PreTrainedModel, step: int) -> None:
         """Have the whole model at hand where it will be saved."""
         if step in self._steps:
-            self._observed = step, gather_whole(model, lambda: self._build(torch.device("cpu")))
+            self._observed = step, gather_whole(model)
 
     def save(self, folder: Path) -> None:
         """Add the checkpoint to the state of its step; one saved in between has none."""

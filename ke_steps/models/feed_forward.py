@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ke_steps.checkpoints.families import find_family
 from ke_steps.models.experts import observing
+from ke_steps.models.parts import family_of
 
 
 class Coefficients(NamedTuple):
@@ -237,8 +237,7 @@ def feed_forward(model: PreTrainedModel) -> FeedForward:
     Raises:
         UserError: the architecture is unknown.
     """
-    # one that is in parts (FSDP) is of a class of torch's own making
-    family = find_family(type(model).__name__.removeprefix("FSDP"), where="model")
+    family = family_of(model)
     layers: list[_Dense | _Mixture] = []
     for index, layer in enumerate(attrgetter(family.layers)(model.base_model)):
         keys = [attrgetter(name)(layer) for name in family.keys]

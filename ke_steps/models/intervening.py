@@ -12,15 +12,16 @@ from operator import attrgetter
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ke_steps.artefacts.interventions import NOISE, Intervention, Target
 from ke_steps.checkpoints.allowed_interventions import refuse_query_scaling, refuse_rows
-from ke_steps.checkpoints.families import find_family
+from ke_steps.checkpoints.families import Family
 from ke_steps.job.errors import UserError
 from ke_steps.models.feed_forward import FeedForward, feed_forward
+from ke_steps.models.parts import family_of, whole
 from ke_steps.models.temperature import set_temperature
 
 _SHAPES: dict[Target, tuple[int, ...]] = {
@@ -42,18 +43,23 @@ def intervene(model: PreTrainedModel, intervention: Intervention, *, where: str)
         UserError: the values are not for such a model.
     """
     layers = feed_forward(model)
-    family = find_family(type(model).__name__, where=where)
+    family = family_of(model, where)
     for target, values in intervention.items():
         expected = _SHAPES.get(target, (layers.num_layers, layers.num_memories))
         if values.shape != expected:
             raise UserError(f"{where}: {target} is {values.shape}, expected {expected}")
         if target.startswith(("up_rows", "key_rows")):
             refuse_rows(family, target.partition("_")[0], where=where)
-    for rows in NOISE:
-        for layer in range(layers.num_layers):
-            _change_rows(layers, rows, layer, intervention)
-    if (factor := intervention.get("query_rows")) is not None:
-        _scale_queries(model, float(factor), where=where)
+    factor = intervention.get("query_rows")
+    if factor is not None:
+        refuse_query_scaling(family, model.config.to_dict(), where=where)
+    if intervention.keys() - {"attention_temperature"}:
+        for index, layer in enumerate(attrgetter(family.layers)(model.base_model)):
+            with whole(layer):
+                for rows in NOISE:
+                    _change_rows(layers, rows, index, intervention)
+                if factor is not None:
+                    _scale_queries(attrgetter(family.queries)(layer), family, model, float(factor))
     if (temperatures := intervention.get("attention_temperature")) is not None:
         set_temperature(model, float(temperatures[0]))
 
@@ -74,22 +80,16 @@ def _change_rows(
         rows.move(torch.from_numpy(distances[layer]), torch.from_numpy(directions))
 
 
-def _scale_queries(model: PreTrainedModel, factor: float, *, where: str) -> None:
-    """Multiply all attention scores of a model by ``factor``, in place.
-
-    Raises:
-        UserError: the model normalises or clips its queries, or caps its scores.
-    """
-    family = find_family(type(model).__name__, where=where)
-    refuse_query_scaling(family, model.config.to_dict(), where=where)
-    for layer in attrgetter(family.layers)(model.base_model):
-        projection = attrgetter(family.queries)(layer)
-        is_transposed = isinstance(projection, Conv1D)
-        weight = projection.weight.T if is_transposed else projection.weight  # (rows, d)
-        with torch.no_grad():
-            for rows in (weight, projection.bias):
-                if rows is not None:
-                    _query_rows(rows, family.query_layout, model).mul_(factor)
+def _scale_queries(
+    projection: nn.Linear | Conv1D, family: Family, model: PreTrainedModel, factor: float
+) -> None:
+    """Multiply all attention scores of a layer by ``factor``, in place."""
+    is_transposed = isinstance(projection, Conv1D)
+    weight = projection.weight.T if is_transposed else projection.weight  # (rows, d)
+    with torch.no_grad():
+        for rows in (weight, projection.bias):
+            if rows is not None:
+                _query_rows(rows, family.query_layout, model).mul_(factor)
 
 
 def _query_rows(rows: Tensor, layout: str, model: PreTrainedModel) -> Tensor:

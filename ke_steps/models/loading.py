@@ -18,6 +18,7 @@ from ke_steps.job import provenance
 from ke_steps.models import ranks
 from ke_steps.models.devices import choose_device
 from ke_steps.models.intervening import intervene
+from ke_steps.models.parts import Shard, read_parts
 from ke_steps.models.temperature import set_temperature, temperature_of
 
 
@@ -36,7 +37,7 @@ def compute_deterministically() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     # which else fills each new tensor before it is written: no operation used here reads it
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def prepare_torch(num_threads: int, seed: int | None = None) -> torch.device:
@@ -61,6 +62,7 @@ def load_model(
     intervention: Path | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device,
+    shard: Shard | None = None,
 ) -> PreTrainedModel:
     """Load a checkpoint for measuring: evaluation mode, ``attention_implementation``.
 
@@ -72,6 +74,7 @@ def load_model(
             before the cast to ``dtype``.
         dtype: of all parameters.
         device: where the model goes.
+        shard: cuts the model (fp32) into parts, of which each rank then reads its own alone.
 
     Raises:
         UserError: unknown architecture, damaged checkpoint, or an intervention that does not fit.
@@ -80,21 +83,26 @@ def load_model(
         verify_weights(checkpoint)
     directory = checkpoint.parent
     config = read_model_config(directory)
-    model = AutoModelForCausalLM.from_pretrained(
-        directory,
-        config=config,
-        dtype=dtype if intervention is None else torch.float32,
-        attn_implementation=attention_implementation(config),
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-    )
+    attention = attention_implementation(config)
+    if shard is not None:
+        model = read_parts(directory, config, attention, shard, device)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(
+            directory,
+            config=config,
+            dtype=dtype if intervention is None else torch.float32,
+            attn_implementation=attention,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
     set_temperature(model, temperature_of(model))
     if intervention is not None:
         intervene(model, read_intervention(intervention), where=str(intervention))
-        # parameters only: model.to(dtype) would also round the rotary frequencies
-        for parameter in model.parameters():
-            parameter.data = parameter.data.to(dtype)
+        if dtype != torch.float32:
+            # parameters only: model.to(dtype) would also round the rotary frequencies
+            for parameter in model.parameters():
+                parameter.data = parameter.data.to(dtype)
     return model.to(device).eval()
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedModel
 
-from ke_steps.checkpoints.families import find_family
+from ke_steps.models.parts import family_of
 
 KEY = "attention_temperature"
 """In the model's config, and so in ``config.json``, where the temperature is not 1."""
@@ -39,9 +39,7 @@ def set_temperature(model: PreTrainedModel, temperature: float) -> None:
     Raises:
         UserError: the architecture is unknown.
     """
-    # one that is in parts (FSDP) is of a class of torch's own making
-    name = type(model).__name__.removeprefix("FSDP")
-    family = find_family(name, where="model")
+    family = family_of(model)
     for layer in attrgetter(family.layers)(model.base_model):
         module = attrgetter(family.attention)(layer)
         if not hasattr(module, "plain_scores"):

@@ -104,7 +104,7 @@ def torch_as_it_was() -> Iterator[None]:
     """Leave what a step sets in torch and transformers, for all of a process, as it was before."""
     is_deterministic = torch.are_deterministic_algorithms_enabled()
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     num_threads = torch.get_num_threads()
     verbosity = transformers.logging.get_verbosity()
     shows_bars = transformers.logging.is_progress_bar_enabled()
@@ -112,7 +112,7 @@ def torch_as_it_was() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(is_deterministic, warn_only=warns_only)
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
         torch.set_num_threads(num_threads)
         transformers.logging.set_verbosity(verbosity)
         if shows_bars:

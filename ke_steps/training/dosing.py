@@ -44,7 +44,8 @@ class Contributions:
         if layer not in self._norms:
             # now, as a model in parts has a layer's weights only while that layer computes
             vectors = self._layers.memory_vectors(layer)
-            self._norms[layer] = torch.linalg.vector_norm(vectors, dim=1)
+            dtype = torch.promote_types(vectors.dtype, torch.float32)
+            self._norms[layer] = torch.linalg.vector_norm(vectors, dim=1, dtype=dtype)
         counted = self._is_counted if routed is None else self._is_counted[tuple(routed.unbind(1))]
         absolute = values.abs() * counted[..., None]
         dtype = torch.promote_types(values.dtype, torch.float32)

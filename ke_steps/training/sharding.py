@@ -2,7 +2,11 @@
 
 The environment variable ``KE_STEPS_SHARDING=fsdp`` asks for it; otherwise every rank has a whole
 model. Parameters stay fp32 and sharded along their first dimension; a decoder layer is gathered
-while it computes, embeddings, last norm and head while the model does.
+while it computes, embeddings, last norm and head while the model does. With ``precision: bf16`` a
+layer is gathered in bf16, to which autocast would round its matrices anyway; its gradient is added
+up in fp32, over micro-batches and ranks. What is not in a layer is gathered in fp32, as autocast
+leaves embeddings and norms. The ranks add up their gradients once in a step, after its last
+micro-batch, where the sum of a whole model's has a place on the device (``has_room``).
 """
 
 from __future__ import annotations
@@ -20,14 +24,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils._pytree import tree_map_only
 from transformers import PreTrainedModel
 
-from ke_steps.checkpoints.families import find_family
 from ke_steps.models import ranks
+from ke_steps.models.parts import compute_buffers, empty_model, family_of
 from ke_steps.models.temperature import set_temperature, temperature_of
 
 Result = TypeVar("Result")
@@ -46,15 +55,48 @@ def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def shard(model: PreTrainedModel, device: torch.device) -> None:
-    """Keep this rank's part of a model on ``device``, in place; the same model on every rank."""
+def shard(model: PreTrainedModel, device: torch.device, precision: str) -> None:
+    """Keep this rank's part of a model on ``device``, in place; the same model on every rank.
+
+    One on the meta device has its parts there too, until it gets values.
+    """
     mesh = init_device_mesh(device.type, (ranks.num_ranks(),))
-    family = find_family(type(model).__name__, where="model")
-    for layer in attrgetter(family.layers)(model.base_model):
-        fully_shard(layer, mesh=mesh)
+    in_layers = MixedPrecisionPolicy()
+    if precision == "bf16":
+        # what comes into a layer stays as it is, as under autocast, which the trainer has on
+        in_layers = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    for layer in attrgetter(family_of(model).layers)(model.base_model):
+        fully_shard(layer, mesh=mesh, mp_policy=in_layers)
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
     model.call_gathered = lambda function: function()
     register_fsdp_forward_method(model, "call_gathered")
+
+
+def has_room(num_parameters: int, num_ranks: int, num_bytes: int) -> bool:
+    """Tell whether a GPU of so many bytes can hold the gradient of a whole model while it learns.
+
+    That is 4 bytes for each parameter, beside this rank's part of weights, gradient and two
+    moments. A quarter is left to what a forward pass keeps.
+    """
+    return num_parameters * (4 + 16 / num_ranks) <= 0.75 * num_bytes
+
+
+class Reductions:
+    """When the ranks add up their gradients of a sharded model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Take a model that is in parts, on the device where it is trained."""
+        self._model = cast(FSDPModule, model)
+        parameters = list(model.parameters())
+        device, size = parameters[0].device, sum(each.numel() for each in parameters)
+        self._is_deferred = device.type == "cpu" or has_room(
+            size, ranks.num_ranks(), torch.cuda.get_device_properties(device).total_memory
+        )
+
+    def prepare(self, *, is_last: bool) -> None:
+        """Prepare for a micro-batch, which is or is not the last one of its step."""
+        self._model.set_requires_gradient_sync(is_last or not self._is_deferred)
+        self._model.set_is_last_backward(is_last)
 
 
 def call_gathered(model: PreTrainedModel, function: Callable[[], Result]) -> Result:
@@ -63,12 +105,10 @@ def call_gathered(model: PreTrainedModel, function: Callable[[], Result]) -> Res
     return result
 
 
-def gather_whole(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -> PreTrainedModel:
+def gather_whole(model: PreTrainedModel) -> PreTrainedModel:
     """Return a model with all weights, on the first rank's CPU; called on every rank.
 
-    Args:
-        model: returned as it is when it is whole.
-        build: makes a model of the same architecture on the CPU.
+    One that is whole is returned as it is.
     """
     if not is_sharded(model):
         return model
@@ -76,8 +116,11 @@ def gather_whole(model: PreTrainedModel, build: Callable[[], PreTrainedModel]) -
     weights = get_model_state_dict(model, options=options)
     if not ranks.is_first():
         return model
-    gathered = build()
-    gathered.load_state_dict(weights)
+    gathered = empty_model(model.config, model.config._attn_implementation)
+    gathered.load_state_dict(weights, assign=True)
+    gathered.tie_weights()
+    compute_buffers(gathered, torch.device("cpu"))
+    gathered.generation_config = model.generation_config
     set_temperature(gathered, temperature_of(model))
     return gathered
 

@@ -30,6 +30,7 @@ from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
 from ke_steps.job.usage import others_on_gpu
 from ke_steps.models import ranks
+from ke_steps.models.parts import Shard
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences, micro_batch_size
 from ke_steps.training.dosing import DosedTrainer
@@ -50,8 +51,8 @@ from ke_steps.training.trainer import (
 
 SAVE_INTERVAL_SECONDS = 600.0
 
-Build = Callable[[torch.device], PreTrainedModel]
-"""Makes the model to train, fp32 and always the same, on a device."""
+Build = Callable[[torch.device, Shard | None], PreTrainedModel]
+"""Makes the model to train, fp32 and always the same, on a device; in parts, where it gets how."""
 
 
 class Trained(NamedTuple):
@@ -158,7 +159,7 @@ class Attempt:
     ) -> Trained:
         """Train as ``train`` does, without going on after a GPU has run out of memory."""
         plan = self.optimisation
-        model = _prepare(build, device)
+        model = _prepare(build, device, plan.precision)
         use_cache = model.config.use_cache
         log = StepLog(model, plan.num_steps, self._num_injected(), self.watcher)
         tempering = self.course and Tempering(model, self.course, plan.num_steps)
@@ -198,7 +199,7 @@ class Attempt:
                     tempering.set_after(divergence.step - 1)
                 log.end_diverged(divergence.step, divergence.logs)
         model.config.use_cache = use_cache  # which Trainer turns off for good
-        trained = gather_whole(model, lambda: build(torch.device("cpu")))
+        trained = gather_whole(model)
         return Trained(trained, log.rows, _tell_divergence(log.rows))
 
     def _num_injected(self) -> Counter[int]:
@@ -231,23 +232,21 @@ class Attempt:
 def _of_a_sharded_model() -> dict[str, Any]:
     """Return the arguments that such a model needs besides.
 
-    What Trainer would save of the optimiser is in the parts. Each micro-batch adds to this rank's
-    part of the gradient, as a whole gradient might not fit the GPU.
+    What Trainer would save of the optimiser is in the parts. When gradients are added up over the
+    ranks is said to the model itself (``sharding.Reductions``), as accelerate does not know it.
     """
     by_parts = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
     return {"save_only_model": True, "accelerator_config": by_parts}
 
 
-def _prepare(build: Build, device: torch.device) -> PreTrainedModel:
+def _prepare(build: Build, device: torch.device, precision: str) -> PreTrainedModel:
     """Return the untrained model where it is to be trained: whole, or this rank's part of it."""
-    is_sharded = is_asked_for()
-    model = build(torch.device("cpu") if is_sharded else device)
+    cut = partial(shard, device=device, precision=precision) if is_asked_for() else None
+    model = build(device, cut)
     # the reference has none, and with it a batch would depend on how it is split for the device
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    if is_sharded:
-        shard(model, device)
     return model
 
 

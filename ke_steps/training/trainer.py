@@ -22,7 +22,13 @@ from transformers import (
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ke_steps.texts.tokenizers import Tokenizer
-from ke_steps.training.sharding import is_sharded, load_part, load_random_state, save_part
+from ke_steps.training.sharding import (
+    Reductions,
+    is_sharded,
+    load_part,
+    load_random_state,
+    save_part,
+)
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-5
@@ -47,8 +53,8 @@ class StudyTrainer(Trainer):
     format, which it reads with ``weights_only``, after ``training.resuming`` has compared their
     hashes.
 
-    One private method is overridden, as no public hook stands in its place; a test says which, and
-    tells when a release of transformers changes it.
+    Two private methods are overridden, as no public hook stands in their place; a test says which,
+    and tells when a release of transformers changes them.
     """
 
     def __init__(self, model: PreTrainedModel, **keywords: Any) -> None:
@@ -58,9 +64,9 @@ class StudyTrainer(Trainer):
         # Trainer reads from the name of a model's class whether its loss leaves out the first token
         # of each sequence, as all of these do; GPT-2's name does not say so
         self._loss_shifts_labels = True
-        self._is_sharded = is_sharded(model)
+        self._reductions = Reductions(model) if is_sharded(model) else None
         self._batch_loss: Tensor | float = 0.0
-        if self._is_sharded:
+        if self._reductions:
             # what tells Trainer that it need neither wrap nor shard the model
             self.is_distributed_loading_by_transformers = True
 
@@ -71,37 +77,41 @@ class StudyTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
-        """Add a micro-batch to the gradient; a whole one is looked at before it is clipped.
+        """Add a micro-batch to the gradient."""
+        is_last = self.accelerator.sync_gradients
+        if self._reductions:
+            self._reductions.prepare(is_last=is_last)
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self._batch_loss = self._batch_loss + loss
+        return loss
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        """Clip the gradient of a whole batch, whose norm is computed once, and return that.
 
         Raises:
             DivergedError: the batch's loss or its gradient's norm is not finite.
         """
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        self._batch_loss = self._batch_loss + loss
-        if self.accelerator.sync_gradients:
-            self._refuse_infinite(self.accelerator.gather(self._batch_loss).mean())
-            self._batch_loss = 0.0
-        return loss
-
-    def _refuse_infinite(self, loss: Tensor) -> None:
-        gradients = [each.grad for each in self.model.parameters() if each.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        if isinstance(norm, DTensor):
-            norm = norm.full_tensor()
-        if not (torch.isfinite(loss) & torch.isfinite(norm)):
-            logs = {"loss": loss.item(), "grad_norm": norm.item()}
+        parameters = [each for each in self.model.parameters() if each.grad is not None]
+        norm = nn.utils.get_total_norm([each.grad for each in parameters])
+        whole_norm: Tensor = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        loss = self.accelerator.gather(self._batch_loss).mean()
+        self._batch_loss = 0.0
+        if not (torch.isfinite(loss) & torch.isfinite(whole_norm)):
+            logs = {"loss": loss.item(), "grad_norm": whole_norm.item()}
             logs["learning_rate"] = self.lr_scheduler.get_last_lr()[0]
             raise DivergedError(self.state.global_step + 1, logs)
+        nn.utils.clip_grads_with_norm_(parameters, self.args.max_grad_norm, norm)
+        return whole_norm
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the weights, and not Trainer's arguments, which would have to be unpickled."""
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        if self.args.should_save and not self._is_sharded:
+        if self.args.should_save and not self._reductions:
             self.model.save_pretrained(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if not self._is_sharded:
+        if not self._reductions:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
 

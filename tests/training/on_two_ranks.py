@@ -7,15 +7,27 @@ import json
 import os
 import signal
 import sys
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
+from pytest import MonkeyPatch
+from safetensors.torch import save_file
+from torch import distributed
 
 from ke_steps import inject_knowledge
 from ke_steps.job.errors import Stopped, UserError
 from ke_steps.models import ranks
+from ke_steps.models.loading import load_model
+from ke_steps.training import train
+from ke_steps.training.sharding import gather_whole, shard
 from tests.invented.injections import DOSE, outputs, settings
 from tests.invented.training import pretrain
+
+CPU = torch.device("cpu")
+CHANGES = ("gauge", "noise", "queries")
+"""Interventions that are applied to a model in parts."""
 
 OBSERVE = inject_knowledge._Probing.observe
 DRAWN = []
@@ -24,17 +36,21 @@ DRAWN = []
 def main(inputs, folder):
     files = {name: path and Path(path) for name, path in json.loads(inputs.read_text()).items()}
     inject_knowledge._Probing.observe = drawing
-    corpus, tokenizer, gauge = (files.pop(name) for name in ("corpus", "tokenizer", "gauge"))
+    corpus, tokenizer = (files.pop(name) for name in ("corpus", "tokenizer"))
+    changes = {name: files.pop(name) for name in CHANGES}
     for sharding in ("ddp", "fsdp"):
         os.environ["KE_STEPS_SHARDING"] = sharding
         inject(folder / sharding, files)
         stop_by_one_rank(folder / f"{sharding}_stopped", files)
         inject(folder / f"{sharding}_stopped", files)
         pretrain(folder / f"{sharding}_nursery", tokenizer, corpus)
+    load_changed(folder, files["checkpoint"], changes)
+    with looking(folder / "bf16"):
+        inject(folder / "bf16", files, precision="bf16")
     stop_by_one_rank(folder / "changed", files)
     os.environ["KE_STEPS_SHARDING"] = "ddp"
     inject(folder / "changed", files)
-    inject(folder / "gauge", files | {"intervention": gauge}, compensate_gauge=True)
+    inject(folder / "gauge", files | {"intervention": changes["gauge"]}, compensate_gauge=True)
     try:
         inject(folder / "refused", files, batch_size_sequences=5, micro_batch_size_sequences=5)
     except UserError as error:
@@ -72,10 +88,52 @@ def stop_by_one_rank(folder, files):
     inject_knowledge._Probing.observe = drawing
 
 
+def load_changed(folder, checkpoint, changes):
+    """Load a checkpoint in parts, with interventions; the first rank writes its whole weights."""
+    for name, intervention in changes.items():
+        cut = partial(shard, device=CPU, precision="fp32")
+        model = load_model(checkpoint, intervention=intervention, device=CPU, shard=cut)
+        whole = gather_whole(model)
+        if ranks.is_first():
+            save_file(
+                {k: v.clone() for k, v in whole.state_dict().items()},
+                folder / f"{name}.safetensors",
+            )
+
+
+@contextmanager
+def looking(folder):
+    """Tell how often gradients are added up, and in which dtypes weights are used, inside."""
+    seen = {"reductions": 0, "layer": set(), "head": set(), "stays": set()}
+    reduce, prepare = distributed.reduce_scatter_single, train._prepare
+
+    def reducing(**keywords):
+        seen["reductions"] += 1
+        seen["added"] = str(keywords["input"].dtype)
+        return reduce(**keywords)
+
+    def note(name):
+        return lambda module, given: seen[name].add(str(module.weight.dtype))
+
+    def preparing(*arguments):
+        model = prepare(*arguments)
+        model.model.layers[1].mlp.down_proj.register_forward_pre_hook(note("layer"))
+        model.lm_head.register_forward_pre_hook(note("head"))
+        seen["stays"] = {str(each.dtype) for each in model.parameters()}
+        return model
+
+    with MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "reduce_scatter_single", reducing)
+        patch.setattr(train, "_prepare", preparing)
+        yield
+    tell(folder.with_name("bf16_saw"), json.dumps(seen, default=sorted))
+
+
 def tell(folder, said):
     """Write what a rank says."""
     path = folder.with_name(f"{folder.name}_{ranks.rank()}.txt")
     path.write_text(str(said))
 
 
-main(*map(Path, sys.argv[1:]))
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

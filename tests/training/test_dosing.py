@@ -36,7 +36,7 @@ FORMS = ["olmo", "phi3", "gpt2", "mixtral"]
 def train_on(model, sequences, **changes):
     plan = optimisation(**({"num_steps": 2, "max_gradient_norm": 1e9} | changes))
     dataset = TrainingSequences(sequences, plan.num_sequences)
-    return train(lambda device: model, dataset, plan, tokenizer=TOKENIZER, device=CPU).rows
+    return train(lambda *_: model, dataset, plan, tokenizer=TOKENIZER, device=CPU).rows
 
 
 def padded(num, seed=0):
@@ -170,7 +170,7 @@ def test_a_dose_begins_with_the_temperature_of_its_step():
         )
         dataset = TrainingSequences(sequences, plan.num_sequences)
         trained = train(
-            lambda device, model=model: model, dataset, plan, tokenizer=TOKENIZER, device=CPU,
+            lambda *_, model=model: model, dataset, plan, tokenizer=TOKENIZER, device=CPU,
             course=Course(8.0, 1.0),
         )  # fmt: skip
         rows.append([row[ENTROPY] for row in trained.rows])

@@ -48,7 +48,7 @@ def learn(family, factors=None, *, compensate=False, num_steps=8):
     )  # fmt: skip
     sequences = random_sequences(num_steps * BATCH_SIZE, LENGTH)
     return train(
-        lambda device: model, TrainingSequences(sequences, plan.num_sequences), plan,
+        lambda *_: model, TrainingSequences(sequences, plan.num_sequences), plan,
         tokenizer=TOKENIZER, device=CPU, gauge=factors if compensate else None,
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_a_step_is_adamw_with_factors_on_rates_and_epsilon():
         weight_decay=decay, max_gradient_norm=most,
     )  # fmt: skip
     (row,) = train(
-        lambda device: model, TrainingSequences(ids.numpy().astype(np.int32), BATCH_SIZE), plan,
+        lambda *_: model, TrainingSequences(ids.numpy().astype(np.int32), BATCH_SIZE), plan,
         tokenizer=TOKENIZER, device=CPU, gauge=factors,
     ).rows  # fmt: skip
     assert row["gradient_norm"] == pytest.approx(norm.item(), rel=1e-9)
@@ -168,7 +168,7 @@ def test_a_model_in_parts_is_refused(monkeypatch):
     data = TrainingSequences(random_sequences(4, LENGTH), 4)
     with pytest.raises(UserError, match=r"^compensate_gauge: not with cluster\.sharding: fsdp"):
         train(
-            lambda device: build_model(), data, optimisation(num_steps=1), tokenizer=TOKENIZER,
+            lambda *_: build_model(), data, optimisation(num_steps=1), tokenizer=TOKENIZER,
             device=CPU, gauge=gauge(multipliers()),
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ PEAK, RATIO = 1e-3, 0.1
 def rates(**changes):
     plan = optimisation(learning_rate=PEAK, min_learning_rate_ratio=RATIO, **changes)
     data = TrainingSequences(random_sequences(NUM_STEPS * BATCH_SIZE, LENGTH), plan.num_sequences)
-    trained = train(lambda device: build_model(), data, plan, tokenizer=TOKENIZER, device=CPU)
+    trained = train(lambda *_: build_model(), data, plan, tokenizer=TOKENIZER, device=CPU)
     return [row["learning_rate"] for row in trained.rows]
 
 

@@ -138,7 +138,7 @@ def test_one_step_of_adamw_moves_rescaled_queries_as_far_and_so_further_in_propo
         model = load_model(checkpoint, intervention=path, device=CPU)
         starts[kind] = copy.deepcopy(model)
         trained = train(
-            lambda device, model=model: model, TrainingSequences(tokens, 4), plan,
+            lambda *_, model=model: model, TrainingSequences(tokens, 4), plan,
             tokenizer=TOKENIZER, device=CPU, course=course_of(path),
         )  # fmt: skip
         moved[kind] = (queries(trained.model) - queries(starts[kind])).detach().double()

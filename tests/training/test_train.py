@@ -28,9 +28,7 @@ class Calling(Watcher):
 
 def train_on(model, dataset, plan, **keywords):
     """Train ``model`` itself, in place, and return the rows of the training table."""
-    return train(
-        lambda device: model, dataset, plan, tokenizer=TOKENIZER, device=CPU, **keywords
-    ).rows
+    return train(lambda *_: model, dataset, plan, tokenizer=TOKENIZER, device=CPU, **keywords).rows
 
 
 def train_on_all(model, sequences, plan, **keywords):
@@ -182,7 +180,7 @@ def test_what_is_not_finite_ends_the_run_before_the_optimiser_steps(what, capsys
     model = build_model()
     data = TrainingSequences(random_sequences(16, LENGTH), 16)
     trained = train(
-        lambda device: model,
+        lambda *_: model,
         data,
         optimisation(num_steps=4, warmup_fraction=0.0),
         tokenizer=TOKENIZER,
@@ -213,7 +211,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(
     expected_rows = train_on_all(twin, sequences, optimisation(micro_batch_size_sequences=expected))
     models, steps = [], []
 
-    def build(device):
+    def build(device, shard):
         model = build_model()
         forward = model.forward
 
@@ -254,7 +252,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(
 
 
 def test_out_of_memory_with_one_sequence_is_told_in_one_line():
-    def build(device):
+    def build(device, shard):
         model = build_model()
 
         def too_large(**keywords):

@@ -24,13 +24,14 @@ from tests.invented.training import CPU, TOKENIZER, optimisation
 VERSION = f"transformers=={transformers.__version__}"
 PARAMETERS = {
     "training_step": ["self", "model", "inputs", "num_items_in_batch"],
+    "_clip_grad_norm": ["self", "model"],
     "floating_point_ops": ["self", "inputs"],
     "save_model": ["self", "output_dir", "_internal_call"],
     "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
 }
 """What ``StudyTrainer`` overrides, and the parameters that it was written for."""
 
-PRIVATE = {"_load_from_checkpoint"}
+PRIVATE = {"_load_from_checkpoint", "_clip_grad_norm"}
 """Of these what transformers does not promise to keep: no public hook stands in its place."""
 
 NUM_STEPS, NUM_MICRO_BATCHES, STOP_AFTER = 3, 2, 2
@@ -78,7 +79,7 @@ def count_calls(folder, watcher, patch):
     plan = optimisation(num_steps=NUM_STEPS, micro_batch_size_sequences=2)
     with contextlib.suppress(Stopped):
         train(
-            lambda device: build_model(),
+            lambda *_: build_model(),
             TrainingSequences(random_sequences(12, 16), plan.num_sequences),
             plan,
             tokenizer=TOKENIZER,
@@ -107,6 +108,7 @@ OF_A_MICRO_BATCH = [NUM_MICRO_BATCHES * num for num in (STOP_AFTER, NUM_STEPS - 
     ("name", "expected"),
     [
         ("training_step", OF_A_MICRO_BATCH),
+        ("_clip_grad_norm", [STOP_AFTER, NUM_STEPS - STOP_AFTER]),
         ("floating_point_ops", OF_A_MICRO_BATCH),
         ("save_model", [1, 0]),
         ("_load_from_checkpoint", [0, 1]),
@@ -128,7 +130,7 @@ def test_a_sharded_model_is_not_wrapped(tmp_path, monkeypatch):
     )
     flag = "is_distributed_loading_by_transformers"
     assert getattr(trainer, flag, None) is False, f"Trainer of {VERSION} does not know {flag}"
-    clash = {"_is_sharded", "_batch_loss"} & vars(Trainer(build_model(), args=trainer.args)).keys()
+    clash = {"_reductions", "_batch_loss"} & vars(Trainer(build_model(), args=trainer.args)).keys()
     assert not clash, f"Trainer of {VERSION} has attributes that ours overwrite"
     prepare, prepared = trainer.accelerator.prepare_model, []
 
