@@ -68,9 +68,9 @@ from ke_steps.artefacts.replicates import (
 from ke_steps.formulas.bootstrap import bootstrap_weights, sampling_interval
 from ke_steps.formulas.entropy import Array, highest, model_quantities, quantities
 from ke_steps.formulas.quantiles import QUANTILES, relative_quantiles
+from ke_steps.job import provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
-from ke_steps.job.files import hash_file
 from ke_steps.settings.measures import AggregateEntropy
 
 Row = dict[str, int | float | str | None]
@@ -123,7 +123,9 @@ def run(
     found += of_next_token(next_token, settings)
     write_table(output_entropy, [each.row(settings.confidence) for each in found], ENTROPY)
     write_table(
-        output_replicates, replicate_rows(found, hash_file(sequences), settings), REPLICATES
+        output_replicates,
+        replicate_rows(found, provenance.hash_of_input(sequences), settings),
+        REPLICATES,
     )
     write_table(output_activity, table.select(ACTIVITY.names).to_pydict(), ACTIVITY)
     write_table(output_distribution, distribution(table), DISTRIBUTION)

@@ -33,9 +33,9 @@ from ke_steps.artefacts.parquet import write_table
 from ke_steps.artefacts.replicates import REPLICATES
 from ke_steps.artefacts.sequences import read_sequences
 from ke_steps.checkpoints.checkpoint_files import has_diverged
+from ke_steps.job import provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
-from ke_steps.job.files import hash_file
 from ke_steps.models.loading import load_model, prepare_torch
 from ke_steps.scoring.retention import Answers, measured
 from ke_steps.scoring.spans import Span, score_spans
@@ -144,7 +144,7 @@ def run(
         batch_size_sequences=settings.batch_size_sequences,
         allow_nan=allow_nan,
     )
-    found = list(measured(answers, held_out, hash_file(sequences), settings))
+    found = list(measured(answers, held_out, provenance.hash_of_input(sequences), settings))
     write_table(output_answers, rows, RETENTION_ITEMS)
     write_table(output_retention, [each.row(settings.confidence) for each in found], RETENTION)
     kept = [each.found.row(each.quantity, each.task) for each in found]

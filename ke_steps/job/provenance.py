@@ -29,6 +29,7 @@ HOLDERS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "pandas", "pyarrow", "numpy")
 
 _current: ContextVar[dict[str, Any] | None] = ContextVar("current_provenance", default=None)
+_hashes: ContextVar[Mapping[Path, str]] = ContextVar("hashes_of_inputs", default={})  # noqa: B039
 
 
 def code_digest(step: str) -> str:
@@ -142,19 +143,27 @@ def versions() -> dict[str, str]:
 @contextmanager
 def recording(step: str, settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> Iterator[None]:
     """Make ``current()`` describe this job for everything written inside the block."""
+    hashes = {path: hash_file(path) for path in dict.fromkeys(inputs.values())}
     token = _current.set(
         {
             "step": step,
             "code": code_digest(step),
             "settings": dict(settings),
-            "inputs": {name: hash_file(path) for name, path in sorted(inputs.items())},
+            "inputs": {name: hashes[path] for name, path in sorted(inputs.items())},
             "versions": versions(),
         }
     )
+    of_inputs = _hashes.set(hashes)
     try:
         yield
     finally:
+        _hashes.reset(of_inputs)
         _current.reset(token)
+
+
+def hash_of_input(path: Path) -> str:
+    """Return the sha256 of an input; a running job has read it for that already."""
+    return _hashes.get().get(path) or hash_file(path)
 
 
 def note(key: str, value: str) -> None:

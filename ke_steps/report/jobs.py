@@ -44,9 +44,13 @@ class Trace(NamedTuple):
 
 
 def trace_jobs(results: Path, inputs: Iterable[Path]) -> Trace:
-    """Return the records of a results folder that led to the files ``inputs``."""
+    """Return the records of a results folder that led to the files ``inputs``.
+
+    Jobs are linked by the hashes that they recorded: each refused an input that was not as its
+    record says. Only ``inputs`` are hashed here, not all results of a study.
+    """
     every = [read_measured(path) for path in sorted(records_in(logs_of(results)))]
-    current = [record for record in every if _is_current(record)]
+    current = [record for record in every if _is_whole(record)]
     wanted = {hash_file(path) for path in inputs}
     led: list[Record] = []
     while found := [r for r in current if wanted & set(r["outputs"].values())]:
@@ -57,11 +61,8 @@ def trace_jobs(results: Path, inputs: Iterable[Path]) -> Trace:
     return Trace(led, len(every) - len(led))
 
 
-def _is_current(record: Record) -> bool:
-    if "outputs" not in record:
-        return False
-    files = {Path(path): digest for path, digest in record["outputs"].items()}
-    return all(path.is_file() and hash_file(path) == digest for path, digest in files.items())
+def _is_whole(record: Record) -> bool:
+    return "outputs" in record and all(Path(path).is_file() for path in record["outputs"])
 
 
 def distinct(records: Iterable[Record], key: str) -> list[str]:

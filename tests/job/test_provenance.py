@@ -127,3 +127,19 @@ def test_the_digest_is_the_same_under_every_python(house):
     """Under 3.11 it is this one; a newer Python may not say the same code otherwise."""
     _, digest = house
     assert digest() == "861b1ff3700bdc32"
+
+
+def test_a_running_job_does_not_hash_an_input_again(tmp_path, monkeypatch):
+    table, other = tmp_path / "table", tmp_path / "other"
+    for path in (table, other):
+        path.write_text(path.name)
+    hashed = []
+    whole = provenance.hash_file
+    monkeypatch.setattr(provenance, "hash_file", lambda path: (hashed.append(path), whole(path))[1])
+    with provenance.recording("intervene", {}, {"a": table, "b": table}):
+        assert provenance.hash_of_input(table) == whole(table)
+        assert provenance.current()["inputs"] == {"a": whole(table), "b": whole(table)}
+        assert hashed == [table]
+        assert provenance.hash_of_input(other) == whole(other)
+    assert provenance.hash_of_input(table) == whole(table)
+    assert hashed == [table, other, table]

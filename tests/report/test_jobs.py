@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ke_steps.job.files import hash_file, write_json
 from ke_steps.report import jobs
 from ke_steps.report.jobs import (
@@ -38,6 +40,27 @@ def test_records_are_traced_backwards_by_content(tmp_path: Path) -> None:
     assert [job["step"] for job in trace.records] == ["first", "second"]
     assert trace.num_left_out == 1
     assert subject(trace.records[0]) == "m · step 1 · original"
+
+
+def test_results_of_a_study_are_not_hashed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records are linked by what they say; one whose results are gone led to nothing."""
+    hashed: list[str] = []
+    monkeypatch.setattr(jobs, "hash_file", lambda path: (hashed.append(path.name), "h b")[1])
+    for step, inputs, outputs in (
+        ("first", {}, ["a"]),
+        ("gone", {}, ["a", "absent"]),
+        ("second", {"x": "h a"}, ["b"]),
+    ):
+        paths = {str(tmp_path / name): f"h {name}" for name in outputs}
+        job = {"step": step, "inputs": inputs, "outputs": paths, "started_unix_seconds": 0}
+        write_json(tmp_path / "logs" / step / "record.json", job)
+    for name in ("a", "b"):
+        (tmp_path / name).touch()
+    trace = trace_jobs(tmp_path, [tmp_path / "b"])
+    assert {record["step"] for record in trace.records} == {"first", "second"}
+    assert (trace.num_left_out, hashed) == (1, ["b"])
 
 
 def test_a_job_on_a_corpus_names_it() -> None:
