@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from ke_steps.artefacts.sequences import read_sequences
 from ke_steps.job.errors import UserError
+from ke_steps.measuring.attention_entropies import AttentionEntropies
 from ke_steps.measuring.attributions import measure_attributions
 from ke_steps.measuring.instances import (
     WHOLE,
@@ -29,7 +30,7 @@ from ke_steps.measuring.instances import (
 )
 from ke_steps.measuring.measures import Array, Measures
 from ke_steps.measuring.moments import GroupMeans, coefficient_terms
-from ke_steps.measuring.token_entropies import AttentionEntropies, mean_next_token_entropies
+from ke_steps.measuring.token_entropies import mean_next_token_entropies
 from ke_steps.models import ranks
 from ke_steps.models.feed_forward import Coefficients, FeedForward, feed_forward
 from ke_steps.models.loading import load_model, prepare_torch

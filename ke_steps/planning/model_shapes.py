@@ -47,13 +47,12 @@ class ModelShape:
 
     def body_flops(self, num_tokens: float, length_tokens: float) -> float:
         """Return what a forward pass without the head takes, in sequences of ``length_tokens``."""
-        matrices = 2 * self.num_active_layer_parameters
-        attention = 4 * self.attention_size * length_tokens
-        return num_tokens * self.num_layers * (matrices + attention)
+        matrices = num_tokens * self.num_layers * 2 * self.num_active_layer_parameters
+        return matrices + self.attention_flops(num_tokens, length_tokens)
 
-    def scores_flops(self, num_tokens: float, length_tokens: float) -> float:
-        """Return what the attention scores alone take: half of attention."""
-        return num_tokens * self.num_layers * 2 * self.attention_size * length_tokens
+    def attention_flops(self, num_tokens: float, length_tokens: float) -> float:
+        """Return what scores and weighted means take, without the projections."""
+        return num_tokens * self.num_layers * 4 * self.attention_size * length_tokens
 
     def head_flops(self, num_tokens: float) -> float:
         """Return what the logits of so many positions take."""

@@ -60,7 +60,7 @@ def extraction_flops(study: Study, corpus: str, shape: ModelShape) -> float:
     most = min(study.corpora[corpus].most_sequences, MOST_SEQUENCES)
     tokens = (extract.num_sequences or most) * length
     flops = shape.body_flops(tokens, length)
-    flops += shape.scores_flops(extract.num_attention_sequences * length, length)
+    flops += shape.attention_flops(extract.num_attention_sequences * length, length)
     flops += shape.head_flops(extract.num_next_token_sequences * length)
     flops += 2 * shape.forward_flops(extract.num_attribution_sequences * length, length)
     return flops

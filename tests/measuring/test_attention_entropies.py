@@ -8,13 +8,18 @@ import torch
 from ke_steps.artefacts.measure_schemas import TOKEN_ENTROPIES
 from ke_steps.artefacts.parquet import read_frame
 from ke_steps.job.errors import UserError
-from ke_steps.measuring.measures import Measures, token_entropy_rows
-from ke_steps.measuring.token_entropies import (
+from ke_steps.measuring.attention_entropies import (
     CHUNK_ELEMENTS,
+    FUSED,
+    GPU_ALIGNMENT,
     AttentionEntropies,
+    entropies_from_scores,
+    fused_entropies,
+    is_fused,
     mean_row_entropies,
 )
-from ke_steps.models.attention import Attention
+from ke_steps.measuring.measures import Measures, token_entropy_rows
+from ke_steps.models.attention import Attention, observing
 from ke_steps.models.temperature import set_temperature
 from tests.invented.extraction import LargestTensor, extract, padded
 from tests.invented.models import FAMILIES, NUM_LAYERS, build_model, build_sequences
@@ -59,7 +64,28 @@ def test_equals_brute_force(family):
     assert found.shape == (NUM_LAYERS, len(LENGTHS), 4)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert expected[:, 0].min() > 0.1
-    np.testing.assert_array_equal(found[:, 3], 0)
+    np.testing.assert_allclose(found[:, 3], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_fused_call_gives_what_scores_give(family, dtype):
+    """Row by row, on the very queries, keys and masks of a padded batch."""
+    model = build_model(family, **windowed(family))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    shown = []
+    with torch.inference_mode(), observing(model, shown.append):
+        model.base_model(torch.tensor(padded(LENGTHS)).long(), use_cache=False)
+    assert len(shown) == NUM_LAYERS
+    for attention in shown:
+        assert is_fused(attention) == (family != "gemma2")
+        if is_fused(attention):
+            fused = fused_entropies(attention)
+            for instance, row in enumerate(fused):
+                from_scores = entropies_from_scores(attention, instance, 16)
+                torch.testing.assert_close(row, from_scores, rtol=0, atol=4e-6)
+            assert fused.max() > 1
 
 
 @pytest.mark.parametrize("family", ["mistral", "gemma2"])
@@ -90,22 +116,66 @@ def test_a_temperature_is_in_the_entropies(family):
 
 
 @pytest.mark.parametrize("elements", [1, 100, 500])
-def test_chunks_change_nothing(monkeypatch, elements):
-    model = build_model("mistral", **WINDOWED)
+def test_chunks_of_scores_change_nothing(monkeypatch, elements):
+    model = build_model("gemma2", **WINDOWED)
     input_ids = padded(LENGTHS)
     whole = record(model, input_ids, LENGTHS)
     monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", elements)
     np.testing.assert_allclose(record(model, input_ids, LENGTHS), whole, rtol=1e-5, atol=1e-7)
 
 
-def test_no_more_than_a_chunk_is_in_memory(monkeypatch):
-    """Whole matrices would be 4 heads × 64² = 16,384 scores; a chunk is 512, queries are 1,024."""
+@pytest.mark.parametrize("softcap", [None, 1.0])
+def test_no_more_than_queries_or_a_chunk_is_in_memory(monkeypatch, softcap):
+    """Whole matrices would be 4 heads × 64² = 16,384 scores; a chunk is 512, queries are 2,048."""
     query, key = torch.randn(2, 4, 64, 4), torch.randn(2, 2, 64, 4)
-    attention = Attention(0, query, key, mask=None, scaling=0.5, softcap=1.0)
+    attention = Attention(0, query, key, mask=None, scaling=0.5, softcap=softcap)
     monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", 512)
     with LargestTensor() as largest:
         mean_row_entropies(attention, [64, 64])
-    assert largest.num_elements <= 1024
+    assert largest.num_elements <= 2048
+
+
+@pytest.mark.parametrize("mask", [None, "window"])
+def test_a_gpu_gets_what_its_operator_takes(monkeypatch, mask):
+    """A pretend device: the operator's own checks, then its values with room behind each row.
+
+    The operator of torch gives rows of log-normalisers padded to multiples of 32.
+    """
+    seen = torch.ones(17, 17, dtype=torch.bool).tril()
+    if mask == "window":
+        seen &= ~seen.tril(-5)
+    query, key = torch.randn(3, 4, 17, 8), torch.randn(3, 2, 17, 8)
+    given = None if mask is None else seen[None, None]
+    attention = Attention(0, query, key, given, scaling=0.5, softcap=None)
+    expected = fused_entropies(attention)
+    usual, called = torch.ops.aten._scaled_dot_product_efficient_attention, []
+
+    def operator(query, key, value, bias, with_normalizer, *, is_causal, scale):
+        meta = [None if each is None else each.to("meta") for each in (query, key, value, bias)]
+        promised = usual(*meta, with_normalizer, is_causal=is_causal, scale=scale)
+        assert promised[1].shape == (3, 4, 32)
+        scores = scale * query @ key.mT
+        if is_causal:
+            scores = scores.masked_fill(~seen, -torch.inf)
+        else:
+            assert bias.dtype == query.dtype
+            assert bias.stride(2) % GPU_ALIGNMENT == 0
+            scores = scores + bias
+        normalizer = torch.nn.functional.pad(scores.logsumexp(-1), (0, 15), value=torch.nan)
+        called.append(is_causal)
+        return scores.softmax(-1) @ value, normalizer, None, None
+
+    monkeypatch.setattr(torch.ops.aten, "_scaled_dot_product_efficient_attention", operator)
+    monkeypatch.setitem(FUSED, "cpu", FUSED["cuda"])
+    torch.testing.assert_close(fused_entropies(attention), expected, rtol=0, atol=4e-6)
+    assert called == [mask is None]
+
+
+def test_heads_that_no_gpu_takes_are_computed_from_scores():
+    key = torch.empty(1, 2, 4, 12, device="meta")
+    assert not is_fused(Attention(0, key, key, mask=None, scaling=1.0, softcap=None))
+    key = torch.empty(1, 2, 4, 16, device="meta")
+    assert is_fused(Attention(0, key, key, mask=None, scaling=1.0, softcap=None))
 
 
 def test_passes_outside_the_block_are_not_recorded():
@@ -126,8 +196,11 @@ def test_large_scores_neither_overflow_nor_cancel():
     query = torch.tensor([100.0, 100.0, 100.0]).reshape(1, 1, 3, 1)
     key = torch.tensor([100.0, 100.0, -100.0]).reshape(1, 1, 3, 1)
     attention = Attention(0, query, key, mask=None, scaling=1.0, softcap=None)
-    found = mean_row_entropies(attention, [3])
-    assert found.item() == pytest.approx((0 + 2 * np.log(2)) / 3)
+    expected = (0 + 2 * np.log(2)) / 3
+    from_scores = entropies_from_scores(attention, 0, 3).mean()
+    assert from_scores.item() == pytest.approx(expected)
+    # the fused difference of two numbers of 10,000 has the rounding of these
+    assert mean_row_entropies(attention, [3]).item() == pytest.approx(expected, abs=2e-3)
 
 
 def test_bf16_is_close_to_fp32(tmp_path, checkpoint, sequences):
