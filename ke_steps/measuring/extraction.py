@@ -29,7 +29,7 @@ from ke_steps.measuring.instances import (
     own_share,
 )
 from ke_steps.measuring.measures import Array, Measures
-from ke_steps.measuring.moments import GroupMeans, coefficient_terms
+from ke_steps.measuring.moments import GroupMeans, coefficient_terms, rounded_down
 from ke_steps.measuring.token_entropies import mean_next_token_entropies
 from ke_steps.models import ranks
 from ke_steps.models.feed_forward import Coefficients, FeedForward, feed_forward
@@ -162,7 +162,8 @@ def measure_in_one_pass(
     layers = feed_forward(model)
     with_relu = settings.relu_gate
     names = ["absolute", "signed", "square", "active", *(["relu_gate"] if with_relu else [])]
-    terms = partial(coefficient_terms, active_threshold=settings.active_threshold)
+    threshold = rounded_down(settings.active_threshold, model.dtype)
+    terms = partial(coefficient_terms, active_threshold=threshold)
     means = GroupMeans(names, terms, layers, settings.num_groups, model.device)
 
     def observe(observed: Coefficients) -> None:

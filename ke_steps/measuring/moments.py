@@ -25,7 +25,10 @@ so that it may be made of the last one in place."""
 def coefficient_terms(
     c: Tensor, relu: Tensor | None = None, *, active_threshold: float
 ) -> Iterator[Tensor]:
-    """Yield |c|, c, c², [|c| > active_threshold] and, where there is one, |relu|."""
+    """Yield |c|, c, c², [|c| > active_threshold] and, where there is one, |relu|.
+
+    The threshold is a number of the dtype of c: torch would round any other to the nearest.
+    """
     absolute = c.abs()
     yield absolute
     yield c
@@ -33,6 +36,14 @@ def coefficient_terms(
     yield absolute.gt_(active_threshold)
     if relu is not None:
         yield relu.abs()
+
+
+def rounded_down(threshold: float, dtype: torch.dtype) -> float:
+    """Return the largest number of a dtype that is no larger: as many of them are above it."""
+    nearest = torch.tensor(threshold, dtype=dtype)
+    if nearest.item() > threshold:
+        nearest = torch.nextafter(nearest, torch.tensor(-torch.inf, dtype=dtype))
+    return nearest.item()
 
 
 class GroupMeans:
@@ -57,8 +68,9 @@ class GroupMeans:
         self._device = device
 
     def start_batch(self, batch: Instances) -> None:
-        """Say which instances the next forward pass holds."""
-        self._group = batch.group.to(self._device)
+        """Say which instances the next forward pass holds: a run of those of each group."""
+        groups, sizes = torch.unique_consecutive(batch.group, return_counts=True)
+        self._groups, self._sizes = groups.tolist(), sizes.tolist()
         self._num_counted = batch.num_counted.to(self._device)
         self._divisors = batch.divisors.to(self._device)[:, None]
         self._shortest = int(batch.num_counted.min())
@@ -66,7 +78,7 @@ class GroupMeans:
     def add(self, observed: Coefficients, *others: Tensor) -> None:
         """Add the terms of the observed coefficients, and of other tensors of the same shape."""
         tensors = [observed.values, *others]
-        num_terms, num_instances = len(self._names), len(self._group)
+        num_terms, num_instances = len(self._names), len(self._divisors)
         if observed.routed is None:
             sums = sum_over_tokens(self._terms, num_terms, self._without_padding(tensors))
         else:
@@ -80,9 +92,10 @@ class GroupMeans:
                 num_instances,
             )
         memories = slice(observed.first_memory, observed.first_memory + sums.shape[-1])
-        self._means[:, observed.layer, :, memories].index_add_(
-            1, self._group, sums.double() / self._divisors
-        )
+        means = self._means[:, observed.layer, :, memories]
+        shares = (sums.double() / self._divisors).split(self._sizes, dim=1)
+        for group, share in zip(self._groups, shares, strict=True):
+            means[:, group] += share.sum(1)
 
     def _without_padding(self, tensors: list[Tensor]) -> list[Tensor]:
         length = tensors[0].shape[1]
