@@ -117,7 +117,9 @@ def retention(model: PreTrainedModel, tasks: list[list[Item]], batch_size: int) 
 
     def measure() -> NDArray[np.float64]:
         predictions = [
-            predict(model, items, batch_size_sequences=batch_size, description="items")
+            predict(
+                model, items, batch_size_sequences=batch_size, precision="fp32", description="items"
+            )
             for items in tasks
         ]
         return np.concatenate(predictions).astype(np.float64)

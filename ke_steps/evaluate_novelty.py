@@ -7,7 +7,7 @@ Reads a checkpoint and, for each corpus, its packed sequences and its table of d
 (``prepare_corpus``), in the order of ``settings.corpora``. Writes ``text_schemas.NOVELTY``: a row
 for each of the corpus' first ``num_documents`` documents whose beginning was written: num_tokens,
 how many tokens were scored (all but the first, which nothing precedes: the begin-of-text token
-where the corpus was packed with it), and loss_nats, their mean loss in nats, in fp32; perplexity is
+where the corpus was packed with it), and loss_nats, their mean loss in nats; perplexity is
 its exponential. A document is scored alone, up to ``max_document_tokens``, the model's context, and
 what was written of it; documents of fewer than 2 tokens are passed over.
 
@@ -35,6 +35,7 @@ from ke_steps.job.errors import UserError
 from ke_steps.models.loading import load_model, prepare_torch
 from ke_steps.scoring.spans import Span, score_spans
 from ke_steps.settings.texts import EvaluateNoveltyJob
+from ke_steps.settings.types import Precision
 
 
 class Beginning(NamedTuple):
@@ -67,14 +68,18 @@ def beginnings(
 
 
 def novelty_rows(
-    model: PreTrainedModel, corpus: str, documents: list[Beginning], batch_size_sequences: int
+    model: PreTrainedModel,
+    corpus: str,
+    documents: list[Beginning],
+    batch_size_sequences: int,
+    precision: Precision,
 ) -> list[dict[str, Any]]:
     """Return the rows of one corpus."""
     scores = score_spans(
         model,
         [Span(document.token_ids, 1) for document in documents],
         batch_size_sequences=batch_size_sequences,
-        precision="fp32",
+        precision=precision,
         description=corpus,
     )
     return [
@@ -119,7 +124,9 @@ def run(
                 f"{table}: {len(chosen)} documents of at least 2 tokens begin in its corpus,"
                 f" fewer than evaluate_novelty.num_documents {needed}"
             )
-        rows += novelty_rows(model, corpus, chosen, settings.batch_size_sequences)
+        rows += novelty_rows(
+            model, corpus, chosen, settings.batch_size_sequences, settings.precision
+        )
     write_table(output, rows, NOVELTY)
 
 

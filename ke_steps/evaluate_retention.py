@@ -10,7 +10,9 @@ corpus. Writes
 - the items table: per question its label and the model's prediction;
 - the bootstrap replicates of all values (``artefacts.replicates``).
 
-Scores are computed in fp32. Forgetting F compares two such tables (``ratios.forgetting``).
+Where a lower precision than fp32 is asked for, ``compare_with_fp32`` scores a sample in fp32, too;
+how much the two differ stands in the tables' provenance. Forgetting F compares two such tables
+(``ratios.forgetting``).
 
     python -m ke_steps.evaluate_retention --checkpoint …/manifest.json \
         --sequences results/prepare_corpus/held_out/sequences.parquet \
@@ -21,6 +23,7 @@ Scores are computed in fp32. Forgetting F compares two such tables (``ratios.for
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +40,14 @@ from ke_steps.job import provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.models.loading import load_model, prepare_torch
+from ke_steps.scoring.agreement import NUM_ITEMS, NUM_SEQUENCES, differences
 from ke_steps.scoring.retention import Answers, measured
 from ke_steps.scoring.spans import Span, score_spans
 from ke_steps.scoring.tasks import Item, predict, recall_items
 from ke_steps.settings.learning import EvaluateRetentionJob
 from ke_steps.settings.texts import World
+from ke_steps.settings.types import Precision
+from ke_steps.summary.agreements import NOTE
 from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 
 
@@ -82,6 +88,7 @@ def bits_per_token(
     sequences: NDArray[np.int32],
     *,
     batch_size_sequences: int,
+    precision: Precision,
     allow_nan: bool = False,
 ) -> NDArray[np.float64]:
     """Return the mean next-token loss of each sequence (num_sequences, T) in bits."""
@@ -89,7 +96,7 @@ def bits_per_token(
         model,
         [Span(sequence, 1) for sequence in sequences],
         batch_size_sequences=batch_size_sequences,
-        precision="fp32",
+        precision=precision,
         description="held-out text",
         allow_nan=allow_nan,
     )
@@ -114,6 +121,7 @@ def run(
     device = prepare_torch(settings.num_threads)
     tokenizer = load_tokenizer(checkpoint.parent, settings.begin_of_text)
     model = load_model(checkpoint, intervention=intervention, device=device)
+    asked: dict[str, list[Item]] = {}
     answers: dict[str, Answers] = {}
     rows: list[dict[str, Any]] = []
     for task in settings.tasks:
@@ -128,9 +136,11 @@ def run(
             model,
             items,
             batch_size_sequences=settings.batch_size_sequences,
+            precision=settings.precision,
             description=task,
             allow_nan=allow_nan,
         )
+        asked[task] = items
         answers[task] = Answers(
             correct=predictions == [item.label for item in items],
             num_choices=np.array([len(item.choices) for item in items]),
@@ -142,13 +152,51 @@ def run(
         model,
         tokens,
         batch_size_sequences=settings.batch_size_sequences,
+        precision=settings.precision,
         allow_nan=allow_nan,
     )
+    if settings.compare_with_fp32:
+        provenance.note(
+            NOTE,
+            difference_to_fp32(
+                model,
+                asked=asked,
+                answers=answers,
+                tokens=tokens,
+                held_out=held_out,
+                settings=settings,
+            ),
+        )
     found = list(measured(answers, held_out, provenance.hash_of_input(sequences), settings))
     write_table(output_answers, rows, RETENTION_ITEMS)
     write_table(output_retention, [each.row(settings.confidence) for each in found], RETENTION)
     kept = [each.found.row(each.quantity, each.task) for each in found]
     write_table(output_replicates, kept, REPLICATES)
+
+
+def difference_to_fp32(
+    model: PreTrainedModel,
+    *,
+    asked: Mapping[str, list[Item]],
+    answers: Mapping[str, Answers],
+    tokens: NDArray[np.int32],
+    held_out: NDArray[np.float64],
+    settings: EvaluateRetentionJob,
+) -> Mapping[str, Any]:
+    """Score a sample in fp32, and return how what was found differs from that."""
+    size = settings.batch_size_sequences
+    both = []
+    for task, every in asked.items():
+        items = every[:NUM_ITEMS]
+        predictions = predict(
+            model, items, batch_size_sequences=size, precision="fp32", description=f"{task}, fp32"
+        )
+        right = predictions == [item.label for item in items]
+        both.append((answers[task].correct[:NUM_ITEMS], right))
+    full = bits_per_token(
+        model, tokens[:NUM_SEQUENCES], batch_size_sequences=size, precision="fp32"
+    )
+    return differences(both, (held_out[:NUM_SEQUENCES], full))
 
 
 def _name(item: Item) -> list[Any]:

@@ -86,6 +86,7 @@ from ke_steps.claims.warnings import warnings_of
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.settings.telling import SummarizeJob
+from ke_steps.summary.agreements import agreements
 from ke_steps.summary.checkpoints import checkpoints_of
 from ke_steps.summary.correlations import correlations
 from ke_steps.summary.curves import curve_rows, novelty_quantiles
@@ -220,7 +221,8 @@ def run(
         "contests": pd.DataFrame(contest_rows(contested), columns=CONTESTS.names),
         "claims": verdicts,
         "warnings": pd.DataFrame(
-            warnings_of(models, verdicts, runs, checkpoints), columns=WARNINGS.names
+            warnings_of(models, verdicts, runs, checkpoints, list(agreements(retention_before))),
+            columns=WARNINGS.names,
         ),
         "curves": mark_trained(_joined("curves", probe_scores, curve_rows), settings.untrained),
         "distributions": _joined(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ke_steps.claims.measured import Measured, State
 from ke_steps.claims.phases import is_above_chance
+from ke_steps.summary.agreements import Agreement
 from ke_steps.summary.quantities import (
     ACCURACY_BEFORE,
     DORMANT,
@@ -18,6 +19,9 @@ from ke_steps.summary.quantities import (
     show,
 )
 from ke_steps.summary.undefined import undefined
+
+MOST_POINTS, MOST_BITS = 1.0, 0.01
+"""Of P and of bits per token, by which a lower precision may differ from fp32."""
 
 MAX_NAMED_RUNS = 5
 MAX_NAMED_LAYERS = 8
@@ -114,6 +118,7 @@ def warnings_of(
     claims: pd.DataFrame,
     runs: pd.DataFrame,
     checkpoints: pd.DataFrame,
+    compared: Sequence[Agreement] = (),
 ) -> list[dict[str, Any]]:
     """Return the rows of WARNINGS: of models, then of verdicts, of runs and of checkpoints.
 
@@ -122,6 +127,7 @@ def warnings_of(
         claims: a frame of CLAIMS.
         runs: a frame of RUNS.
         checkpoints: a frame of CHECKPOINTS.
+        compared: retention in a lower precision, with that in fp32.
     """
     rows: list[dict[str, Any]] = [
         {"model": measured.model, "subject": subject, "warning": sentence}
@@ -136,7 +142,11 @@ def warnings_of(
             f" {int(claim['decided_by_step']):,} it would not be."
         )
         rows.append({"model": claim["model"], "subject": "one stage decides", "warning": sentence})
-    for subject, told in (("divergence", _diverged(runs)), ("weights", _same_weights(checkpoints))):
+    for subject, told in (
+        ("divergence", _diverged(runs)),
+        ("weights", _same_weights(checkpoints)),
+        ("precision", _precisions(compared)),
+    ):
         rows += [{"model": model, "subject": subject, "warning": words} for model, words in told]
     return rows
 
@@ -174,6 +184,28 @@ def _same_weights(checkpoints: pd.DataFrame) -> Iterator[tuple[str, str]]:
             f"{wrong if steps.size().max() > 1 else ''}."
         )
         yield from ((str(model), sentence) for model in steps.groups)
+
+
+def _precisions(compared: Sequence[Agreement]) -> Iterator[tuple[str, str]]:
+    """Yield a model and how far retention in a lower precision is from that in fp32."""
+    for model, step, precision, found in compared:
+        points, bits = 100 * found["accuracy"], found["bits_per_token"]
+        is_far = abs(points) > MOST_POINTS or abs(bits) > MOST_BITS
+        allowed = f"what is allowed, {MOST_POINTS:g} point of P and {MOST_BITS:g} bits"
+        verdict = f"more than {allowed}" if is_far else f"within {allowed}"
+        remedy = ": score it in fp32 (evaluate_retention.precision)" if is_far else ""
+        yield (
+            model,
+            f"Retention is scored in {precision}. Against fp32, at step {step:,}, P of the first"
+            f" {found['num_items']:,} items differs by {_signed(points, 1)} points"
+            f" ({found['num_other_answers']} are judged otherwise), bits per token of"
+            f" {found['num_sequences']} held-out sequences by {_signed(bits, 4)}:"
+            f" {verdict}{remedy}.",
+        )
+
+
+def _signed(value: float, decimals: int) -> str:
+    return f"{value:+.{decimals}f}".replace("-", "−")
 
 
 def _steps(steps: list[int] | pd.Index) -> str:

@@ -166,8 +166,8 @@ def hash_of_input(path: Path) -> str:
     return _hashes.get().get(path) or hash_file(path)
 
 
-def note(key: str, value: str) -> None:
-    """Add a fact found during the job, such as the device."""
+def note(key: str, value: Any) -> None:
+    """Add a fact found during the job, such as the device; one that JSON can tell."""
     record = _current.get()
     if record is not None:
         record[key] = value

@@ -34,11 +34,18 @@ from ke_steps.measuring.token_entropies import mean_next_token_entropies
 from ke_steps.models import ranks
 from ke_steps.models.feed_forward import Coefficients, FeedForward, feed_forward
 from ke_steps.models.loading import load_model, prepare_torch
+from ke_steps.models.precision import products
 from ke_steps.settings.measures import ExtractCoefficientsJob
 from ke_steps.settings.texts import MOST_SEQUENCES
+from ke_steps.settings.types import Precision
 from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+}
+"""Of parameters, by precision."""
 
 
 def measure(
@@ -57,7 +64,8 @@ def measure(
     model = load_model(
         checkpoint, intervention=intervention, dtype=DTYPES[settings.precision], device=device
     )
-    return measure_loaded(model, load_tokenizer(checkpoint.parent), sequences, settings, shard)
+    with products(device, settings.precision):
+        return measure_loaded(model, load_tokenizer(checkpoint.parent), sequences, settings, shard)
 
 
 def measure_loaded(

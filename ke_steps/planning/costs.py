@@ -193,14 +193,14 @@ def _measuring_jobs(study: Study, there: Places, sizes: Sizes) -> Iterator[Plann
         flops = description_flops(study, sizes[checkpoint.model].shape)
         yield PlannedJob("describe_memories", folder_of(checkpoint), flops={SCORING: flops})
     for state in there.assessed_states:
-        flops = retention_flops(study, sizes[state.model].shape)
-        yield PlannedJob("evaluate_retention", folder_of(state), flops={SCORING: flops})
+        work = retention_flops(study, sizes[state.model].shape)
+        yield PlannedJob("evaluate_retention", folder_of(state), flops=work)
     for checkpoint in there.rival_checkpoints:
         flops = rivals_flops(study, checkpoint.model, sizes[checkpoint.model].shape)
         yield PlannedJob("measure_rivals", folder_of(checkpoint), flops={SCORING: flops})
     for checkpoint in there.novelty_checkpoints:
-        flops = novelty_flops(study, sizes[checkpoint.model].shape)
-        yield PlannedJob("evaluate_novelty", folder_of(checkpoint), flops={SCORING: flops})
+        work = novelty_flops(study, sizes[checkpoint.model].shape)
+        yield PlannedJob("evaluate_novelty", folder_of(checkpoint), flops=work)
     for state in there.states:
         if state.variant != ORIGINAL:
             yield PlannedJob("intervene", folder_of(state))
@@ -264,4 +264,4 @@ def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Itera
     yield PlannedJob("aggregate_updates", place)
     if run in there.assessed_runs:
         flops = retention_flops(study, shape)
-        yield PlannedJob("evaluate_retention_after_learning", place, flops={SCORING: flops})
+        yield PlannedJob("evaluate_retention_after_learning", place, flops=flops)

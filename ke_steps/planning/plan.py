@@ -48,10 +48,10 @@ MANY_MINUTES = 1e5
 """From so many minutes on they are as long to write as operations are."""
 
 PEAK_FLOPS = {
-    "H100 SXM": {"bf16": 989e12, "fp32": 67e12},
-    "A100": {"bf16": 312e12, "fp32": 19.5e12},
-    "L40S": {"bf16": 362e12, "fp32": 91.6e12},
-    "RTX 4090": {"bf16": 165e12, "fp32": 82.6e12},
+    "H100 SXM": {"bf16": 989e12, "tf32": 494.5e12, "fp32": 67e12},
+    "A100": {"bf16": 312e12, "tf32": 156e12, "fp32": 19.5e12},
+    "L40S": {"bf16": 362e12, "tf32": 183e12, "fp32": 91.6e12},
+    "RTX 4090": {"bf16": 165e12, "tf32": 82.6e12, "fp32": 82.6e12},
 }
 """Operations per second by precision."""
 

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from ke_steps.settings.types import Precision
+
 
 class Work(NamedTuple):
     """A kind of arithmetic: with the precision it decides how fast a GPU does it."""
 
     kind: Literal["training", "forward"]
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
 
 
 SCORING = Work("forward", "fp32")
-"""Tasks, held-out text, novelty and the projection of memories."""
+"""Rivals and the projection of memories."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ke_steps.planning.model_shapes import ModelShape
+from ke_steps.planning.planned_jobs import Work
 from ke_steps.settings.learning import Recipe
 from ke_steps.settings.study import Study
 from ke_steps.settings.texts import MOST_SEQUENCES
@@ -99,7 +100,7 @@ def rivals_flops(study: Study, model: str, shape: ModelShape) -> float:
     )
 
 
-def novelty_flops(study: Study, shape: ModelShape) -> float:
+def novelty_flops(study: Study, shape: ModelShape) -> dict[Work, float]:
     """Return what scoring every document takes if none is shorter than the limit."""
     novelty = study.evaluate_novelty
     if novelty is None:
@@ -110,7 +111,7 @@ def novelty_flops(study: Study, shape: ModelShape) -> float:
         for corpus in novelty.corpora
     )
     tokens = sum(min(novelty.most_documents * length, tokens) for tokens in available)
-    return shape.forward_flops(tokens, length)
+    return {Work("forward", novelty.precision): shape.forward_flops(tokens, length)}
 
 
 def probing_flops(study: Study, recipe: Recipe, shape: ModelShape) -> float:
@@ -123,7 +124,7 @@ def probing_flops(study: Study, recipe: Recipe, shape: ModelShape) -> float:
     return shape.body_flops(tokens, PROBE_TOKENS)
 
 
-def retention_flops(study: Study, shape: ModelShape) -> float:
+def retention_flops(study: Study, shape: ModelShape) -> dict[Work, float]:
     """Return what the tasks and the held-out text take."""
     retention = study.evaluate_retention
     if retention is None:
@@ -136,7 +137,7 @@ def retention_flops(study: Study, shape: ModelShape) -> float:
         share = min(1.0, (retention.num_items_per_task or size.num_items) / size.num_items)
         flops += share * shape.body_flops(size.num_tokens, size.num_tokens / size.num_choices)
         flops += share * shape.head_flops(size.num_scored_tokens)
-    return flops
+    return {Work("forward", retention.precision): flops}
 
 
 def _task_size(study: Study, task: str) -> TaskSize:

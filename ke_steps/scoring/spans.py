@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from transformers import PreTrainedModel
 
 from ke_steps.job.errors import UserError
 from ke_steps.models.loading import output_logits
+from ke_steps.models.precision import computing
+from ke_steps.settings.types import Precision
 
 POSITIONS_PER_HEAD_CALL = 4096
 """Logits are (positions, vocabulary) in fp32: 0.8 GB at most for a vocabulary of 50,304."""
@@ -46,7 +48,7 @@ def score_spans(
     spans: Sequence[Span],
     *,
     batch_size_sequences: int,
-    precision: Literal["fp32", "bf16"],
+    precision: Precision,
     description: str | None = None,
     allow_nan: bool = False,
 ) -> list[SpanScore]:
@@ -56,7 +58,7 @@ def score_spans(
         model: a causal language model.
         spans: in any order; longer ones are batched first, so that memory peaks at once.
         batch_size_sequences: spans per forward pass.
-        precision: ``bf16`` runs the model under autocast; log-softmax is always fp32.
+        precision: of ``models.precision``; log-softmax is always fp32.
         description: label of a progress bar on stderr; no bar when absent.
         allow_nan: return log probabilities that are no numbers, instead of refusing the model.
 
@@ -82,11 +84,11 @@ def score_spans(
 
 
 @contextmanager
-def _evaluating(model: PreTrainedModel, precision: str) -> Iterator[None]:
+def _evaluating(model: PreTrainedModel, precision: Precision) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with computing(model.device, precision):
             yield
     finally:
         model.train(was_training)

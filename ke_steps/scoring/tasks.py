@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from ke_steps.scoring.spans import Span, score_spans
 from ke_steps.settings.texts import World
+from ke_steps.settings.types import Precision
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.texts.world import recall_questions
 
@@ -61,6 +62,7 @@ def predict(
     items: Sequence[Item],
     *,
     batch_size_sequences: int,
+    precision: Precision,
     description: str,
     allow_nan: bool = False,
 ) -> NDArray[np.int64]:
@@ -73,7 +75,7 @@ def predict(
         model,
         spans,
         batch_size_sequences=batch_size_sequences,
-        precision="fp32",
+        precision=precision,
         description=description,
         allow_nan=allow_nan,
     )

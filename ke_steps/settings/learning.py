@@ -17,6 +17,7 @@ from ke_steps.settings.types import (
     Number,
     OpenFraction,
     Positive,
+    Precision,
     Seed,
     Strict,
 )
@@ -153,6 +154,11 @@ class EvaluateRetention(Strict):
     num_items_per_task: Count | None = Field(None, description="first items of a task; all if null")
     held_out_corpus: Name = Field("", description="the first of corpora when absent")
     batch_size_sequences: Count = 64
+    precision: Precision = Field(
+        "fp32",
+        description="tf32 on GPUs alone; in these two the last checkpoint of each model is compared"
+        " with fp32",
+    )
     num_bootstrap: Annotated[int, Field(strict=True, ge=100)] = 1000
     confidence: OpenFraction = 0.95
     seed: Natural = 0
@@ -168,5 +174,6 @@ class EvaluateRetentionJob(EvaluateRetention):
     """What the job of ``evaluate_retention`` receives."""
 
     num_threads: Count
+    compare_with_fp32: bool = False
     begin_of_text: BeginOfText = "tokenizer"
     world: World | None = None

@@ -15,6 +15,7 @@ from ke_steps.settings.types import (
     NonNegative,
     OpenFraction,
     Positive,
+    Precision,
     Strict,
 )
 
@@ -35,7 +36,7 @@ class ExtractCoefficients(Strict):
         description=f"null: what the corpus has, up to {MOST_SEQUENCES}, in groups of equal size",
     )
     batch_size_sequences: Count = 8
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = Field("fp32", description="tf32 on GPUs alone")
     padding: Literal["exclude", "reference"] = "exclude"
     active_threshold: NonNegative = Field(
         0.1, description="|c| above this counts a memory as active"

@@ -14,6 +14,7 @@ from ke_steps.settings.types import (
     Name,
     Natural,
     NonNegative,
+    Precision,
     Strict,
 )
 
@@ -198,6 +199,7 @@ class EvaluateNovelty(Strict):
         1024, description="a document is scored up to this many tokens"
     )
     batch_size_sequences: Count = 8
+    precision: Precision = Field("fp32", description="tf32 on GPUs alone")
 
     @property
     def most_documents(self) -> int:

@@ -86,6 +86,7 @@ Name = Annotated[
 ResultsPath = Annotated[
     str, Field(strict=True, pattern=RESULTS_PATTERN), AfterValidator(_refuse_traversal)
 ]
+Precision = Literal["fp32", "tf32", "bf16"]
 BeginOfText = Literal["tokenizer", "always", "never"]
 InputPath = Annotated[str, Field(strict=True, min_length=1), AfterValidator(_refuse_unprintable)]
 StepPlace = Annotated[InputPath, AfterValidator(_refuse_other_fields)]

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from ke_steps.figures.needs import available
 from ke_steps.settings.checkpoints import BranchCheckpoint, FetchCheckpoint, KeepCheckpoint
 from ke_steps.settings.interventions import Variant
-from ke_steps.settings.learning import EncodeProbes, ScheduleInjections
+from ke_steps.settings.learning import ORIGINAL, EncodeProbes, ScheduleInjections
 from ke_steps.settings.resolved import resolved
 from ke_steps.settings.study import Study
 from ke_steps.settings.telling import FigureName
@@ -121,7 +121,23 @@ def _learning(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 def _retention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     retention = study.evaluate_retention
     asks_world = retention is not None and "world_recall" in retention.tasks
-    return _learning(study, wildcards) | _world(study, needed=asks_world)
+    return (
+        _learning(study, wildcards)
+        | _world(study, needed=asks_world)
+        | {"compare_with_fp32": _is_compared(study, wildcards)}
+    )
+
+
+def _is_compared(study: Study, wildcards: Wildcards) -> bool:
+    """Tell whether a retention job is the one of its model that is compared with fp32."""
+    retention = study.evaluate_retention
+    return (
+        retention is not None
+        and retention.precision != "fp32"
+        and "recipe" not in wildcards
+        and wildcards["variant"] == ORIGINAL
+        and int(wildcards["step"]) == max(study.models[wildcards["model"]].steps)
+    )
 
 
 def _intervention(study: Study, wildcards: Wildcards) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 
 from ke_steps.artefacts.summary_schemas import CHECKPOINTS, RUNS
 from ke_steps.claims.warnings import warnings_of
+from ke_steps.summary.agreements import Agreement
 from ke_steps.summary.quantities import CONTRIBUTION_ENTROPY, DORMANT, UNIFORM
 from tests.invented.claims import answers, judged, passages, stages
 
@@ -137,6 +138,48 @@ def test_checkpoints_with_the_same_weights(model, told):
     found = warnings_of([], NO_CLAIMS, NO_RUNS, checkpoints)
     assert {row["warning"] for row in found} == {f"The checkpoints {told}"}
     assert {row["model"] for row in found} == {"nursery", model}
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "bits", "told"),
+    [
+        (
+            -0.008,
+            0.0003,
+            "by −0.8 points (2 are judged otherwise), bits per token of 16 held-out"
+            " sequences by +0.0003: within what is allowed, 1 point of P and 0.01 bits.",
+        ),
+        (
+            0.012,
+            0.0,
+            "by +1.2 points (2 are judged otherwise), bits per token of 16 held-out"
+            " sequences by +0.0000: more than what is allowed, 1 point of P and 0.01 bits: score it"
+            " in fp32 (evaluate_retention.precision).",
+        ),
+        (
+            0.0,
+            -0.02,
+            "by +0.0 points (2 are judged otherwise), bits per token of 16 held-out"
+            " sequences by −0.0200: more than what is allowed, 1 point of P and 0.01 bits: score it"
+            " in fp32 (evaluate_retention.precision).",
+        ),
+    ],
+)
+def test_retention_in_a_lower_precision_is_told_with_its_difference(accuracy, bits, told):
+    differences = {
+        "num_items": 120,
+        "num_other_answers": 2,
+        "accuracy": accuracy,
+        "num_sequences": 16,
+        "bits_per_token": bits,
+    }
+    compared = [Agreement("nursery", 2000, "bf16", differences)]
+    (row,) = warnings_of([], NO_CLAIMS, NO_RUNS, NO_CHECKPOINTS, compared)
+    assert (row["model"], row["subject"]) == ("nursery", "precision")
+    assert row["warning"] == (
+        "Retention is scored in bf16. Against fp32, at step 2,000, P of the first 120 items differs"
+        f" {told}"
+    )
 
 
 def test_an_entropy_that_nothing_defines():

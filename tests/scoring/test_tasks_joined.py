@@ -28,7 +28,9 @@ def test_choices_are_scored_as_one_text_with_their_question(tmp_path):
         precision="fp32",
     )
     sums = iter([score.log_probabilities.sum(dtype=np.float64) for score in found])
-    predictions = predict(model, items, batch_size_sequences=5, description="recall")
+    predictions = predict(
+        model, items, batch_size_sequences=5, precision="fp32", description="recall"
+    )
 
     theirs = read_by_transformers(directory)
     exact = model.double()

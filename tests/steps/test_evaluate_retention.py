@@ -7,13 +7,16 @@ from safetensors.torch import save_file
 
 from ke_steps import evaluate_retention
 from ke_steps.artefacts.learning_schemas import RETENTION, RETENTION_ITEMS
-from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.parquet import read_frame, read_provenance
 from ke_steps.artefacts.replicates import REPLICATES
 from ke_steps.checkpoints.checkpoint_files import save_checkpoint
+from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
 from ke_steps.models.feed_forward import describe_model
+from ke_steps.models.loading import load_model
 from ke_steps.settings.learning import EvaluateRetentionJob
 from ke_steps.settings.texts import World
+from ke_steps.summary.agreements import NOTE
 from tests.invented.models import (
     NUM_LAYERS,
     NUM_MEMORIES,
@@ -46,7 +49,9 @@ def settings(**changes):
 @pytest.mark.parametrize("family", ["olmo", "llama", "gpt_neox"])
 def test_bits_per_token_equal_the_models_loss(family):
     model, sequences = build_model(family), random_sequences(5, 20)
-    bits = evaluate_retention.bits_per_token(model, sequences, batch_size_sequences=2)
+    bits = evaluate_retention.bits_per_token(
+        model, sequences, batch_size_sequences=2, precision="fp32"
+    )
     with torch.no_grad():
         for value, sequence in zip(bits, sequences, strict=True):
             ids = torch.tensor(sequence[None]).long()
@@ -93,6 +98,47 @@ def test_run_writes_its_tables(tmp_path):
     assert kept["units"].equals(read_frame(tmp_path / "scaled_replicates")["units"])
     scaled = read_frame(tmp_path / "scaled").set_index("task")
     assert scaled.loc["held_out", "value"] != table.loc["held_out", "value"]
+
+
+def test_a_lower_precision_is_compared_with_fp32_on_a_sample(tmp_path, monkeypatch):
+    """What the provenance tells is what two evaluations give on the first items and sequences."""
+    monkeypatch.setattr(evaluate_retention, "NUM_ITEMS", 4)
+    monkeypatch.setattr(evaluate_retention, "NUM_SEQUENCES", 2)
+    manifest = build_checkpoint(tmp_path / "model", max_position_embeddings=MAX_LENGTH)
+    sequences = build_sequences(tmp_path / "sequences.parquet", 6, 20)
+    correct, bits = {}, {}
+    for precision in ("fp32", "bf16"):
+        told = settings(precision=precision, compare_with_fp32=precision != "fp32")
+        with provenance.recording("evaluate_retention", told.model_dump(mode="json"), {}):
+            evaluate_retention.run(
+                checkpoint=manifest,
+                intervention=None,
+                sequences=sequences,
+                output_retention=tmp_path / precision,
+                output_answers=tmp_path / f"{precision}_items",
+                output_replicates=tmp_path / f"{precision}_replicates",
+                settings=told,
+            )
+        items = read_frame(tmp_path / f"{precision}_items")
+        correct[precision] = items[items["item"] < 4].set_index(["task", "item"])["correct"]
+        model = load_model(manifest, device=torch.device("cpu"))
+        bits[precision] = evaluate_retention.bits_per_token(
+            model, random_sequences(6, 20), batch_size_sequences=5, precision=precision
+        )
+    assert agreement_of(tmp_path / "fp32") is None
+    found = agreement_of(tmp_path / "bf16")
+    by_task = (correct["bf16"] * 1.0 - correct["fp32"]).groupby("task").mean()
+    assert found["num_items"] == 8
+    assert found["num_other_answers"] == (correct["bf16"] != correct["fp32"]).sum()
+    assert found["accuracy"] == pytest.approx(by_task.mean())
+    assert found["num_sequences"] == 2
+    change = bits["bf16"][:2].mean() - bits["fp32"][:2].mean()
+    assert found["bits_per_token"] == pytest.approx(change, abs=1e-6)
+    assert abs(change) > 1e-6
+
+
+def agreement_of(table):
+    return read_provenance(table).get(NOTE)
 
 
 @pytest.mark.parametrize("diverged_at_step", [None, 7])

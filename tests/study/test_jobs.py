@@ -89,6 +89,23 @@ def test_settings_of_a_job_hold_only_what_it_depends_on():
     assert described == {"num_memories": 3, "num_tokens": 8, "num_threads": 1}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_retention_below_fp32_is_compared_on_the_last_checkpoint_of_a_model(precision):
+    study = read_study(changed("evaluate_retention/precision", precision))
+    last = max(study.models["nursery"].steps)
+    run = {"recipe": "baseline", "seed": "0"}
+    for step, variant, of_run, compared in [
+        (last, "original", {}, True),
+        (min(study.models["nursery"].steps), "original", {}, False),
+        (last, "boost_p50_q2", {}, False),
+        (last, "original", run, False),
+    ]:
+        wildcards = {"model": "nursery", "step": str(step), "variant": variant} | of_run
+        told = settings_for(study, "evaluate_retention", wildcards)
+        assert told["precision"] == precision
+        assert told["compare_with_fp32"] == (compared and precision != "fp32")
+
+
 def test_a_preset_of_knowledge_is_spelled_out_and_needs_no_world():
     preset = {"kind": "preset", "name": "fictional_knowledge"}
     settings = settings_for(
