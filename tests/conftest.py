@@ -15,6 +15,7 @@ from ke_steps.artefacts.summary_schemas import SUMMARY
 from ke_steps.job.files import write_json
 from ke_steps.texts.tokenizers import FILES
 from tests.invented.models import build_checkpoint, build_sequences, build_tokenizer
+from tests.invented.once import once
 from tests.invented.study import SyntheticStudy
 
 torch.set_num_threads(1)
@@ -45,9 +46,17 @@ def tokenizer_manifest(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of all processes that test."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def tables(common_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return the tables of the synthetic study, summarised, by name."""
-    return SyntheticStudy(tmp_path_factory.mktemp("study")).build()
+    study = SyntheticStudy(tmp_path_factory.mktemp("study"))
+    return once(common_folder / "synthetic_study.pickle", study.build)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -15,15 +17,23 @@ from tests.invented.between_runs import Pretrained
 from tests.invented.effects import crossed, draws
 from tests.invented.figures import INPUTS, STEPS, VARIANTS, Drawn, read_tables
 from tests.invented.frontiers import line, swept
+from tests.invented.once import once
 from tests.invented.phases import ARMS, grid, tables_of
 from tests.invented.study import SyntheticStudy
 
 
 @pytest.fixture(scope="session")
-def one_model(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+def one_model(common_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """Return the tables of the study."""
+    return once(
+        common_folder / "figures_of_one_model.pickle",
+        lambda: build_one_model(tmp_path_factory.mktemp("study")),
+    )
+
+
+def build_one_model(folder: Path) -> Tables:
     study = SyntheticStudy(
-        tmp_path_factory.mktemp("study"),
+        folder,
         models=("olmo",),
         steps=STEPS,
         variants=VARIANTS,

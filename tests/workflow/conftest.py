@@ -1,11 +1,8 @@
 """The smoke study, finished once for all tests of the workflow."""
 
-import os
-import pickle
-
 import pytest
-from filelock import FileLock
 
+from tests.invented.once import once
 from tests.invented.project import Project
 from tests.workflow import warm
 
@@ -20,13 +17,6 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def common_folder(tmp_path_factory):
-    """A folder of all processes that test."""
-    folder = tmp_path_factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-
-
-@pytest.fixture(scope="session")
 def started(common_folder):
     """Where it is marked which steps have been started cold."""
     folder = common_folder / "started"
@@ -37,12 +27,12 @@ def started(common_folder):
 @pytest.fixture(scope="session")
 def finished_smoke(common_folder, started, tmp_path_factory):
     """The smoke study, run once for all processes that test; they leave it as it is."""
-    finished = common_folder / "finished_smoke.pickle"
-    with FileLock(f"{finished}.lock"):
-        if not finished.exists():
-            project = Project(tmp_path_factory.mktemp("smoke"))
-            with warm.starts(project, started):
-                run = project.run()
-            assert run.returncode == 0, run.stdout + run.stderr
-            finished.write_bytes(pickle.dumps(project))
-    return pickle.loads(finished.read_bytes())
+
+    def finish():
+        project = Project(tmp_path_factory.mktemp("smoke"))
+        with warm.starts(project, started):
+            run = project.run()
+        assert run.returncode == 0, run.stdout + run.stderr
+        return project
+
+    return once(common_folder / "finished_smoke.pickle", finish)
