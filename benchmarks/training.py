@@ -1,80 +1,117 @@
-"""How much injection training costs beside a bare loop, on a random model of OLMo-1B's proportions.
+"""What injection training costs beside other loops, on a random model of OLMo-1B's proportions.
 
-Prints the tokens per second of ``train.train``, which learning runs and the nursery use, and of
-a bare loop of forward, backward and AdamW on the same batches in the same precision, and the ratio
-(goal: 0.93 or more). The bare loop neither clips, logs, schedules the learning rate nor looks at
-the loss. Also prints what both reach in model floating-point operations per second (6 · N · tokens
-with attention), as a share of the peak where the device is an H100.
+Prints the tokens per second of ``train.train``, which learning runs and the nursery use, of the
+stock ``Trainer``, and of a bare loop of forward, backward and AdamW, compiled and not, on the same
+batches in the same precision, from the beginning of the first step to the end of the last (goal:
+0.95 of the compiled loop). Then what a learning run does besides, each by itself, and what share
+of the paper's run it would take: saving a state, scoring the probes, writing the update map and the
+checkpoint.
 
-``--scale`` shrinks width, memories, heads, vocabulary and sequence length alike. The start-up of
-either is part of its time, so that steps should not be too few. Versions run interleaved; ratios
-are medians over repeats.
+``--scale`` shrinks width, memories, heads, vocabulary and sequence length alike. The batch is the
+paper's: 128 sequences, 8 at a time, of 1,024 tokens at scale 1. Versions run interleaved in one
+process, on one model each, all warmed up; ratios are medians over repeats.
 
 Example::
 
-    python -m benchmarks.training --scale 0.25 --num-steps 8 --num-repeats 3
+    python -m benchmarks.training --scale 0.125 --num-steps 2 --num-repeats 7
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 
 import numpy as np
 import tokenizers
-import torch
 from numpy.typing import NDArray
 from transformers import OlmoConfig, PreTrainedModel
 
-from benchmarks.comparison import Measurement, interleave, olmo_config, random_model, ratio
-from ke_steps.models.loading import prepare_torch
-from ke_steps.planning.model_shapes import shape_of_config
-from ke_steps.planning.plan import PEAK_FLOPS
+from benchmarks.around_training import print_costs
+from benchmarks.comparison import (
+    Measurement,
+    interleave,
+    judged,
+    ratios,
+    told,
+    with_torch_defaults,
+)
+from benchmarks.machine import (
+    add_options,
+    describe,
+    olmo_config,
+    peak_flops,
+    prepare,
+    print_profile,
+    random_model,
+    shape_of,
+    share_of_peak,
+)
+from benchmarks.training_peers import Clock, bare_loop, stock_trainer
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences
+from ke_steps.training.log import Watcher
 from ke_steps.training.train import train
+from ke_steps.training.trainer import Collator
 
 LEARNING_RATE = 1e-5
+PAPER_LENGTH_TOKENS = 1024
 INJECTED_SHARE = 0.6
 """Of a batch with an injection: 76 of 128 sequences in the paper."""
 
+GOAL = 0.95
+"""Of the compiled loop."""
+
+WORDS = Tokenizer(tokenizers.Tokenizer(tokenizers.models.BPE()), eos_token_id=0, pad_token_id=1)
+
+COMPILED, BARE, STOCK, OURS = "bare, compiled", "bare", "stock Trainer", "injection training"
+
 
 def main() -> None:
-    """Run the benchmark and print its table."""
+    """Run the benchmark and print its tables."""
     options = parse_options()
-    device = prepare_torch(options.num_threads, seed=0)
-    config = olmo_config(options.scale)
+    device = prepare(options)
+    config = olmo_config(options)
     optimisation = build_optimisation(options)
-    sequences = build_sequences(config, optimisation)
+    length = round(PAPER_LENGTH_TOKENS * options.scale)
+    sequences = build_sequences(config, optimisation, length)
     print(
-        f"{config.num_hidden_layers} layers, hidden {config.hidden_size},"
-        f" m {config.intermediate_size}, vocabulary {config.vocab_size}, {optimisation.num_steps}"
-        f" steps of {optimisation.batch_size_sequences} sequences"
-        f" (micro batch {optimisation.micro_batch_size_sequences}) of"
-        f" {config.max_position_embeddings} tokens, {optimisation.precision}, {device.type},"
-        f" {options.num_threads} threads, torch {torch.__version__}"
+        f"{describe(config)}; {optimisation.num_steps} steps of"
+        f" {optimisation.batch_size_sequences} sequences (micro batch"
+        f" {optimisation.micro_batch_size_sequences}) of {length} tokens, {optimisation.precision}"
     )
     measurements = {
-        "bare": bare(random_model(config, device), sequences, optimisation),
-        "training": training(random_model(config, device), sequences, optimisation),
+        COMPILED: bare_loop(random_model(config, device), sequences, optimisation, compiled=True),
+        BARE: bare_loop(random_model(config, device), sequences, optimisation, compiled=False),
+        STOCK: stock_trainer(
+            random_model(config, device), sequences, Collator(WORDS), optimisation
+        ),
     }
+    measurements = {name: with_torch_defaults(each) for name, each in measurements.items()}
+    model = random_model(config, device)
+    measurements[OURS] = training(model, sequences, optimisation)
+    if options.profile:
+        return print_profile(measurements[OURS], device)
     check_agreement(measurements)
-    seconds = interleave(measurements, options.num_repeats, device)
-    print_table(seconds, config, optimisation, device)
+    seconds = interleave(
+        measurements, options.num_repeats, device, seconds_of=lambda result: float(result[0])
+    )
+    peak, source = peak_flops(optimisation.precision, device, config)
+    print(f"peak {peak / 1e12:.2f} TFLOP/s ({source})")
+    num_tokens = optimisation.num_sequences * length
+    print_table(seconds, num_tokens, shape_of(config).training_flops(num_tokens, length), peak)
+    step_seconds = statistics.median(seconds[OURS]) / optimisation.num_steps
+    print_costs(model, sequences, optimisation, WORDS, step_seconds)
+    return None
 
 
 def parse_options() -> argparse.Namespace:
     """Read the command line; the defaults take some minutes on two CPU cores."""
-    on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0 if on_gpu else 0.25)
-    parser.add_argument("--num-steps", type=int, default=8)
-    parser.add_argument("--batch-size-sequences", type=int, default=32 if on_gpu else 4)
-    parser.add_argument("--micro-batch-size-sequences", type=int, default=8 if on_gpu else 2)
+    add_options(parser, scale=0.125, num_repeats=7)
+    parser.add_argument("--num-steps", type=int, default=2)
+    parser.add_argument("--batch-size-sequences", type=int, default=128)
+    parser.add_argument("--micro-batch-size-sequences", type=int, default=8)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
-    parser.add_argument("--num-repeats", type=int, default=3)
-    parser.add_argument("--num-threads", type=int, default=os.cpu_count())
     return parser.parse_args()
 
 
@@ -93,12 +130,14 @@ def build_optimisation(options: argparse.Namespace) -> Optimisation:
     )
 
 
-def build_sequences(config: OlmoConfig, optimisation: Optimisation) -> TrainingSequences:
+def build_sequences(
+    config: OlmoConfig, optimisation: Optimisation, length_tokens: int
+) -> TrainingSequences:
     """Return random sequences, with a text injected in every step's first rows."""
     generator = np.random.default_rng(0)
-    shape = (optimisation.num_sequences, config.max_position_embeddings)
+    shape = (optimisation.num_sequences, length_tokens)
     tokens = generator.integers(2, config.vocab_size, shape, dtype=np.int32)
-    text = generator.integers(2, config.vocab_size, shape[1] // 4).tolist()
+    text = generator.integers(2, config.vocab_size, length_tokens // 4).tolist()
     batch_size = optimisation.batch_size_sequences
     injected = range(round(INJECTED_SHARE * batch_size))
     return TrainingSequences(
@@ -112,90 +151,67 @@ def build_sequences(config: OlmoConfig, optimisation: Optimisation) -> TrainingS
     )
 
 
-def bare(
-    model: PreTrainedModel,
-    sequences: TrainingSequences,
-    optimisation: Optimisation,
-) -> Measurement:
-    """Return the loop that does nothing but train."""
-    size = optimisation.micro_batch_size_sequences
-    rows = np.stack([sequences[item] for item in range(len(sequences))])
-    batches = torch.from_numpy(rows).split(optimisation.batch_size_sequences)
-    num_micro_batches = optimisation.batch_size_sequences // size
+class Timing(Watcher):
+    """Notes the beginning of the first step and the end of the last one."""
 
-    def measure() -> NDArray[np.float64]:
-        model.train()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-        losses = []
-        for batch in batches:
-            loss = torch.zeros((), device=model.device)
-            for part in batch.split(size):
-                input_ids = part.to(model.device, torch.long)
-                with torch.autocast(
-                    model.device.type, torch.bfloat16, enabled=optimisation.precision == "bf16"
-                ):
-                    share = model(input_ids, labels=input_ids).loss / num_micro_batches
-                share.backward()
-                loss += share.detach()
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(loss)
-        return torch.stack(losses).double().cpu().numpy()
+    def __init__(self, clock: Clock, num_steps: int) -> None:
+        """Take the clock, and which step is the last."""
+        self._clock = clock
+        self._num_steps = num_steps
 
-    return measure
+    def observe(self, model: PreTrainedModel, step: int) -> None:
+        """Note the time at both ends."""
+        if step in (0, self._num_steps):
+            self._clock.note()
 
 
 def training(
-    model: PreTrainedModel,
-    sequences: TrainingSequences,
-    optimisation: Optimisation,
+    model: PreTrainedModel, sequences: TrainingSequences, optimisation: Optimisation
 ) -> Measurement:
     """Return what a learning run does between its probes."""
-    words = Tokenizer(tokenizers.Tokenizer(tokenizers.models.BPE()), eos_token_id=0, pad_token_id=1)
 
     def measure() -> NDArray[np.float64]:
+        clock = Clock(model.device)
         trained = train(
             lambda *_: model,
             sequences,
             optimisation,
-            tokenizer=words,
+            tokenizer=WORDS,
             device=model.device,
+            watcher=Timing(clock, optimisation.num_steps),
         )
-        return np.array([row["loss_nats"] for row in trained.rows])
+        return clock.result(trained.rows[0]["loss_nats"])
 
     return measure
 
 
 def check_agreement(measurements: dict[str, Measurement]) -> None:
-    """Warm up, and make sure that both see the same batches: their first losses are equal."""
-    losses = {name: measure() for name, measure in measurements.items()}
-    error = abs(losses["training"][0] / losses["bare"][0] - 1)
-    print(f"the loss of the first step differs by {error:.1e}")
-    if not error < 1e-3:
-        raise SystemExit("the two versions do not train on the same batches")
+    """Warm up, and make sure that all see the same batches: their first losses are equal."""
+    losses = {name: measure()[1] for name, measure in measurements.items()}
+    for name in losses.keys() - {BARE}:
+        error = abs(losses[name] / losses[BARE] - 1)
+        print(f"{name}: the loss of the first step differs from the bare loop's by {error:.1e}")
+        if not error < 1e-3:
+            raise SystemExit(f"{name} does not train on the same batches")
 
 
 def print_table(
-    seconds: dict[str, list[float]],
-    config: OlmoConfig,
-    optimisation: Optimisation,
-    device: torch.device,
+    seconds: dict[str, list[float]], num_tokens: int, flops: float, peak: float
 ) -> None:
-    """Print throughput, its ratio, and model floating-point operations per second."""
-    length = config.max_position_embeddings
-    num_tokens = optimisation.num_sequences * length
-    shape = shape_of_config(config.to_dict())
-    assert shape is not None
-    flops = shape.training_flops(num_tokens, length)
-    is_h100 = device.type == "cuda" and "H100" in torch.cuda.get_device_name()
-    print(f"{'':10}{'tokens/s':>12}{'to bare':>24}{'TFLOP/s':>12}{'of an H100':>12}")
+    """Print throughput, its ratios, and model floating-point operations per second."""
+    print(f"{'':20}{'tokens/s':>10}{'to compiled':>24}{'injection to it':>24}{'TFLOP/s':>16}")
     for name, times in seconds.items():
-        median = statistics.median(times)
-        share = f"{flops / median / PEAK_FLOPS['H100 SXM'][optimisation.precision]:.0%}"
-        print(
-            f"{name:10}{num_tokens / median:12.0f}{ratio(seconds['bare'], times):>24}"
-            f"{flops / median / 1e12:12.3f}{share if is_h100 else '':>12}"
+        cells = (
+            told(ratios(seconds[COMPILED], times)),
+            told(ratios(times, seconds[OURS])),
         )
+        print(
+            f"{name:20}{num_tokens / statistics.median(times):10.0f}"
+            + "".join(f"{cell:>24}" for cell in cells)
+            + f"{share_of_peak(flops, times, peak):>16}"
+        )
+    for name, goal in ((COMPILED, GOAL), (BARE, 1.0), (STOCK, 1.0)):
+        print(judged(f"{OURS} to {name}", ratios(seconds[name], seconds[OURS]), goal))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ HEAVY = {"torch", "transformers", "matplotlib"}
 DOOR = "ke_steps.measure"
 """The command of the room ``public``: the only module directly in the house that is no step."""
 
-NOT_ROOMS = {"steps", "workflow", "logger", "project", "invented"}
+NOT_ROOMS = {"steps", "workflow", "logger", "project", "invented", "benchmarks"}
 """Folders of tests that no room has."""
 
 

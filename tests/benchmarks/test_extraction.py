@@ -1,0 +1,79 @@
+"""The benchmark of extraction: everyone measures the same, and nobody is left out in silence."""
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import extraction, extraction_peers
+from benchmarks.machine import olmo_config, random_model
+
+SMALL = [
+    *("--num-sequences", "4", "--batch-size-sequences", "2"),
+    *("--sequence-length-tokens", "8", "--precisions", "fp32"),
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Return a random model of one layer."""
+    options = argparse.Namespace(scale=0.0625, num_layers=1)
+    return random_model(olmo_config(options), torch.device("cpu"))
+
+
+def test_every_part_and_every_peer_has_its_row(run):
+    said = run(extraction, *SMALL)
+    assert "extraction to bare forward, goal 0.98" in said
+    peers, parts = said.split("µs/token")
+    rows = {line[:16].strip(): line for line in peers.splitlines()}
+    for name in ("bare forward", "extraction", *extraction.PEERS):
+        assert "not installed" in rows[name] or rows[name].count(" to ") == 2
+    rows = {line[:28].strip(): line for line in parts.splitlines()}
+    for part in ("coefficients", "+ groups", "+ relu_gate", "as olmo_1b", "attribution"):
+        assert float(rows[part][28:40]) > 0
+
+
+def test_a_peer_that_measures_something_else_ends_the_benchmark(run, monkeypatch):
+    def doubled(model, batches):
+        measure = extraction_peers.plain_hooks(model, batches)
+        return lambda: 2 * measure()
+
+    monkeypatch.setitem(extraction.PEERS, "hooks", (doubled, None))
+    with pytest.raises(SystemExit, match="hooks does not measure what the extraction does"):
+        run(extraction, *SMALL)
+
+
+@pytest.mark.parametrize(
+    ("peer", "package"),
+    [
+        (extraction_peers.plain_hooks, "torch"),
+        (extraction_peers.papers_loop, "torch"),
+        (extraction_peers.nnsight, "nnsight"),
+        (extraction_peers.transformer_lens, "transformer_lens"),
+    ],
+)
+def test_a_peer_gives_the_mean_activity_of_each_memory(model, peer, package):
+    pytest.importorskip(package, reason="a peer of the benchmarks, not installed")
+    batches = torch.randint(2, 100, (4, 6)).split(2)
+    block = model.base_model.layers[0]
+    seen = []
+    handle = block.post_attention_layernorm.register_forward_hook(
+        lambda module, given, result: seen.append(result)
+    )
+    with torch.no_grad():
+        model(torch.cat(batches))
+        handle.remove()
+        (x,) = seen
+        mlp = block.mlp
+        coefficients = torch.nn.functional.silu(x @ mlp.gate_proj.weight.T) * (
+            x @ mlp.up_proj.weight.T
+        )
+    expected = coefficients.abs().mean(dim=(0, 1))
+    np.testing.assert_allclose(peer(model, batches)()[0], expected, rtol=1e-4)
+
+
+def test_a_gpu_that_is_not_there_is_not_replaced(run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="torch finds no GPU"):
+        run(extraction, "--device", "cuda")
