@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ke_steps.job.errors import UserError
 
-LOGS, LOG, RECORD, BENCHMARK = "logs", "log.txt", "record.json", "benchmark.jsonl"
+LOGS, LOG, RECORD = "logs", "log.txt", "record.json"
 
 Record = dict[str, Any]
 
@@ -25,12 +25,10 @@ class JobFiles(NamedTuple):
     Attributes:
         log: what its step said.
         record: what it read, wrote and used, as JSON; written last.
-        benchmark: Snakemake's own measure of its processes, one JSON object per line.
     """
 
     log: Path
     record: Path
-    benchmark: Path
 
 
 def files_of(results: Path, rule: str, place: str) -> JobFiles:
@@ -40,7 +38,7 @@ def files_of(results: Path, rule: str, place: str) -> JobFiles:
 
 def files_in(folder: Path) -> JobFiles:
     """Return the files of the job that has this folder."""
-    return JobFiles(folder / LOG, folder / RECORD, folder / BENCHMARK)
+    return JobFiles(folder / LOG, folder / RECORD)
 
 
 def logs_of(results: Path) -> Path:
@@ -74,19 +72,8 @@ def records_in(folder: Path) -> Iterator[Path]:
 
 def read_record(path: Path) -> Record:
     """Return a record; one that a kill has cut short is empty."""
-    return _object(path.read_text())
-
-
-def read_measured(path: Path) -> Record:
-    """Return a record, with Snakemake's last measure as ``benchmark`` where there is one."""
-    record, measured = read_record(path), files_in(path.parent).benchmark
-    lines = measured.read_text().splitlines() if measured.is_file() else []
-    return record | {"benchmark": _object(lines[-1])} if lines else record
-
-
-def _object(text: str) -> Record:
     try:
-        found = json.loads(text)
+        found = json.loads(path.read_text())
     except json.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}

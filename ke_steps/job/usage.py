@@ -16,13 +16,17 @@ from typing import Any
 import psutil
 
 SECONDS_BETWEEN_SAMPLES = 1.0
+RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 BESIDE_TENSORS_BYTES = 2e9
 """What CUDA and its libraries take of a GPU for one process beside its tensors, at most."""
 
 
 class Usage:
-    """Counts from the start of the process on."""
+    """Counts from the start of the process on, with processes that it started and that have ended.
+
+    The ranks of a job on several GPUs are not among them: each has a process of its own.
+    """
 
     def __init__(self) -> None:
         self._utilisations: list[float] = []
@@ -30,12 +34,12 @@ class Usage:
     def summary(self) -> dict[str, Any]:
         """Return the fields of the job record; those of GPUs are None where none was used."""
         started = psutil.Process().create_time()  # so that the start-up of torch counts too
-        samples = self._utilisations
+        samples, ended = self._utilisations, resource.getrusage(resource.RUSAGE_CHILDREN)
         return {
             "started_unix_seconds": started,
             "wall_seconds": time.time() - started,
-            "cpu_seconds": time.process_time(),
-            "peak_memory_mb": _peak_memory_mb(),
+            "cpu_seconds": time.process_time() + ended.ru_utime + ended.ru_stime,
+            "peak_memory_mb": max(_peak_memory_mb(), ended.ru_maxrss * RSS_UNIT_BYTES / 2**20),
             "peak_gpu_memory_mb": _peak_gpu_memory_mb(),
             "mean_gpu_utilisation": sum(samples) / len(samples) if samples else None,
         }
@@ -113,5 +117,4 @@ def _peak_memory_mb() -> float:
         peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
         if peak is not None:
             return int(peak[1]) / 1024
-    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_per_unit / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES / 2**20

@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from ke_steps.job.records import Record, logs_of, place_of, read_measured, records_in
+from ke_steps.job.records import Record, logs_of, place_of, read_record, records_in
 from ke_steps.planning.durations import Measured
 from ke_steps.planning.planned_jobs import PlannedJob
 
@@ -42,7 +42,7 @@ def _records(results: Path) -> Iterator[tuple[str, Record]]:
     for folder in sorted(logs_of(results).glob("*/")):
         for path in islice(records_in(folder), MAX_RECORDS):
             with suppress(OSError):
-                record = read_measured(path)
+                record = read_record(path)
                 if "step" in record:
                     yield place_of(path, results), record
 
@@ -53,6 +53,5 @@ def _of_step(jobs: Iterable[PlannedJob], step: str) -> list[PlannedJob]:
 
 
 def _seconds(record: Record) -> float | None:
-    """Return what Snakemake measured, or else the step itself, which does not know its start."""
-    seconds = record.get("benchmark", {}).get("s", record.get("wall_seconds"))
+    seconds = record.get("wall_seconds")
     return float(seconds) if isinstance(seconds, int | float) else None

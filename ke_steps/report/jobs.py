@@ -16,7 +16,7 @@ import pandas as pd
 from ke_steps.artefacts.places import corpus_of, identify, shard_of
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file
-from ke_steps.job.records import Record, logs_of, read_measured, records_in
+from ke_steps.job.records import Record, logs_of, read_record, records_in
 from ke_steps.report.cells import MISSING, Cell, Entry
 from ke_steps.report.tables import Heading, Table, short_table
 
@@ -49,7 +49,7 @@ def trace_jobs(results: Path, inputs: Iterable[Path]) -> Trace:
     Jobs are linked by the hashes that they recorded: each refused an input that was not as its
     record says. Only ``inputs`` are hashed here, not all results of a study.
     """
-    every = [read_measured(path) for path in sorted(records_in(logs_of(results)))]
+    every = [read_record(path) for path in sorted(records_in(logs_of(results)))]
     current = [record for record in every if _is_whole(record)]
     wanted = {hash_file(path) for path in inputs}
     led: list[Record] = []
@@ -115,17 +115,8 @@ def _corpus(path: Path) -> str:
 
 
 def usage(record: Record) -> dict[str, float]:
-    """Return what a job used, NaN for what is not known.
-
-    Its own record holds what its one process used, exactly; Snakemake's benchmark samples its
-    children as well. Neither can be more than the truth, so the larger one counts.
-    """
-    sampled = record.get("benchmark") or {}
-    known = {name: _number(record.get(name)) for name in MEASURES}
-    for name, column in (("cpu_seconds", "cpu_time"), ("peak_memory_mb", "max_rss")):
-        also = _number(sampled.get(column))
-        known[name] = known[name] if math.isnan(also) else max(known[name], also)
-    return known
+    """Return what a job used, NaN for what is not known."""
+    return {name: _number(record.get(name)) for name in MEASURES}
 
 
 def _number(value: object) -> float:

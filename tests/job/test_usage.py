@@ -127,3 +127,14 @@ def test_watching_loads_no_torch():
         "used.summary(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_process_that_the_job_started_counts_once_it_has_ended():
+    """As where pickled weights are read: that process holds most of what the job takes."""
+    usage = Usage()
+    before = usage.summary()
+    megabytes = int(before["peak_memory_mb"]) + 50
+    subprocess.run([sys.executable, "-c", f"b'x' * ({megabytes} * 2**20)"], check=True)
+    after = usage.summary()
+    assert after["peak_memory_mb"] >= megabytes
+    assert after["cpu_seconds"] > before["cpu_seconds"]

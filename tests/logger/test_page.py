@@ -10,9 +10,7 @@ import pytest
 from snakemake_logger_plugin_study.page import render, write
 
 from tests.invented.progress_run import SECONDS, Run
-from tests.invented.project import ROOT
 
-TEMPLATE = (ROOT / "workflow/logger/snakemake_logger_plugin_study/status.html.j2").read_text()
 PHONE = """<iframe style="width: 390px; border: 0" srcdoc="{}" onload="
 const inner = this.contentDocument
 const boxes = [inner.documentElement, ...inner.querySelectorAll('.scroll')]
@@ -54,7 +52,7 @@ class Page(HTMLParser):
 
 
 def page(run, at):
-    return render(run.progress, TEMPLATE, SECONDS + at)
+    return render(run.progress, SECONDS + at)
 
 
 def test_the_page_of_a_run_shows_it_and_refreshes_itself(run):

@@ -40,11 +40,9 @@ def test_jobs_are_found_by_place_and_step(results):
     assert measured_before(results / "nowhere", jobs) == []
 
 
-def test_snakemakes_own_measure_counts_where_there_is_one(results):
-    folder = results / "logs/pretrain_nursery/a"
-    (folder / "benchmark.jsonl").write_text('{"s": 101.5}\n')
-    assert measured_before(results, [TRAIN]) == [Measured(TRAIN, 101.5)]
-    (folder / "record.json").write_text('{"wall_sec')
+def test_a_record_that_a_kill_cut_short_is_passed_over(results):
+    assert measured_before(results, [TRAIN]) == [Measured(TRAIN, 100.0)]
+    (results / "logs/pretrain_nursery/a/record.json").write_text('{"wall_sec')
     assert measured_before(results, [TRAIN]) == []
 
 

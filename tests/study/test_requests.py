@@ -55,7 +55,6 @@ def test_every_rule_of_the_workflow_has_its_request():
     assert rules().keys() == set(Jobs.model_fields)
     for rule, text in rules().items():
         assert f'**resources_for("{rule}")' in text, rule
-        assert "benchmark_of(" in text, rule
         if "shell:" in text:
             assert f'**params_of("{rule}")' in text, rule
             assert re.search(rf'step\(\s*"{rule}"', text), rule

@@ -138,11 +138,6 @@ def logs(step, place):
     return {"text": str(files.log), "record": str(files.record)}
 
 
-def benchmark_of(step, place):
-    """Where Snakemake's own measure of a job goes, one JSON object per line, beside its log."""
-    return str(files_of(Path(RESULTS), step, place).benchmark)
-
-
 def resources_for(rule_name):
     """What a job of this rule asks of its machine; more memory and time at every new attempt."""
     return requests.resources(STUDY.cluster, rule_name)

@@ -8,8 +8,6 @@ rule intervene:
         f"{RESULTS}/intervene/{STATE}/intervention.safetensors",
     log:
         **logs("intervene", STATE),
-    benchmark:
-        benchmark_of("intervene", STATE)
     wildcard_constraints:
         variant=one_of(STUDY.arms),
     group:
@@ -37,8 +35,6 @@ rule inject_knowledge:
         updates=f"{RESULTS}/inject_knowledge/{RUN}/updates.parquet",
     log:
         **logs("inject_knowledge", RUN),
-    benchmark:
-        benchmark_of("inject_knowledge", RUN)
     threads: STUDY.num_threads
     resources:
         **resources_for("inject_knowledge"),
@@ -69,8 +65,6 @@ rule evaluate_knowledge:
         replicates=f"{RESULTS}/evaluate_knowledge/{RUN}/replicates.parquet",
     log:
         **logs("evaluate_knowledge", RUN),
-    benchmark:
-        benchmark_of("evaluate_knowledge", RUN)
     group:
         group_of("evaluate_knowledge")
     resources:
@@ -90,8 +84,6 @@ rule fit_decay:
         retained=f"{RESULTS}/fit_decay/{RUN}/retained.parquet",
     log:
         **logs("fit_decay", RUN),
-    benchmark:
-        benchmark_of("fit_decay", RUN)
     group:
         group_of("fit_decay")
     resources:
@@ -110,8 +102,6 @@ rule aggregate_updates:
         f"{RESULTS}/aggregate_updates/{RUN}/updates.parquet",
     log:
         **logs("aggregate_updates", RUN),
-    benchmark:
-        benchmark_of("aggregate_updates", RUN)
     group:
         group_of("aggregate_updates")
     resources:
@@ -132,8 +122,6 @@ rule evaluate_retention:
         replicates=f"{RESULTS}/evaluate_retention/{STATE}/replicates.parquet",
     log:
         **logs("evaluate_retention", STATE),
-    benchmark:
-        benchmark_of("evaluate_retention", STATE)
     threads: STUDY.num_threads
     resources:
         **resources_for("evaluate_retention"),
@@ -162,7 +150,5 @@ use rule evaluate_retention as evaluate_retention_after_learning with:
         replicates=f"{RESULTS}/evaluate_retention/{RUN}/replicates.parquet",
     log:
         **logs("evaluate_retention", RUN),
-    benchmark:
-        benchmark_of("evaluate_retention", RUN)
     resources:
         **resources_for("evaluate_retention_after_learning"),

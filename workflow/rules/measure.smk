@@ -31,8 +31,6 @@ if NUM_SHARDS == 1:
             token_entropies=TOKEN_ENTROPIES,
         log:
             **logs("extract_coefficients", MEASUREMENT),
-        benchmark:
-            benchmark_of("extract_coefficients", MEASUREMENT)
         group:
             group_of("extract_coefficients")
         threads: STUDY.num_threads
@@ -62,8 +60,6 @@ else:
             token_entropies=f"{RESULTS}/extract_shard/{SHARD}/token_entropies.parquet",
         log:
             **logs("extract_shard", SHARD),
-        benchmark:
-            benchmark_of("extract_shard", SHARD)
         wildcard_constraints:
             shard=one_of(range(NUM_SHARDS)),
         threads: STUDY.num_threads
@@ -92,8 +88,6 @@ else:
         # beside the files: a record of theirs that another rule left would be taken for this one's
         log:
             **logs("extract_coefficients", MEASUREMENT),
-        benchmark:
-            benchmark_of("extract_coefficients", MEASUREMENT)
         resources:
             **resources_for("merge_shards"),
         params:
@@ -120,8 +114,6 @@ rule aggregate_entropy:
         distribution=f"{RESULTS}/aggregate_entropy/{MEASUREMENT}/distribution.parquet",
     log:
         **logs("aggregate_entropy", MEASUREMENT),
-    benchmark:
-        benchmark_of("aggregate_entropy", MEASUREMENT)
     group:
         group_of("aggregate_entropy")
     resources:
@@ -149,8 +141,6 @@ rule describe_memories:
         f"{RESULTS}/describe_memories/{CHECKPOINT}/memories.parquet",
     log:
         **logs("describe_memories", CHECKPOINT),
-    benchmark:
-        benchmark_of("describe_memories", CHECKPOINT)
     group:
         group_of("describe_memories")
     threads: STUDY.num_threads
@@ -173,8 +163,6 @@ rule measure_rivals:
         f"{RESULTS}/measure_rivals/{CHECKPOINT}/rivals.parquet",
     log:
         **logs("measure_rivals", CHECKPOINT),
-    benchmark:
-        benchmark_of("measure_rivals", CHECKPOINT)
     threads: STUDY.num_threads
     resources:
         **resources_for("measure_rivals"),
@@ -201,8 +189,6 @@ rule evaluate_novelty:
         f"{RESULTS}/evaluate_novelty/{CHECKPOINT}/novelty.parquet",
     log:
         **logs("evaluate_novelty", CHECKPOINT),
-    benchmark:
-        benchmark_of("evaluate_novelty", CHECKPOINT)
     threads: STUDY.num_threads
     resources:
         **resources_for("evaluate_novelty"),

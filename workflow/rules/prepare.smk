@@ -8,8 +8,6 @@ rule fetch_checkpoint:
         f"{RESULTS}/{FETCHED}",
     log:
         **logs("fetch_checkpoint", CHECKPOINT),
-    benchmark:
-        benchmark_of("fetch_checkpoint", CHECKPOINT)
     wildcard_constraints:
         model=one_of(m for m in STUDY.models if m not in NURSERIES + BRANCHES),
     resources:
@@ -27,8 +25,6 @@ rule train_tokenizer:
         f"{RESULTS}/train_tokenizer/{{model}}/manifest.json",
     log:
         **logs("train_tokenizer", "{model}"),
-    benchmark:
-        benchmark_of("train_tokenizer", "{model}")
     wildcard_constraints:
         model=one_of(NURSERIES),
     resources:
@@ -48,8 +44,6 @@ rule prepare_corpus:
         documents=f"{RESULTS}/{DOCUMENTS}",
     log:
         **logs("prepare_corpus", PREPARATION),
-    benchmark:
-        benchmark_of("prepare_corpus", PREPARATION)
     threads: STUDY.num_threads
     resources:
         **resources_for("prepare_corpus"),
@@ -73,8 +67,6 @@ rule prepare_knowledge:
         probes=f"{RESULTS}/prepare_knowledge/probes.parquet",
     log:
         **logs("prepare_knowledge", ""),
-    benchmark:
-        benchmark_of("prepare_knowledge", "")
     group:
         group_of("prepare_knowledge")
     resources:
@@ -93,8 +85,6 @@ rule encode_probes:
         f"{RESULTS}/{PROBES}",
     log:
         **logs("encode_probes", "{model}"),
-    benchmark:
-        benchmark_of("encode_probes", "{model}")
     resources:
         **resources_for("encode_probes"),
     params:
@@ -110,8 +100,6 @@ rule schedule_injections:
         f"{RESULTS}/schedule_injections/{SCHEDULE}/schedule.parquet",
     log:
         **logs("schedule_injections", SCHEDULE),
-    benchmark:
-        benchmark_of("schedule_injections", SCHEDULE)
     group:
         group_of("schedule_injections")
     resources:
@@ -130,8 +118,6 @@ rule pretrain_nursery:
         training=f"{RESULTS}/{TRAINED}",
     log:
         **logs("pretrain_nursery", "{model}"),
-    benchmark:
-        benchmark_of("pretrain_nursery", "{model}")
     wildcard_constraints:
         model=one_of(NURSERIES),
     threads: lambda w: STUDY.nurseries[w.model].num_threads
@@ -150,8 +136,6 @@ rule keep_checkpoint:
         f"{RESULTS}/{PRETRAINED}",
     log:
         **logs("pretrain_nursery", CHECKPOINT),
-    benchmark:
-        benchmark_of("pretrain_nursery", CHECKPOINT)
     wildcard_constraints:
         model=one_of(NURSERIES),
     group:
@@ -173,8 +157,6 @@ rule branch_checkpoint:
         training=f"{RESULTS}/branch_checkpoint/{CHECKPOINT}/training.parquet",
     log:
         **logs("branch_checkpoint", CHECKPOINT),
-    benchmark:
-        benchmark_of("branch_checkpoint", CHECKPOINT)
     wildcard_constraints:
         model=one_of(BRANCHES),
     threads: STUDY.num_threads

@@ -77,8 +77,6 @@ rule summarize:
         tables=[table(name) for name in TABLES],
     log:
         **logs("summarize", ""),
-    benchmark:
-        benchmark_of("summarize", "")
     resources:
         **resources_for("summarize"),
     params:
@@ -113,8 +111,6 @@ rule plot_figures:
         words=f"{RESULTS}/plot_figures/words.json",
     log:
         **logs("plot_figures", ""),
-    benchmark:
-        benchmark_of("plot_figures", "")
     resources:
         **resources_for("plot_figures"),
     params:
@@ -151,8 +147,6 @@ rule write_report:
         json=f"{RESULTS}/summary.json",
     log:
         **logs("write_report", ""),
-    benchmark:
-        benchmark_of("write_report", "")
     resources:
         **resources_for("write_report"),
     params:

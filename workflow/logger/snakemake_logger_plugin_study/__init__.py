@@ -28,7 +28,6 @@ from snakemake_logger_plugin_study.words import ending, failure_words, line
 
 SECONDS_BETWEEN_PAGES = 3.0
 SECONDS_BETWEEN_LINES = 30.0
-TEMPLATE = Path(__file__).with_name("status.html.j2")
 
 TOLD_BY_LINES = (
     LogEvent.JOB_INFO,
@@ -168,8 +167,7 @@ class LogHandler(LogHandlerBase):
         if path is None:
             return
         try:
-            page = render(self._progress, TEMPLATE.read_text(), time.time())
-            write(path, page)
+            write(path, render(self._progress, time.time()))
         except OSError as error:  # the run matters more than its page, and it may be tried again
             if not self._is_warned:
                 logger.warning(f"the page of the run's progress could not be written: {error}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 from ke_steps.planning.durations import (
@@ -17,7 +15,8 @@ from ke_steps.planning.durations import (
 )
 from ke_steps.planning.durations import time_left as seconds_left
 from ke_steps.planning.measured import measured_before
-from ke_steps.planning.planned_jobs import PlannedJob, Work
+from ke_steps.planning.planned_jobs import PlannedJob
+from snakemake_logger_plugin_study.ahead import Ahead
 from snakemake_logger_plugin_study.progress import Progress
 
 
@@ -61,7 +60,11 @@ def time_left(progress: Progress, now: float) -> TimeLeft:
         for job in progress.running.values()
         for bar in [job.bar()]
     ]
-    done = [Measured(progress.planned_job(job), took) for job, took in progress.finished.values()]
+    done = [
+        Measured(progress.planned_job(job), took)
+        for jobs in progress.measured.values()
+        for job, took in jobs
+    ]
     foreseen = [Measured(job, took + left) for job, took, left in running if left is not None]
     measured: list[Measured] = []
     for source in (done, foreseen, progress.earlier):
@@ -80,18 +83,8 @@ def _machine(progress: Progress) -> Machine:
 
 
 def _waiting(progress: Progress) -> Iterator[Waiting]:
-    begun = {(job.rule, job.place) for job in progress.begun()}
-    not_begun: dict[str, list[PlannedJob]] = {}
-    for key, job in progress.jobs.items():
-        if key not in begun:
-            not_begun.setdefault(job.rule, []).append(job)
+    if progress.ahead is None or progress.ahead.jobs is not progress.jobs:
+        progress.ahead = Ahead(progress.jobs)
+    progress.ahead.leave_out(progress.begun)
     for rule, number in progress.num_waiting().items():
-        yield Waiting(_mean(not_begun.get(rule) or [PlannedJob(rule)]), number)
-
-
-def _mean(planned: Sequence[PlannedJob]) -> PlannedJob:
-    """Return a job like these on average: which of them a run leaves out is not known."""
-    flops: Counter[Work] = Counter()
-    for job in planned:
-        flops.update(job.flops)
-    return replace(planned[0], flops={work: n / len(planned) for work, n in flops.items()})
+        yield Waiting(progress.ahead.mean(rule), number)

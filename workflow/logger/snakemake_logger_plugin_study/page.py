@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +21,31 @@ from snakemake_logger_plugin_study.words import (
 )
 
 REFRESH_SECONDS = 5
+TEMPLATE = Path(__file__).with_name("status.html.j2")
 NUM_RECENT = 10
 TOLD_BY_JOBS = "At least one job did not complete successfully."
 """An error of Snakemake's that says nothing beside the jobs that failed."""
 
 
-def render(progress: Progress, template: str, now: float) -> str:
+def render(progress: Progress, now: float) -> str:
     """Return the page, HTML; nothing in it but the template is taken for markup."""
+    return _template().render(**facts(progress, now))
+
+
+@cache
+def _template() -> jinja2.Template:
+    """Return the template; compiling it takes longer than all that is told with it."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(template).render(**facts(progress, now))
+    return environment.from_string(TEMPLATE.read_text())
 
 
 def facts(progress: Progress, now: float) -> dict[str, Any]:
     """Return what the template shows, in words."""
     is_running = progress.state == "running"
     report = progress.results / "report.html" if progress.results else None
-    recent = list(progress.finished.values())[-NUM_RECENT:][::-1]
+    recent = islice(reversed(progress.finished.values()), NUM_RECENT)
     return {
         "state": progress.state,
         "refresh_seconds": REFRESH_SECONDS if is_running or progress.more_follows else None,
@@ -71,16 +80,14 @@ def facts(progress: Progress, now: float) -> dict[str, Any]:
 
 
 def _by_rule(progress: Progress) -> list[dict[str, Any]]:
+    running, failed = progress.num_running(), progress.num_failed()
     waiting = progress.num_waiting()
-    done = [finished.job.rule for finished in progress.finished.values()]
-    running = [job.rule for job in progress.running.values()]
-    failed = [failure.job.rule for failure in progress.failed.values()]
     return [
         {
             "rule": rule,
-            "done": done.count(rule),
-            "running": running.count(rule),
-            "failed": failed.count(rule),
+            "done": progress.num_finished[rule],
+            "running": running[rule],
+            "failed": failed[rule],
             "left": waiting[rule],
         }
         for rule in progress.planned

@@ -6,8 +6,8 @@ Told by events, in whatever way they come: ``plan``, ``start``, ``finish``, ``fa
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,12 +15,16 @@ from typing import Literal, NamedTuple
 from ke_steps.job.records import LOG, RECORD, files_in, place_of, results_of
 from ke_steps.planning.durations import Measured
 from ke_steps.planning.planned_jobs import PlannedJob
+from snakemake_logger_plugin_study.ahead import Ahead
 from snakemake_logger_plugin_study.job_logs import Bar, Mark, last_lines, mark, read_bar
 
 NOT_A_JOB = "all"
 """The target rule: it runs nothing."""
 
 TAIL_LINES = 20
+
+MAX_MEASURED = 50
+"""Jobs of a rule, the last, that tell how long the next take: what a line costs must not grow."""
 
 State = Literal["running", "finished", "failed", "stopped"]
 
@@ -90,6 +94,12 @@ class Progress:
     running: dict[int, StartedJob] = field(default_factory=dict)
     finished: dict[int, Finished] = field(default_factory=dict)
     failed: dict[int, Failure] = field(default_factory=dict)
+    num_finished: Counter[str] = field(default_factory=Counter)
+    """Finished jobs by rule."""
+    measured: dict[str, deque[Finished]] = field(default_factory=dict)
+    """The last of them."""
+    begun: list[tuple[str, str]] = field(default_factory=list)
+    """Rule and place of each start, again where a job began again."""
     errors: list[str] = field(default_factory=list)
     state: State = "running"
     more_follows: bool = False
@@ -103,6 +113,8 @@ class Progress:
     """Jobs that ran when the last one began: between two jobs there are fewer."""
     jobs: Mapping[tuple[str, str], PlannedJob] = field(default_factory=dict)
     """All jobs of the study, by rule and place; those that are done already among them."""
+    ahead: Ahead | None = None
+    """Those that have not begun, as far as they have been summed up."""
     earlier: Sequence[Measured] = ()
     """Jobs of earlier runs."""
 
@@ -124,6 +136,7 @@ class Progress:
         place = place_of(log, self.results) if log and self.results else ""
         name = name_of(rule, wildcards)
         self.failed.pop(number, None)
+        self.begun.append((rule, place))
         self.running[number] = StartedJob(number, rule, place, name, log, now, old)
         self.num_at_once = len(self.running)
 
@@ -132,8 +145,10 @@ class Progress:
         job = self.running.pop(number, None)
         if job is None:
             return None
-        self.finished[number] = Finished(job, now - job.began)
-        return self.finished[number]
+        done = self.finished[number] = Finished(job, now - job.began)
+        self.num_finished[job.rule] += 1
+        self.measured.setdefault(job.rule, deque(maxlen=MAX_MEASURED)).append(done)
+        return done
 
     def fail(self, number: int, logs: Sequence[str], reason: str = "") -> Failure | None:
         """Note that a job has failed; None if it is none that was running.
@@ -185,15 +200,17 @@ class Progress:
         """Return how many jobs this run has to do, or had."""
         return self.planned.total()
 
-    def begun(self) -> Iterator[StartedJob]:
-        """Yield the jobs that run, are done or have failed."""
-        yield from self.running.values()
-        yield from (done.job for done in self.finished.values())
-        yield from (failure.job for failure in self.failed.values())
+    def num_running(self) -> Counter[str]:
+        """Return by rule how many jobs run."""
+        return Counter(job.rule for job in self.running.values())
+
+    def num_failed(self) -> Counter[str]:
+        """Return by rule how many jobs have failed."""
+        return Counter(failure.job.rule for failure in self.failed.values())
 
     def num_waiting(self) -> Counter[str]:
         """Return by rule how many jobs have not begun."""
-        return self.planned - Counter(job.rule for job in self.begun())
+        return self.planned - (self.num_finished + self.num_running() + self.num_failed())
 
     def planned_job(self, job: StartedJob) -> PlannedJob:
         """Return what the plan says of a job; its name alone where there is no plan."""
