@@ -49,7 +49,7 @@ why: named $(READY) ## which jobs a run would do now, and the reason of each
 	@$(DRY_RUN) 2>&1 | python -m ke_steps.planning.why $(STUDY_FILE)
 
 plan: named $(READY) ## what the study costs, and what a run would do now (OPTIONS='--training-utilisation 0.3')
-	@$(DRY_RUN) 2>&1 | python -m ke_steps.planning.plan $(STUDY_FILE) --dry-run - $(OPTIONS)
+	@$(DRY_RUN) --quiet rules progress 2>&1 | python -m ke_steps.planning.plan $(STUDY_FILE) --dry-run - $(OPTIONS)
 
 named:
 	@test -f $(STUDY_FILE) || \

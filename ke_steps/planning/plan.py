@@ -1,10 +1,13 @@
 r"""Say what a study costs before it starts: jobs, downloads, disk, training tokens, GPU-hours.
 
 Starts nothing and asks nothing of the network. What is there already is not downloaded again; with
-the output of Snakemake's dry run it also says what a run would do now, and why::
+the output of Snakemake's dry run it also says what a run would do now::
 
-    PYTHONPATH=workflow/logger snakemake --dry-run --logger jobs --configfile config/olmo_1b.yaml |
+    PYTHONPATH=workflow/logger snakemake --dry-run --logger jobs --quiet rules progress \\
+        --configfile config/olmo_1b.yaml |
         python -m ke_steps.planning.plan config/olmo_1b.yaml --dry-run -
+
+``planning.why`` says why.
 
 GPU-hours are floating-point operations over what a GPU does of them: its peak times the utilisation
 that is stated. Peaks are NVIDIA's, of its data sheets for H100, A100 and L40S, and of the white
@@ -22,20 +25,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from ke_steps.job.errors import UserError
+from ke_steps.job.records import logs_of
 from ke_steps.planning.costs import Cost, costs_by_rule, jobs
 from ke_steps.planning.disk import disk_lines
+from ke_steps.planning.dry_run import num_jobs_told
 from ke_steps.planning.durations import CORE_FLOPS, Measured, on_this_cpu
 from ke_steps.planning.measured import measured_before
 from ke_steps.planning.model_sizes import UNKNOWN, ModelSize, find_size
 from ke_steps.planning.planned_jobs import PlannedJob, Work
-from ke_steps.planning.why import NOT_THERE, Pending, read_dry_run
 from ke_steps.settings.study import Study
 from ke_steps.study.going_on import going_on, in_words
 from ke_steps.study.local_files import missing_files
@@ -72,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     utilisation = Utilisation(options.training_utilisation, options.forward_utilisation)
     try:
         study = read_study_file(options.study, need_files=False)
-        dry_run = options.dry_run and options.dry_run.read()
-        _print_plan(study, utilisation, dry_run)
+        _print_plan(study, utilisation, options.dry_run)
     except UserError as error:
         sys.exit(str(error))
 
@@ -118,7 +121,7 @@ def gpu_hours(
     return sum(seconds) / 3600
 
 
-def _print_plan(study: Study, utilisation: Utilisation, dry_run: str | None) -> None:
+def _print_plan(study: Study, utilisation: Utilisation, dry_run: TextIO | None) -> None:
     console = Console(highlight=False)
     console.width = max(console.width, WIDTH)
     sizes = {name: find_size(study, name) for name in study.models}
@@ -127,8 +130,8 @@ def _print_plan(study: Study, utilisation: Utilisation, dry_run: str | None) -> 
     measured = measured_before(Path(study.results_dir), planned, without_gpu=True)
     minutes = cpu_minutes(planned, measured)
     missing = list(missing_files(study))
-    pending = read_dry_run(dry_run) if dry_run is not None and not missing else None
-    to_do = None if pending is None else Counter(job.rule for job in pending)
+    told = dry_run.read() if dry_run else None  # so late: Snakemake is still at it
+    to_do = num_jobs_told(told) if told is not None and not missing else None
     console.print(_cost_table(costs, minutes, utilisation))
     for line in (
         _cpu_line(study, costs, minutes, measured),
@@ -138,8 +141,8 @@ def _print_plan(study: Study, utilisation: Utilisation, dry_run: str | None) -> 
         *(f"{key}: {message}: a run would refuse this study" for key, message in missing),
     ):
         console.print(line, soft_wrap=True)
-    if pending is not None:
-        _print_pending(console, pending, len(planned))
+    if to_do is not None:
+        _print_to_do(console, to_do, len(planned), logs_of(Path(study.results_dir)).exists())
         if models := going_on(study):
             console.print(f"These at most. {in_words(models)}", soft_wrap=True)
 
@@ -245,19 +248,19 @@ def _size_lines(sizes: Mapping[str, ModelSize | None]) -> Iterator[str]:
             yield f"{name}: {size.shape.num_parameters:,} parameters ({size.place})"
 
 
-def _print_pending(console: Console, pending: Sequence[Pending], num_jobs: int) -> None:
-    if not pending:
+def _print_to_do(console: Console, to_do: Counter[str], num_jobs: int, is_begun: bool) -> None:
+    if not to_do:
         console.print("A run would have nothing to do: everything is there.")
         return
-    if len(pending) == num_jobs and {job.reason for job in pending} == {NOT_THERE}:
+    if not is_begun:
         console.print(f"Nothing is there yet: a run would do all {num_jobs} jobs.")
         return
-    table = _table("What a run would do now", "rule", "because")
+    table = _table("What a run would do now (make why says why)", "rule")
     table.add_column("jobs", justify="right")
-    for (rule, reason), number in Counter((job.rule, job.reason) for job in pending).items():
-        table.add_row(rule, reason, str(number))
+    for rule, number in to_do.items():
+        table.add_row(rule, str(number))
     table.add_section()
-    table.add_row("in all", "", str(len(pending)), style="bold")
+    table.add_row("in all", str(to_do.total()), style="bold")
     console.print(table)
 
 

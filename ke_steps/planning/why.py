@@ -16,11 +16,13 @@ import ast
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ke_steps.job.errors import UserError
+from ke_steps.planning.dry_run import jobs_told
 from ke_steps.study.going_on import going_on, in_words
 from ke_steps.study.reading import read_study_file
 
@@ -44,6 +46,9 @@ WORDS = {"step": "step", "seed": "seed"}
 """Wildcards whose values are numbers, and so are said with their name."""
 
 MAX_VALUE_CHARACTERS = 40
+MANY = 50
+"""So many jobs do not fit on a screen."""
+
 MAX_NAMED = 3
 """Of several changed keys or files, so many are named."""
 
@@ -81,7 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def lines(jobs: Sequence[Pending]) -> list[str]:
-    """Return a line per job, those of a rule together, and how many there are."""
+    """Return a line per job, those of a rule together, and how many there are.
+
+    Many are counted by rule and reason as well.
+    """
     if not jobs:
         return ["Nothing to be done: everything is there."]
     order = {rule: number for number, rule in enumerate(dict.fromkeys(job.rule for job in jobs))}
@@ -93,8 +101,17 @@ def lines(jobs: Sequence[Pending]) -> list[str]:
             f"{job.rule:{width_rule}}  {job.place:{width_place}}  {because(job)}"
             for job in in_order
         ),
+        *(_counts(in_order) if len(jobs) >= MANY else ()),
         f"{len(jobs)} jobs" if len(jobs) > 1 else "1 job",
     ]
+
+
+def _counts(jobs: Sequence[Pending]) -> Iterator[str]:
+    counts = Counter((job.rule, job.reason) for job in jobs)
+    width = max(len(rule) for rule, _ in counts)
+    yield ""
+    for (rule, reason), number in counts.items():
+        yield f"{number:6,}  {rule:{width}}  {reason}"
 
 
 def because(job: Pending) -> str:
@@ -110,19 +127,8 @@ def _by_number(place: str) -> list[tuple[int, str]]:
 
 
 def read_dry_run(output: str) -> list[Pending]:
-    """Return the jobs that a run would do, the target rule ``all`` left out.
-
-    Args:
-        output: all that a dry run with the logger ``jobs`` said; its last line is its jobs.
-
-    Raises:
-        UserError: the output does not end with jobs, as when Snakemake refused the study.
-    """
-    try:
-        told = json.loads(output.splitlines()[-1])["jobs"]
-    except (LookupError, TypeError, ValueError):
-        raise UserError(f"no dry run: {output.strip() or 'nothing was given'}") from None
-    jobs = [job for job in told if job["rule_name"] != "all"]
+    """Return the jobs that a run would do, by what a dry run said (``dry_run.jobs_told``)."""
+    jobs = jobs_told(output)
     makers = {path: job["rule_name"] for job in jobs for path in job["output"]}
     return [
         Pending(job["rule_name"], _place(job["wildcards"]), *_reason(job["reason"], makers))

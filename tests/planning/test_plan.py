@@ -14,20 +14,11 @@ import yaml
 from ke_steps.planning.durations import CORE_FLOPS, SECONDS, START_UP_SECONDS
 from ke_steps.planning.plan import Utilisation, cpu_minutes, gpu_hours, main
 from ke_steps.planning.planned_jobs import PlannedJob, Work
-from ke_steps.planning.why import read_dry_run
 from tests.invented.project import ROOT
 
-REASONS = {
-    "fetch_checkpoint": "Missing output files: results/a/step1/manifest.json",
-    "inject_knowledge": "Params have changed since last execution: Union; Updated input files: x",
-    "summarize": "Forced execution",
-    "all": "Input files updated by another job: results/report.html",
-}
-JOBS = [
-    {"rule_name": rule, "wildcards": {}, "output": [], "reason": reason}
-    for rule, reason in REASONS.items()
-]
-DRY_RUN = f"Building DAG of jobs...\n{json.dumps({'jobs': JOBS})}\n"
+NUMBER = {"fetch_checkpoint": 12, "summarize": 1, "all": 1, "total": 14}
+DRY_RUN = f"Building DAG of jobs...\n{json.dumps({'number': NUMBER, 'jobs': []})}\n"
+NOTHING = '{"number": {}, "jobs": []}\n'
 
 
 def plan(*arguments, capsys):
@@ -41,16 +32,8 @@ def test_gpu_hours_are_operations_over_what_the_gpu_does_of_them():
     assert gpu_hours(flops, peak, Utilisation(training=0.4, forward=0.5)) == pytest.approx(2.5)
 
 
-def test_a_dry_run_is_read_job_by_job_without_the_target():
-    assert [(job.rule, job.reason) for job in read_dry_run(DRY_RUN)] == [
-        ("fetch_checkpoint", "not there yet"),
-        ("inject_knowledge", "settings changed"),
-        ("summarize", "unfinished, or of unknown origin"),
-    ]
-
-
 def test_a_finished_study_has_nothing_to_do(tmp_path, capsys):
-    (tmp_path / "dry_run.txt").write_text('{"jobs": []}\n')
+    (tmp_path / "dry_run.txt").write_text(NOTHING)
     text = plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
     assert text.endswith("A run would have nothing to do: everything is there.\n")
 
@@ -61,11 +44,16 @@ def test_what_is_no_dry_run_is_refused_in_its_own_words(tmp_path, capsys):
         plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
 
 
-def test_pending_jobs_are_counted_by_rule_and_reason(tmp_path, capsys):
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_what_a_run_would_do_is_counted_by_rule(is_begun, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if is_begun:
+        (tmp_path / "results/smoke/logs").mkdir(parents=True)
     (tmp_path / "dry_run.txt").write_text(DRY_RUN)
     text = plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
-    assert re.search(r"inject_knowledge +settings changed +1", text)
-    assert re.search(r"in all +3 *\n", text.partition("What a run would do now")[2])
+    table = text.partition("What a run would do now")[2]
+    assert bool(re.search(r"fetch_checkpoint +12 .*in all +13 *\n", table, re.DOTALL)) == is_begun
+    assert bool(re.search(r"Nothing is there yet: .* all \d+ jobs\.\n$", text)) != is_begun
 
 
 def test_the_papers_study_is_planned_before_its_files_are_there(capsys, monkeypatch, tmp_path):
@@ -116,8 +104,7 @@ def test_a_disk_that_is_too_small_is_warned_of(capsys, monkeypatch, tmp_path):
     (warning,) = [line for line in text.splitlines() if line.startswith("WARNING")]
     assert "417.4 GB are needed, 200.0 GB are free" in warning  # of one disk: 142 and 276
     assert "results_dir or HF_HOME" in warning
-    dry_run = [{**JOBS[0], "rule_name": "summarize"}]
-    (tmp_path / "dry_run.txt").write_text(json.dumps({"jobs": dry_run}))
+    (tmp_path / "dry_run.txt").write_text(json.dumps({"number": {"summarize": 1}}))
     study = yaml.safe_load((ROOT / "config/olmo_7b.yaml").read_text())
     study["knowledge"]["source"].pop("folder", None)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ke_steps.job.errors import UserError
-from ke_steps.planning.why import Pending, lines, main, read_dry_run
+from ke_steps.planning.why import MANY, Pending, lines, main, read_dry_run
 from tests.invented.project import ROOT
 
 STUDY = str(ROOT / "config/smoke.yaml")
@@ -113,6 +113,17 @@ def test_places_are_said_in_words_and_in_order():
     ]
 
 
+def test_many_jobs_are_counted_by_rule_and_reason_too():
+    fits = [
+        job("fit_decay", "Missing output files: x", "x", model=f"m{n}") for n in range(MANY - 1)
+    ]
+    table = job("summarize", "Forced execution")
+    *listed, blank, first, second, whole = lines(read_dry_run(dry_run(*fits, table)))
+    assert (len(listed), blank, whole) == (MANY, "", f"{MANY} jobs")
+    assert first.split() == [str(MANY - 1), "fit_decay", "not", "there", "yet"]
+    assert second.split() == ["1", "summarize", "unfinished,", "or", "of", "unknown", "origin"]
+
+
 def test_wildcards_and_outputs_may_hold_what_separates_them_in_words():
     fit = job("fit_decay", "Missing output files: a, b", "a, b", model="x, step=1", seed="2")
     table = job("summarize", "Input files updated by another job: b", "c")
@@ -147,7 +158,7 @@ def test_what_is_no_dry_run_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("Error: no Snakefile\n"))
     with pytest.raises(SystemExit, match="no dry run: Error: no Snakefile"):
         main([STUDY])
-    for words in ("", "12", "[]", '{"job": []}', '{"jobs": []}\nError: it broke'):
+    for words in ("", '{"jobs": 1}', "12", "[]", '{"job": []}', '{"jobs": []}\nError: it broke'):
         with pytest.raises(UserError, match="no dry run: "):
             read_dry_run(words)
 

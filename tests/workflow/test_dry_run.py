@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ke_steps.job.errors import UserError
+from ke_steps.planning.dry_run import num_jobs_told
 from ke_steps.planning.why import Pending, read_dry_run
 from tests.invented.project import snakemake
 
@@ -69,11 +70,19 @@ def dry_run(folder, *options):
 def test_jobs_are_told_in_fields(folder, options):
     status, said = dry_run(folder, *options)
     assert status == 0, said
+    assert num_jobs_told(said) == {"make": 1, "tell": 1}
     jobs = json.loads(said.splitlines()[-1])["jobs"]
     assert [job for job in jobs if job["rule_name"] != "all"] == JOBS
     assert read_dry_run(said) == [
         Pending(rule, "a, b=1 step 2", "not there yet", "") for rule in ("make", "tell")
     ]
+
+
+def test_jobs_by_rule_are_told_without_going_through_them(folder):
+    status, said = dry_run(folder, "--quiet", "rules", "progress")
+    assert status == 0, said
+    assert num_jobs_told(said) == {"make": 1, "tell": 1}
+    assert read_dry_run(said) == []
 
 
 def test_nothing_to_do_is_no_job(folder):
@@ -85,6 +94,7 @@ def test_nothing_to_do_is_no_job(folder):
     assert status == 0
     assert "Nothing to be done" in said
     assert read_dry_run(said) == []
+    assert num_jobs_told(said) == {}
 
 
 @pytest.mark.parametrize(

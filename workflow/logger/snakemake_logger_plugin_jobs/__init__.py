@@ -2,7 +2,8 @@
 
 Switched on by ``--dry-run --logger jobs`` with this folder's parent on PYTHONPATH. What a logger
 plugin is told of a job is the one public place where Snakemake hands out its jobs in fields: its
-API starts a dry run, but keeps the jobs to itself. A reason is a sentence there too.
+API starts a dry run, but keeps the jobs to itself. A reason is a sentence there too. With
+``--quiet rules progress`` Snakemake ends after the number of jobs by rule, in half the time.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ FIELDS = ("rule_name", "wildcards", "output", "reason")
 
 
 class LogHandler(LogHandlerBase):
-    """Prints the jobs as a line of JSON after all that Snakemake says, unless it says an error."""
+    """Prints a line of JSON after all that Snakemake says, unless it says an error.
+
+    ``number`` is that of the jobs by rule, ``jobs`` what they are.
+    """
 
     def __post_init__(self) -> None:
         """Begin without jobs."""
+        self._number: dict[str, int] = {}
         self._jobs: list[dict[str, object]] = []
         self._is_over = False
 
@@ -29,13 +34,15 @@ class LogHandler(LogHandlerBase):
         told = vars(record)
         if told.get("event") == LogEvent.JOB_INFO:
             self._jobs.append({name: told[name] for name in FIELDS})
+        elif told.get("event") == LogEvent.RUN_INFO:
+            self._number = told["stats"]
         self._is_over |= record.levelno >= logging.ERROR
 
     def close(self) -> None:
         """Print the jobs, once."""
         if not self._is_over:
             self._is_over = True
-            print(json.dumps({"jobs": self._jobs}), flush=True)
+            print(json.dumps({"number": self._number, "jobs": self._jobs}), flush=True)
         super().close()
 
     @property
