@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
 
 from benchmarks.comparison import Measurement
 from ke_steps.models.loading import prepare_torch
+from ke_steps.planning.gpu_time import PEAK_FLOPS
 from ke_steps.planning.model_shapes import ModelShape, shape_of_config
-from ke_steps.planning.plan import PEAK_FLOPS
 
 PROFILED_ROWS = 20
 

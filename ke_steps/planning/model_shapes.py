@@ -45,6 +45,11 @@ class ModelShape:
         """All of them, but for biases and norms."""
         return self.num_layers * self.num_layer_parameters + self.num_embeddings * self.hidden_size
 
+    @property
+    def num_active_rows(self) -> float:
+        """Rows of the hidden state's width in the matrices of a layer that one token passes."""
+        return self.num_active_layer_parameters / max(1, self.hidden_size)
+
     def body_flops(self, num_tokens: float, length_tokens: float) -> float:
         """Return what a forward pass without the head takes, in sequences of ``length_tokens``."""
         matrices = num_tokens * self.num_layers * 2 * self.num_active_layer_parameters

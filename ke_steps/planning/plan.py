@@ -9,11 +9,6 @@ the output of Snakemake's dry run it also says what a run would do now::
 
 ``planning.why`` says why.
 
-GPU-hours are floating-point operations over what a GPU does of them: its peak times the utilisation
-that is stated. Peaks are NVIDIA's, of its data sheets for H100, A100 and L40S, and of the white
-paper of the Ada architecture for the RTX 4090: dense bf16 with fp32 sums on tensor cores, and fp32
-on its ordinary cores, which is what torch uses unless told otherwise.
-
 CPU minutes are those of one core if there is no GPU: as long as the jobs of a rule took before, by
 their records in the results folder, else as ``planning.durations`` states.
 """
@@ -25,7 +20,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from rich import box
 from rich.console import Console
@@ -37,7 +32,18 @@ from ke_steps.planning.costs import Cost, costs_by_rule, jobs
 from ke_steps.planning.disk import disk_lines
 from ke_steps.planning.dry_run import num_jobs_told
 from ke_steps.planning.durations import CORE_FLOPS, Measured, on_this_cpu
+from ke_steps.planning.gpu_time import (
+    LARGE_UTILISATION,
+    PEAK_FLOPS,
+    UTILISATION,
+    Utilisation,
+    gpu_hours,
+    longest_minutes,
+    usual_utilisation,
+)
+from ke_steps.planning.machines import machine_lines, machine_table
 from ke_steps.planning.measured import measured_before
+from ke_steps.planning.memory import needs
 from ke_steps.planning.model_sizes import UNKNOWN, ModelSize, find_size
 from ke_steps.planning.planned_jobs import PlannedJob, Work
 from ke_steps.settings.study import Study
@@ -51,32 +57,14 @@ WIDTH = 132
 MANY_MINUTES = 1e5
 """From so many minutes on they are as long to write as operations are."""
 
-PEAK_FLOPS = {
-    "H100 SXM": {"bf16": 989e12, "tf32": 494.5e12, "fp32": 67e12},
-    "A100": {"bf16": 312e12, "tf32": 156e12, "fp32": 19.5e12},
-    "L40S": {"bf16": 362e12, "tf32": 183e12, "fp32": 91.6e12},
-    "RTX 4090": {"bf16": 165e12, "tf32": 82.6e12, "fp32": 82.6e12},
-}
-"""Operations per second by precision."""
-
-
-class Utilisation(NamedTuple):
-    """The share of its peak that a GPU reaches."""
-
-    training: float
-    forward: float
-
-
-UTILISATION = Utilisation(training=0.4, forward=0.5)
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the plan of a study; a wrong study is refused as a run would refuse it."""
     options = _parser().parse_args(arguments)
-    utilisation = Utilisation(options.training_utilisation, options.forward_utilisation)
     try:
         study = read_study_file(options.study, need_files=False)
-        _print_plan(study, utilisation, options.dry_run)
+        said = options.training_utilisation, options.forward_utilisation
+        _print_plan(study, said, options.dry_run)
     except UserError as error:
         sys.exit(str(error))
 
@@ -90,9 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{kind}-utilisation",
             type=_share,
-            default=default,
             metavar="SHARE",
-            help=f"share of its peak that a GPU reaches, default {default}",
+            help=f"share of its peak that a GPU reaches, default {default}"
+            + (f" ({LARGE_UTILISATION} of large models)" if kind == "training" else ""),
         )
     parser.add_argument(
         "--dry-run",
@@ -110,33 +98,29 @@ def _share(text: str) -> float:
     return value
 
 
-def gpu_hours(
-    flops: Mapping[Work, float], peak: Mapping[str, float], utilisation: Utilisation
-) -> float:
-    """Return how long one GPU is busy with some arithmetic."""
-    seconds = (
-        number / (peak[work.precision] * getattr(utilisation, work.kind))
-        for work, number in flops.items()
-    )
-    return sum(seconds) / 3600
-
-
-def _print_plan(study: Study, utilisation: Utilisation, dry_run: TextIO | None) -> None:
+def _print_plan(study: Study, said: Sequence[float | None], dry_run: TextIO | None) -> None:
     console = Console(highlight=False)
     console.width = max(console.width, WIDTH)
     sizes = {name: find_size(study, name) for name in study.models}
-    planned = list(jobs(study, {name: size or UNKNOWN for name, size in sizes.items()}))
+    known = {name: size or UNKNOWN for name, size in sizes.items()}
+    usual = usual_utilisation(study, known)
+    utilisation = Utilisation(*(own or value for own, value in zip(said, usual, strict=True)))
+    planned = list(jobs(study, known))
     costs = costs_by_rule(planned)
     measured = measured_before(Path(study.results_dir), planned, without_gpu=True)
     minutes = cpu_minutes(planned, measured)
     missing = list(missing_files(study))
     told = dry_run.read() if dry_run else None  # so late: Snakemake is still at it
     to_do = num_jobs_told(told) if told is not None and not missing else None
+    needed = needs(study, known)
+    longest = longest_minutes(study, planned, utilisation)
     console.print(_cost_table(costs, minutes, utilisation))
+    console.print(machine_table(study.cluster, needed, longest))
     for line in (
         _cpu_line(study, costs, minutes, measured),
         _gpu_line(utilisation),
         *_size_lines(sizes),
+        *machine_lines(study.cluster, needed, longest),
         *disk_lines(study, planned, to_do),
         *(f"{key}: {message}: a run would refuse this study" for key, message in missing),
     ):
@@ -191,8 +175,9 @@ def _cpu_line(
 def _gpu_line(utilisation: Utilisation) -> str:
     return (
         f"GPU-hours: at {utilisation.training:.0%} of the peak that NVIDIA states in training and"
-        f" {utilisation.forward:.0%} in forward passes. These are assumed; records of jobs have the"
-        " measured mean_gpu_utilisation, OPTIONS='--training-utilisation 0.3' another share."
+        f" {utilisation.forward:.0%} in forward passes. Where it is not said, training's comes from"
+        " the bytes and operations of a step on an H100, the other is assumed; neither was"
+        " measured. OPTIONS='--training-utilisation 0.3' sets another."
     ).replace("%", " %")
 
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from ke_steps.planning.durations import CORE_FLOPS, SECONDS, START_UP_SECONDS
-from ke_steps.planning.plan import Utilisation, cpu_minutes, gpu_hours, main
+from ke_steps.planning.gpu_time import Utilisation, gpu_hours
+from ke_steps.planning.plan import cpu_minutes, main
 from ke_steps.planning.planned_jobs import PlannedJob, Work
 from tests.invented.project import ROOT
 
@@ -119,7 +120,7 @@ def test_utilisation_scales_the_hours(capsys):
         line = next(line for line in text.splitlines() if "inject_knowledge" in line)
         return float(line.split()[-1].replace(",", ""))
 
-    half = hours("--training-utilisation", "0.2", "--forward-utilisation", "0.25")
+    half = hours("--training-utilisation", "0.115", "--forward-utilisation", "0.25")
     assert half == pytest.approx(2 * hours(), rel=1e-3)
 
 

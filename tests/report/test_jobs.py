@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ke_steps.job.files import hash_file, write_json
+from ke_steps.report import jobs
 from ke_steps.report.jobs import (
     job_frame,
     job_table,
