@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from ke_steps.figures.needs import available
+from ke_steps.job import provenance
 from ke_steps.planning.why import lines, read_dry_run
 from ke_steps.study.reading import read_study
 from tests.invented.configs import NUM_JOBS
@@ -228,13 +229,30 @@ def test_a_changed_step(project, step, again):
     assert project.pending() == listed(again)
 
 
-@pytest.mark.parametrize(("module", "steps"), HELPERS.items(), ids=HELPERS)
-def test_a_changed_helper(project, module, steps):
-    append(project, f"ke_steps/{module}.py", "\nCHANGED = True\n")
+def again_of(steps):
+    """Return the jobs that run again when the code of these steps changes."""
     again = Counter()
     for step in steps:
         again |= Counter(STEPS[step])
-    assert project.pending() == listed(again)
+    return listed(again)
+
+
+@pytest.mark.parametrize(("module", "steps"), HELPERS.items(), ids=HELPERS)
+def test_a_changed_helper(module, steps, monkeypatch):
+    """It is in the digests of these steps, a change of which reruns what it does above."""
+    before = {step: provenance.code_digest(step) for step in STEPS}
+    read = provenance._read
+    name = f"ke_steps.{module.replace('/', '.')}"
+    changed = {name: read(name)._replace(meaning=b"CHANGED = True")}
+    monkeypatch.setattr(provenance, "_read", lambda each: changed.get(each) or read(each))
+    found = [step for step in STEPS if provenance.code_digest(step) != before[step]]
+    assert set(steps) <= set(found)
+    assert again_of(found) == again_of(steps)
+
+
+def test_a_changed_file_of_a_room(project):
+    append(project, "ke_steps/measuring/perturbation.py", "\nCHANGED = True\n")
+    assert project.pending() == again_of(HELPERS["measuring/perturbation"])
 
 
 def test_changes_that_no_result_depends_on(project):
