@@ -25,8 +25,8 @@ from ke_steps.scoring.probes import score_probes
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences
 from ke_steps.training.log import Watcher
-from ke_steps.training.resuming import Unfinished
-from ke_steps.training.train import SAVE_INTERVAL_SECONDS, train
+from ke_steps.training.resuming import LEAST_SECONDS, SHARE, Unfinished
+from ke_steps.training.train import train
 
 NUM_STEPS = 1600
 NUM_MOMENTS = 22
@@ -57,7 +57,7 @@ def print_costs(
         write_tokenizer_files(folder)
         saving = saved_seconds(model, sequences, optimisation, tokenizer, folder) - step_seconds
         costs = {
-            "saving a state": (saving, run_seconds / SAVE_INTERVAL_SECONDS),
+            "saving a state": (saving, run_seconds / max(LEAST_SECONDS, saving / SHARE)),
             f"scoring {len(probes)} probes": (
                 timed(lambda: score_probes(model, probes, precision=optimisation.precision)),
                 NUM_MOMENTS,

@@ -107,8 +107,10 @@ def run(
     states = KeptStates(output_training, keeper, kept)
     states.take_stock()
     if states.are_missing(first=True):
+        states.writer.begin()
         keeper.observe(build(torch.device("cpu")), 0)
         states.complete(0)
+        states.finish_writing()
     while states.are_missing():
         train(
             build,

@@ -9,13 +9,14 @@ experts than OLMoE's and Mixtral's may take more.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ke_steps.planning.costs import Sizes
 from ke_steps.planning.model_shapes import ModelShape
 from ke_steps.settings.checkpoints import BranchSource, NurserySource
 from ke_steps.settings.learning import Recipe
 from ke_steps.settings.study import Study
+from ke_steps.settings.types import Precision
 from ke_steps.study.places import models_of, places
 from ke_steps.study.requests import request
 
@@ -29,6 +30,9 @@ FP32_BYTES = 4
 STATE_BYTES = 16
 """Of a parameter that learns: itself, its gradient and AdamW's two moments, in fp32."""
 
+NUM_SAVED = 3
+"""Weights and two moments, which a saved state has."""
+
 HELD_LOGITS_BYTES = 16
 """Of a logit in training: the head's, its fp32 copy, log-softmax, and the gradients of them."""
 
@@ -36,8 +40,6 @@ CHUNK_BYTES = 2e9
 """Of the logits and terms of an evaluation, which come in chunks."""
 
 BYTES = {"fp32": 4, "tf32": 4, "bf16": 2}
-
-Precision = Literal["fp32", "bf16"]
 
 
 class Memory(NamedTuple):
@@ -127,8 +129,8 @@ def learning_memory(shape: ModelShape, learning: Learning) -> Memory:
     layer whole that computes and one that comes next, and what is in no layer with its gradient;
     the sum of a whole gradient, which such a model takes where it finds room, is not counted.
 
-    The machine holds the weights once for each process, while they are read, saved or compared; of
-    a model in parts, weights and moments while they are saved.
+    The machine holds the weights once for each process while they are read, of a model in parts
+    once in all; and while a state is written, a copy of weights and moments.
     """
     number, element = shape.num_parameters, BYTES[learning.precision]
     embeddings = shape.num_embeddings * shape.hidden_size
@@ -137,12 +139,12 @@ def learning_memory(shape: ModelShape, learning: Learning) -> Memory:
     if learning.is_sharded:
         gathered = 2 * element * shape.num_layer_parameters + 2 * FP32_BYTES * embeddings
         weights = STATE_BYTES * number / learning.num_gpus + gathered
-        host = 3 * FP32_BYTES * number
     else:
         # several GPUs talk about gradients in buckets of their own
         buckets = FP32_BYTES * number if learning.num_gpus > 1 else 0
         weights = STATE_BYTES * number + copies + buckets
-        host = learning.num_gpus * FP32_BYTES * number
+    num_read = 1 if learning.is_sharded else learning.num_gpus
+    host = FP32_BYTES * number * max(num_read, NUM_SAVED)
     kept = learning.micro_batch_tokens * (
         shape.num_layers * kept_by_training(shape, learning.precision)
         + HELD_LOGITS_BYTES * shape.vocab_size

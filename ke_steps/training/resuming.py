@@ -1,10 +1,12 @@
 """The state of a training under way, so that the same job goes on from there after any end.
 
 The folder ``unfinished/`` beside the job's first output holds ``checkpoint-<step>/``: what
-transformers' ``Trainer`` writes (weights, optimiser, scheduler, random generators, its log), what
+transformers' ``Trainer`` saves (weights, optimiser, scheduler, random generators, its log), what
 the run's watcher adds, and ``state.json``, written last: which job the state is of, and the sha256
-of every file. A state is used only when all of that is as written; otherwise training starts over.
-The folder is no result: no rule reads it, and it is removed when the job has succeeded.
+of every file. Training waits until the state is copied; it is written and hashed while training
+goes on (``training.writing``). A state is used only when all of that is as written; otherwise
+training starts over. The folder is no result: no rule reads it, and it is removed when the job has
+succeeded.
 
 SIGTERM and SIGINT are noted at once and obeyed at the end of the step, when the state is saved.
 """
@@ -17,8 +19,9 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,12 +35,22 @@ from ke_steps.job.errors import Stopped, UserError
 from ke_steps.job.files import canonical_json, hash_file, write_json
 from ke_steps.models import ranks
 from ke_steps.training.log import Watcher
-from ke_steps.training.sharding import is_asked_for
+from ke_steps.training.sharding import is_asked_for, part_of
+from ke_steps.training.writing import Writer
 
 FOLDER = "unfinished"
 STATE = "state.json"
 TIME_IS_UP = 1
 """A reason to save; the others are the numbers of signals, all larger."""
+
+SHARE = 0.02
+"""Of the time that passes between two states, how much training may stand still for one."""
+
+LEAST_SECONDS = 60.0
+"""Between two states at least, and before the first, which tells what one costs."""
+
+POLL_SECONDS = 0.05
+"""Between two looks whether other ranks have written their parts."""
 
 ECHO_SECONDS = 10.0
 """Several ranks get a signal twice when it goes to all processes and the launcher passes it on."""
@@ -55,6 +68,7 @@ class Unfinished:
     def __init__(self, first_output: Path, watcher: Watcher) -> None:
         """Take the job's first output, beside which the folder lies, and the run's watcher."""
         self.folder = first_output.parent / FOLDER
+        self.writer = Writer()
         self._watcher = watcher
 
     def begin(self) -> Path | None:
@@ -74,18 +88,35 @@ class Unfinished:
         return state_of(self.folder, step)
 
     def complete(self, step: int) -> None:
-        """Make the state that ``Trainer`` has just written the one to go on from."""
+        """Have the state that ``Trainer`` saves written whole, as the one to go on from."""
         ranks.wait()
         if ranks.is_first():
-            state = self.state_of(step)
-            self._watcher.save(state)
-            write_json(state / STATE, {"job": _job(), "files": _hashes(state)})
-            self._remove_states(s for s in self._steps() if s < step and s not in self.kept)
+            self._watcher.save(self.state_of(step))
+            self.writer.add(partial(self._seal, step, _job()))
+        self.writer.start()
+
+    def _seal(self, step: int, job: Mapping[str, Any]) -> None:
+        """Write the state's last file, when the other ranks' parts are there; remove older ones."""
+        state = self.state_of(step)
+        if is_asked_for() and step:  # the untrained model is not in parts
+            while not all(part_of(state, each).is_file() for each in range(ranks.num_ranks())):
+                time.sleep(POLL_SECONDS)
+        write_json(state / STATE, {"job": job, "files": _hashes(state)})
+        self._remove_states(s for s in self._steps() if s < step and s not in self.kept)
+
+    def finish_writing(self) -> None:
+        """Return when the last state is whole; on every rank.
+
+        Raises:
+            OSError: such as a full disk, or whatever else went wrong in writing it.
+        """
+        self.writer.wait()
         ranks.wait()
 
     def remove_half_written(self) -> None:
         """Remove a state that could not be written whole, lest it stays to fill the disk."""
-        for step in self._steps():
+        self.writer.join()
+        for step in self._steps() if ranks.is_first() else []:
             if not (self.state_of(step) / STATE).is_file():
                 shutil.rmtree(self.state_of(step), ignore_errors=True)
 
@@ -188,8 +219,9 @@ class Saver(TrainerCallback):
     """Saves every so often, and before the process ends because of a signal."""
 
     def __init__(
-        self, unfinished: Unfinished, interval_seconds: float, request: StopRequest
+        self, unfinished: Unfinished, interval_seconds: float | None, request: StopRequest
     ) -> None:
+        """Take seconds between two states; None for what keeps their cost at ``SHARE``."""
         self._unfinished = unfinished
         self._interval_seconds = interval_seconds
         self._request = request
@@ -197,11 +229,17 @@ class Saver(TrainerCallback):
         self._saved_step = 0
         self._reason = 0
 
+    def _interval(self) -> float:
+        if self._interval_seconds is not None:
+            return self._interval_seconds
+        return max(LEAST_SECONDS, self._unfinished.writer.stood_still_seconds / SHARE)
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Decide, the same on every rank, whether Trainer saves now."""
-        is_due = time.monotonic() - self._saved_at >= self._interval_seconds
+        self._unfinished.writer.check()
+        is_due = time.monotonic() - self._saved_at >= self._interval()
         self._reason = ranks.highest(self._request.number or is_due * TIME_IS_UP)
         control.should_save = self._reason > 0 or state.global_step in self._unfinished.kept
         if state.global_step == self._unfinished.stop:
@@ -219,13 +257,14 @@ class Saver(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Complete what Trainer has saved, and obey a signal."""
+        """Complete what Trainer saves, and obey a signal."""
         self._unfinished.complete(state.global_step)
         self._saved_at, self._saved_step = time.monotonic(), state.global_step
         if self._reason > TIME_IS_UP:
             self._stop(state)
 
     def _stop(self, state: TrainerState) -> None:
+        self._unfinished.finish_writing()
         raise Stopped(
             f"stopped by {signal.Signals(self._reason).name} after step {state.global_step} of"
             f" {state.max_steps}; saved, the same command goes on from there",

@@ -35,9 +35,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils._pytree import tree_map_only
 from transformers import PreTrainedModel
 
+from ke_steps.job.files import replacing
 from ke_steps.models import ranks
 from ke_steps.models.parts import compute_buffers, empty_model, family_of
 from ke_steps.models.temperature import set_temperature, temperature_of
+from ke_steps.training.writing import copied
 
 Result = TypeVar("Result")
 
@@ -125,39 +127,44 @@ def gather_whole(model: PreTrainedModel) -> PreTrainedModel:
     return gathered
 
 
-def save_part(
+def copy_part(
     model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, folder: Path
-) -> None:
-    """Write this rank's part of a training: weights, optimiser, scheduler, random generators."""
+) -> Callable[[], None]:
+    """Copy this rank's part of a training: weights, optimiser, scheduler, random generators.
+
+    Returns:
+        What writes the copy; the file then appears whole.
+    """
     state = optimizer.state_dict()
     tensors = {f"{WEIGHTS}{name}": parameter for name, parameter in model.named_parameters()}
     for number, values in state["state"].items():
         tensors |= {f"{MOMENTS}{number}.{key}": value for key, value in values.items()}
-    local = tree_map_only(DTensor, DTensor.to_local, tensors)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: tensor.detach().cpu().clone() for name, tensor in local.items()} | _random_state(),
-        _part(folder),
-        metadata={
-            "param_groups": json.dumps(state["param_groups"]),
-            "scheduler": json.dumps(scheduler.state_dict()),
-        },
-    )
+    copies = copied(tree_map_only(DTensor, DTensor.to_local, tensors)) | _random_state()
+    metadata = {
+        "param_groups": json.dumps(state["param_groups"]),
+        "scheduler": json.dumps(scheduler.state_dict()),
+    }
+
+    def write() -> None:
+        with replacing(part_of(folder, ranks.rank())) as beside:
+            save_file(copies, beside, metadata)
+
+    return write
 
 
 def load_part(
     model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, folder: Path
 ) -> None:
-    """Read what ``save_part`` wrote, in place, but for the random generators."""
-    with safe_open(_part(folder), framework="pt") as part:
+    """Read what ``copy_part`` had written, in place, but for the random generators."""
+    with safe_open(part_of(folder, ranks.rank()), framework="pt") as part:
         _load_weights(model, part)
         _load_optimizer(optimizer, part)
         scheduler.load_state_dict(json.loads(part.metadata()["scheduler"]))
 
 
 def load_random_state(folder: Path) -> None:
-    """Set torch's random generators to where they were when ``save_part`` wrote them."""
-    with safe_open(_part(folder), framework="pt") as part:
+    """Set torch's random generators to where they were when ``copy_part`` copied them."""
+    with safe_open(part_of(folder, ranks.rank()), framework="pt") as part:
         torch.set_rng_state(part.get_tensor(f"{RANDOM}cpu"))
         if torch.cuda.is_available():
             torch.cuda.set_rng_state(part.get_tensor(f"{RANDOM}cuda"))
@@ -201,5 +208,6 @@ def _like(parameter: DTensor, part: Tensor) -> Tensor:
     return sharded
 
 
-def _part(folder: Path) -> Path:
-    return folder / f"part_{ranks.rank()}_of_{ranks.num_ranks()}.safetensors"
+def part_of(folder: Path, rank: int) -> Path:
+    """Return where a rank's part of a saved training is."""
+    return folder / f"part_{rank}_of_{ranks.num_ranks()}.safetensors"

@@ -48,8 +48,7 @@ from ke_steps.training.trainer import (
     StudyTrainer,
     build_optimizer,
 )
-
-SAVE_INTERVAL_SECONDS = 600.0
+from ke_steps.training.writing import Writer
 
 Build = Callable[[torch.device, Shard | None], PreTrainedModel]
 """Makes the model to train, fp32 and always the same, on a device; in parts, where it gets how."""
@@ -78,7 +77,7 @@ def train(
     course: Course | None = None,
     gauge: Intervention | None = None,
     unfinished: Unfinished | None = None,
-    save_interval_seconds: float = SAVE_INTERVAL_SECONDS,
+    save_interval_seconds: float | None = None,
 ) -> Trained:
     """Train a model on this rank's device, together with the job's other ranks.
 
@@ -95,7 +94,7 @@ def train(
         course: of attention's temperature; without it, that stays as built.
         gauge: which transformed the model that is built, and is compensated for; None for none.
         unfinished: where training saves its state and goes on from one; without it, nowhere.
-        save_interval_seconds: between two saved states.
+        save_interval_seconds: between two saved states; None for what they cost (``Saver``).
 
     Raises:
         UserError: the batch cannot be split over the ranks, not one sequence fits the GPU, or a
@@ -155,7 +154,7 @@ class Attempt:
         build: Build,
         device: torch.device,
         unfinished: Unfinished | None,
-        save_interval_seconds: float,
+        save_interval_seconds: float | None,
     ) -> Trained:
         """Train as ``train`` does, without going on after a GPU has run out of memory."""
         plan = self.optimisation
@@ -175,7 +174,7 @@ class Attempt:
                 stack.callback(unfinished.remove_half_written)
                 request = stack.enter_context(noting_signals())
                 if is_asked_for():
-                    callbacks.append(Parts(saved))
+                    callbacks.append(Parts(saved, unfinished.writer))
                 callbacks.append(Saver(unfinished, save_interval_seconds, request))
             stack.callback(log.close)
             optimizer = _optimizer(model, plan)
@@ -190,6 +189,7 @@ class Attempt:
                 data_collator=Collator(self.tokenizer),
                 optimizers=(optimizer, build_schedule(optimizer, plan)),
                 callbacks=callbacks,
+                writer=unfinished.writer if unfinished else Writer(),
             )
             trainer.remove_callback(PrinterCallback)
             try:
@@ -198,6 +198,8 @@ class Attempt:
                 if tempering:
                     tempering.set_after(divergence.step - 1)
                 log.end_diverged(divergence.step, divergence.logs)
+            if unfinished:
+                unfinished.finish_writing()
         model.config.use_cache = use_cache  # which Trainer turns off for good
         trained = gather_whole(model)
         return Trained(trained, log.rows, _tell_divergence(log.rows))

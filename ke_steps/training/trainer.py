@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LRScheduler
@@ -19,16 +20,19 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.training.sharding import (
     Reductions,
+    copy_part,
     is_sharded,
     load_part,
     load_random_state,
-    save_part,
 )
+from ke_steps.training.writing import Writer, copied
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-5
@@ -53,11 +57,12 @@ class StudyTrainer(Trainer):
     format, which it reads with ``weights_only``, after ``training.resuming`` has compared their
     hashes.
 
-    Two private methods are overridden, as no public hook stands in their place; a test says which,
-    and tells when a release of transformers changes them.
+    Three private methods are overridden, as no public hook stands in their place; a test says
+    which, and tells when a release of transformers changes them.
     """
 
-    def __init__(self, model: PreTrainedModel, **keywords: Any) -> None:
+    def __init__(self, model: PreTrainedModel, *, writer: Writer, **keywords: Any) -> None:
+        """Take what writes saved states, and Trainer's own keywords."""
         num_threads = torch.get_num_threads()
         super().__init__(model, **keywords)
         torch.set_num_threads(num_threads)  # which accelerate changes under several CPU ranks
@@ -65,6 +70,7 @@ class StudyTrainer(Trainer):
         # of each sequence, as all of these do; GPT-2's name does not say so
         self._loss_shifts_labels = True
         self._reductions = Reductions(model) if is_sharded(model) else None
+        self._writer = writer
         self._batch_loss: Tensor | float = 0.0
         if self._reductions:
             # what tells Trainer that it need neither wrap nor shard the model
@@ -104,23 +110,36 @@ class StudyTrainer(Trainer):
         return whole_norm
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the weights, and not Trainer's arguments, which would have to be unpickled."""
+        """Have the weights written, by the names of the model's parameters, and nothing else."""
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
+        self._writer.begin()
         if self.args.should_save and not self._reductions:
-            self.model.save_pretrained(folder)
+            weights = copied(dict(self.model.named_parameters()))
+            self._writer.add(lambda: save_file(weights, folder / SAFE_WEIGHTS_NAME))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Have the optimiser's state written; the scheduler's is small."""
+        if self.args.should_save:
+            folder, state = Path(output_dir), copied(self.optimizer.state_dict())
+            self._writer.add(lambda: torch.save(state, folder / OPTIMIZER_NAME))
+            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if not self._reductions:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            weights = load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME)
+            with torch.no_grad():
+                for name, parameter in self.model.named_parameters():
+                    parameter.copy_(weights[name])
 
 
 class Parts(TrainerCallback):
     """Saves and loads the training of a sharded model, of which every rank has its own part."""
 
-    def __init__(self, saved: Path | None) -> None:
-        """Take the folder of the state to go on from; None to start anew."""
+    def __init__(self, saved: Path | None, writer: Writer) -> None:
+        """Take the folder of the state to go on from, None to start anew, and what writes one."""
         self._saved = saved
+        self._writer = writer
 
     def on_train_begin(
         self,
@@ -156,9 +175,9 @@ class Parts(TrainerCallback):
         lr_scheduler: LRScheduler,
         **kwargs: Any,
     ) -> None:
-        """Add the parts to what Trainer has just saved."""
+        """Add this rank's part to what is being saved."""
         folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        save_part(model, optimizer, lr_scheduler, folder)
+        self._writer.add(copy_part(model, optimizer, lr_scheduler, folder))
 
 
 class OneDeviceArguments(TrainingArguments):

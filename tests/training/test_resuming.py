@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,16 @@ from ke_steps.job import provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import Stopped
 from ke_steps.models.loading import load_model, prepare_torch
-from ke_steps.training import resuming
-from ke_steps.training.resuming import ECHO_SECONDS, noting_signals
+from ke_steps.training import resuming, trainer
+from ke_steps.training.log import Watcher
+from ke_steps.training.resuming import (
+    ECHO_SECONDS,
+    Saver,
+    StopRequest,
+    Unfinished,
+    noting_signals,
+)
 from ke_steps.training.train import train
-from ke_steps.training.trainer import StudyTrainer
 from tests.invented.forks import Forks
 from tests.invented.injections import NUM_STEPS, build_inputs, command, inject, outputs, written
 
@@ -127,7 +134,7 @@ SAVED = [
 
 def test_a_state_is_tensors_and_tables_alone(stopped_at_3):
     names = {path.name for path in saved_state(stopped_at_3).iterdir()}
-    assert names == {*SAVED, "config.json", "generation_config.json"}
+    assert names == {*SAVED}
 
 
 @pytest.mark.parametrize(
@@ -182,25 +189,64 @@ def test_a_state_without_its_last_file_is_no_state(files, undisturbed, unfinishe
 
 
 @pytest.mark.parametrize(
-    ("writer", "name"),
-    [(StudyTrainer, "save_model"), (inject_knowledge._Probing, "save")],
+    ("owner", "name"),
+    [(trainer, "save_file"), (resuming, "_hashes"), (inject_knowledge._Probing, "save")],
 )
 def test_a_state_that_cannot_be_written_leaves_the_one_before(
-    writer, name, files, undisturbed, unfinished
+    owner, name, files, undisturbed, unfinished
 ):
-    write = getattr(writer, name)
+    """In the thread that writes, or before it: the job ends with the error."""
+    write = getattr(owner, name)
+    folder = unfinished / "model" / "unfinished" / "checkpoint-5"
 
-    def filling(*arguments, **keywords):
-        write(*arguments, **keywords)
-        assert (unfinished / "model/unfinished/checkpoint-5/model.safetensors").is_file()
-        raise OSError(28, "No space left on device")
+    def filling(*arguments):
+        if folder.exists():
+            write(*arguments)
+            raise OSError(28, "No space left on device")
+        return write(*arguments)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(writer, name, filling)
+        patch.setattr(owner, name, filling)
         stop_after(4, patch)
         inject(unfinished, files)
     assert saved_state(unfinished).name == "checkpoint-3"
     assert inject(unfinished, files) == undisturbed
+
+
+def test_training_goes_on_while_a_state_is_written_and_its_copy_stays(
+    files, undisturbed, tmp_path, monkeypatch
+):
+    """The weights after step 1 are not written before step 2 is done, and are those of step 1."""
+    observe, write = inject_knowledge._Probing.observe, trainer.save_file
+    seen, is_done = [], threading.Event()
+
+    def observing(self, model, step):
+        observe(self, model, step)
+        seen.append({name: each.clone() for name, each in model.named_parameters()})
+        if step == 2:
+            is_done.set()
+
+    def waiting(weights, path):
+        assert is_done.wait(60)
+        write(weights, path)
+        step = int(path.parent.name.rpartition("-")[2])
+        assert weights.keys() == seen[step].keys()
+        assert all(torch.equal(each, seen[step][name]) for name, each in weights.items())
+
+    monkeypatch.setattr(inject_knowledge, "train", partial(train, save_interval_seconds=0.0))
+    monkeypatch.setattr(inject_knowledge._Probing, "observe", observing)
+    monkeypatch.setattr(trainer, "save_file", waiting)
+    assert inject(tmp_path, files) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("interval", "stood_still", "expected"),
+    [(None, 0.0, 60.0), (None, 1.0, 60.0), (None, 5.0, 250.0), (0.0, 5.0, 0.0)],
+)
+def test_states_are_saved_as_often_as_they_cost_two_percent(interval, stood_still, expected):
+    unfinished = Unfinished(Path("manifest.json"), Watcher())
+    unfinished.writer.stood_still_seconds = stood_still
+    assert Saver(unfinished, interval, StopRequest())._interval() == expected
 
 
 @pytest.mark.parametrize(("num_ranks", "ending"), [(1, [143, 130]), (2, [130])])

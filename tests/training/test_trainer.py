@@ -18,6 +18,7 @@ from ke_steps.training.log import Watcher
 from ke_steps.training.resuming import Unfinished
 from ke_steps.training.train import train
 from ke_steps.training.trainer import Collator, OneDeviceArguments, StudyTrainer, build_optimizer
+from ke_steps.training.writing import Writer
 from tests.invented.models import FAMILIES, PAD_ID, build_model, random_sequences
 from tests.invented.training import CPU, TOKENIZER, optimisation
 
@@ -27,11 +28,12 @@ PARAMETERS = {
     "_clip_grad_norm": ["self", "model"],
     "floating_point_ops": ["self", "inputs"],
     "save_model": ["self", "output_dir", "_internal_call"],
+    "_save_optimizer_and_scheduler": ["self", "output_dir"],
     "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
 }
 """What ``StudyTrainer`` overrides, and the parameters that it was written for."""
 
-PRIVATE = {"_load_from_checkpoint", "_clip_grad_norm"}
+PRIVATE = {"_clip_grad_norm", "_load_from_checkpoint", "_save_optimizer_and_scheduler"}
 """Of these what transformers does not promise to keep: no public hook stands in its place."""
 
 NUM_STEPS, NUM_MICRO_BATCHES, STOP_AFTER = 3, 2, 2
@@ -111,6 +113,7 @@ OF_A_MICRO_BATCH = [NUM_MICRO_BATCHES * num for num in (STOP_AFTER, NUM_STEPS - 
         ("_clip_grad_norm", [STOP_AFTER, NUM_STEPS - STOP_AFTER]),
         ("floating_point_ops", OF_A_MICRO_BATCH),
         ("save_model", [1, 0]),
+        ("_save_optimizer_and_scheduler", [1, 0]),
         ("_load_from_checkpoint", [0, 1]),
     ],
 )
@@ -127,10 +130,13 @@ def test_a_sharded_model_is_not_wrapped(tmp_path, monkeypatch):
         ),
         train_dataset=[torch.arange(8).numpy()] * 8,
         data_collator=Collator(TOKENIZER),
+        writer=Writer(),
     )
     flag = "is_distributed_loading_by_transformers"
     assert getattr(trainer, flag, None) is False, f"Trainer of {VERSION} does not know {flag}"
-    clash = {"_reductions", "_batch_loss"} & vars(Trainer(build_model(), args=trainer.args)).keys()
+    clash = {"_reductions", "_batch_loss", "_writer"} & vars(
+        Trainer(build_model(), args=trainer.args)
+    ).keys()
     assert not clash, f"Trainer of {VERSION} has attributes that ours overwrite"
     prepare, prepared = trainer.accelerator.prepare_model, []
 
