@@ -1,14 +1,17 @@
 """Log probabilities of token spans: what probes, multiple choice and held-out text all ask for.
 
 A span is a token sequence and the place where its scored part starts. Spans are batched by length,
-and the LM head runs only at the positions that predict a scored token.
+those that differ in their last token alone share one row, as that token predicts nothing, and the
+LM head runs only at the positions that predict a scored token.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +60,7 @@ def score_spans(
     Args:
         model: a causal language model.
         spans: in any order; longer ones are batched first, so that memory peaks at once.
-        batch_size_sequences: spans per forward pass.
+        batch_size_sequences: rows per forward pass.
         precision: of ``models.precision``; log-softmax is always fp32.
         description: label of a progress bar on stderr; no bar when absent.
         allow_nan: return log probabilities that are no numbers, instead of refusing the model.
@@ -68,19 +71,30 @@ def score_spans(
     Raises:
         UserError: a log probability is not a number.
     """
-    order = sorted(range(len(spans)), key=lambda index: -len(spans[index].token_ids))
+    groups = _by_input(spans)
     scores: dict[int, SpanScore] = {}
     bar = tqdm(total=len(spans), desc=description, disable=description is None, file=sys.stderr)
     with bar, _evaluating(model, precision):
-        for first in range(0, len(order), batch_size_sequences):
-            indices = order[first : first + batch_size_sequences]
-            batch = [spans[index] for index in indices]
-            found = _score_batch(model, batch)
+        for first in range(0, len(groups), batch_size_sequences):
+            batch = groups[first : first + batch_size_sequences]
+            indices = list(chain.from_iterable(batch))
+            found = _score_batch(model, [[spans[index] for index in group] for group in batch])
             if not allow_nan and any(np.isnan(each.log_probabilities).any() for each in found):
                 raise UserError("the model's log probabilities are not numbers (NaN)")
             scores.update(zip(indices, found, strict=True))
-            bar.update(len(batch))
+            bar.update(len(indices))
     return [scores[index] for index in range(len(spans))]
+
+
+def _by_input(spans: Sequence[Span]) -> list[list[int]]:
+    """Return the places of spans in groups with the same tokens but for the last, longest first.
+
+    Choices of one token that continue the same context are such.
+    """
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for index, span in enumerate(spans):
+        groups[np.asarray(span.token_ids[:-1], dtype=np.int64).tobytes()].append(index)
+    return [groups[tokens] for tokens in sorted(groups, key=len, reverse=True)]
 
 
 @contextmanager
@@ -94,29 +108,27 @@ def _evaluating(model: PreTrainedModel, precision: Precision) -> Iterator[None]:
         model.train(was_training)
 
 
-def _score_batch(model: PreTrainedModel, batch: Sequence[Span]) -> list[SpanScore]:
-    lengths = [len(span.token_ids) for span in batch]
-    # A pad is after all scored tokens, which attend only to what is before them: any id will do.
-    token_ids = np.zeros((len(batch), lengths[0]), dtype=np.int64)
-    is_token = np.zeros_like(token_ids)
-    for row, span in enumerate(batch):
-        if span.start < 1:
-            raise ValueError("nothing precedes the first token: it has no log probability")
-        token_ids[row, : lengths[row]] = span.token_ids
-        is_token[row, : lengths[row]] = 1
-    counts = [length - span.start for length, span in zip(lengths, batch, strict=True)]
-    rows = np.repeat(np.arange(len(batch)), counts)
-    columns = np.concatenate([np.arange(s.start, n) for s, n in zip(batch, lengths, strict=True)])
+def _score_batch(model: PreTrainedModel, groups: Sequence[Sequence[Span]]) -> list[SpanScore]:
+    """Score the spans of groups that share a row, group after group."""
+    spans = list(chain.from_iterable(groups))
+    if any(span.start < 1 for span in spans):
+        raise ValueError("nothing precedes the first token: it has no log probability")
+    inputs = [np.asarray(group[0].token_ids[:-1], dtype=np.int64) for group in groups]
+    # A pad is after all scored tokens, which attend only to what is before them: any id will do,
+    # and no mask, without which attention is faster.
+    token_ids = np.zeros((len(inputs), len(inputs[0])), dtype=np.int64)
+    for row, tokens in enumerate(inputs):
+        token_ids[row, : len(tokens)] = tokens
+    counts = [len(span.token_ids) - span.start for span in spans]
+    rows = np.repeat(np.repeat(np.arange(len(groups)), [len(group) for group in groups]), counts)
+    columns = np.concatenate([np.arange(span.start, len(span.token_ids)) for span in spans]) - 1
+    targets = np.concatenate([span.token_ids[span.start :] for span in spans]).astype(np.int64)
 
     hidden = model.base_model(
-        input_ids=torch.from_numpy(token_ids).to(model.device),
-        attention_mask=torch.from_numpy(is_token).to(model.device),
-        use_cache=False,
-    ).last_hidden_state  # (batch, length, d)
+        input_ids=torch.from_numpy(token_ids).to(model.device), use_cache=False
+    ).last_hidden_state  # (rows, length, d)
     log_probabilities, is_argmax = _score_positions(
-        model,
-        hidden[rows, columns - 1],
-        torch.from_numpy(token_ids[rows, columns]).to(model.device),
+        model, hidden[rows, columns], torch.from_numpy(targets).to(model.device)
     )
     ends = np.cumsum(counts)[:-1]
     return [
