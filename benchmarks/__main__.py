@@ -1,8 +1,7 @@
 """Runs every benchmark, each in a process of its own, the ones with goals first.
 
 Defaults fit what is there: on a GPU OLMo-1B's whole width, in bf16 where learning runs are; on a
-CPU a part of it, in about a quarter of an hour on two cores. Options are passed on to those that
-compare on a device.
+CPU a part of it, in about a quarter of an hour on two cores. Options are passed on to each.
 
 Example::
 
@@ -16,7 +15,7 @@ import subprocess
 import sys
 import time
 
-COMPARED = ("extraction", "training", "evaluation")
+COMPARED = ("extraction", "training", "evaluation", "extraction_parts")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,9 @@ def saved_seconds(
     folder: Path,
 ) -> float:
     """Return the median seconds of a step after which a state is saved."""
+    # twice over, so that there are two steps at least
+    sequences = replace(sequences, num_epochs=2)
+    optimisation = replace(optimisation, num_steps=2 * optimisation.num_steps, num_epochs=2)
     intervals = Intervals()
     unfinished = Unfinished(folder / "model/manifest.json", intervals)
     train(

@@ -12,7 +12,7 @@ them, with the model's vocabulary. Versions run interleaved; ratios are medians 
 
 Example::
 
-    python -m benchmarks.evaluation --scale 0.125 --num-items-per-task 100 --num-repeats 7
+    python -m benchmarks.evaluation --scale 0.125 --num-items-per-task 40 --num-repeats 9
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def parse_options() -> argparse.Namespace:
     """Read the command line; the defaults take some minutes on two CPU cores."""
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__)
-    add_options(parser, scale=0.125, num_repeats=7)
+    add_options(parser, scale=0.125, num_repeats=9)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--num-items-per-task", type=int, default=1000 if on_gpu else 40)
     parser.add_argument("--batch-size-sequences", type=int, default=64)

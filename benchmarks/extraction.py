@@ -1,13 +1,10 @@
 """What the extraction of coefficients costs, beside the bare forward pass and beside other tools.
 
-On a random model of OLMo-1B's proportions prints, for each precision,
-
-- tokens per second and peak memory of ``extract_coefficients`` and of other ways to the mean |c|
-  of every memory, all in the same precision, checked to measure the same to rounding: hooks on the
-  body, TransformerLens, nnsight, and a loop like the paper's. Ours takes four moments where they
-  take one. Goals: 0.98 of the bare forward pass of the body, and ahead of every other;
-- what each part that a study can ask for costs beside the bare forward pass: groups, relu gate,
-  entropies, attribution, and all as config/olmo_1b.yaml asks for them.
+On a random model of OLMo-1B's proportions prints, for each precision, tokens per second and peak
+memory of ``extract_coefficients`` and of other ways to the mean |c| of every memory, all in that
+precision, checked to measure the same to rounding: hooks on the body, TransformerLens, nnsight, and
+a loop like the paper's. Ours takes four moments where they take one. Goals: 0.98 of the bare
+forward pass of the body, and ahead of every other.
 
 ``--scale`` shrinks width, memories, heads and vocabulary alike, so that their shares stay those of
 OLMo-1B (hidden 2048, m 8192, 16 heads, vocabulary 50304). Versions run interleaved in one process;
@@ -60,7 +57,6 @@ from benchmarks.machine import (
     shape_of,
     share_of_peak,
 )
-from ke_steps.measuring.attributions import measure_attributions
 from ke_steps.measuring.extraction import DTYPES, measure_in_one_pass
 from ke_steps.measuring.instances import gather_instances
 from ke_steps.settings.measures import ExtractCoefficientsJob
@@ -85,13 +81,7 @@ def main() -> None:
     options = parse_options()
     device = prepare(options)
     config = olmo_config(options)
-    print(
-        f"{describe(config)}; {options.num_sequences} sequences of"
-        f" {options.sequence_length_tokens} tokens, batch {options.batch_size_sequences}"
-    )
-    generator = np.random.default_rng(0)
-    shape = (options.num_sequences, options.sequence_length_tokens)
-    input_ids = generator.integers(2, config.vocab_size, shape, dtype=np.int32)
+    input_ids = random_sequences(config, options)
     there = {name: d is None or is_installed(name, d) for name, (_, d) in PEERS.items()}
     for precision in options.precisions:
         model = random_model(config, device, DTYPES[precision])
@@ -101,19 +91,39 @@ def main() -> None:
         peak, source = peak_flops(precision, device, config)
         print(f"\n{precision}: peak {peak / 1e12:.2f} TFLOP/s ({source})")
         compare_peers(model, input_ids, options, there, peak)
-        compare_parts(model, input_ids, options)
 
 
 def parse_options() -> argparse.Namespace:
     """Read the command line; the defaults take some minutes on two CPU cores."""
-    on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description=__doc__)
     add_options(parser, scale=0.5, num_repeats=9)
-    parser.add_argument("--num-sequences", type=int, default=32 if on_gpu else 4)
-    parser.add_argument("--sequence-length-tokens", type=int, default=2048 if on_gpu else 256)
-    parser.add_argument("--batch-size-sequences", type=int, default=8 if on_gpu else 4)
-    parser.add_argument("--precisions", nargs="+", choices=list(DTYPES), default=list(DTYPES))
+    add_extraction_options(parser, num_sequences=1, length_tokens=1024)
     return parser.parse_args()
+
+
+def add_extraction_options(
+    parser: argparse.ArgumentParser, *, num_sequences: int, length_tokens: int
+) -> None:
+    """Add what of extraction is chosen; the numbers are the CPU's."""
+    on_gpu = torch.cuda.is_available()
+    number, batch, length = (
+        (32, 8, 2048) if on_gpu else (num_sequences, num_sequences, length_tokens)
+    )
+    parser.add_argument("--num-sequences", type=int, default=number)
+    parser.add_argument("--sequence-length-tokens", type=int, default=length)
+    parser.add_argument("--batch-size-sequences", type=int, default=batch)
+    parser.add_argument("--precisions", nargs="+", choices=list(DTYPES), default=list(DTYPES))
+
+
+def random_sequences(config: OlmoConfig, options: argparse.Namespace) -> NDArray[np.int32]:
+    """Say what is measured, and return its token ids."""
+    print(
+        f"{describe(config)}; {options.num_sequences} sequences of"
+        f" {options.sequence_length_tokens} tokens, batch {options.batch_size_sequences}"
+    )
+    shape = (options.num_sequences, options.sequence_length_tokens)
+    generator = np.random.default_rng(0)
+    return generator.integers(2, config.vocab_size, shape, dtype=np.int32)
 
 
 def compare_peers(
@@ -159,42 +169,6 @@ def compare_peers(
         print(f"{judged(f'ahead of {name}', ahead, 1.0)}; it takes {more:+.0f} MiB of memory")
 
 
-def compare_parts(
-    model: PreTrainedModel, input_ids: NDArray[np.int32], options: argparse.Namespace
-) -> None:
-    """Print what each part costs beside the bare forward pass."""
-    number = len(input_ids)
-    of_all = {
-        "relu_gate": True,
-        "num_attention_sequences": number,
-        "num_next_token_sequences": number,
-    }
-    groups = {"num_groups": number // options.batch_size_sequences}
-    quarter = max(1, number // 4)
-    parts: dict[str, dict[str, Any]] = {
-        "coefficients": {},
-        "+ groups": groups,
-        **{f"+ {name}": {name: value} for name, value in of_all.items()},
-        "as olmo_1b": groups | of_all | {"num_attribution_sequences": quarter},
-    }
-    measurements = {
-        "bare forward": with_torch_defaults(bare(model, split(model, input_ids, options)))
-    }
-    for name, settings in parts.items():
-        measurements[name] = extraction(model, input_ids, options, **settings)
-    measurements["attribution"] = attribution(model, input_ids, options)
-    for measure in measurements.values():
-        measure()
-    seconds = interleave(measurements, options.num_repeats, model.device)
-    print(f"\n{'':28}{'µs/token':>12}{'bare forward to it':>28}{'more, of bare':>16}")
-    for name, times in seconds.items():
-        more = statistics.median(ratios(times, seconds["bare forward"])) - 1
-        print(
-            f"{name:28}{statistics.median(times) / input_ids.size * 1e6:12.1f}"
-            f"{told(ratios(seconds['bare forward'], times)):>28}{more:>16.1%}"
-        )
-
-
 def split(
     model: PreTrainedModel, input_ids: NDArray[np.int32], options: argparse.Namespace
 ) -> Batches:
@@ -227,33 +201,11 @@ def extraction(
     instances = gather_instances(
         input_ids, num_tokens, padding="exclude", num_groups=settings.num_groups
     )
-    number = settings.num_attribution_sequences
-    attributing = attribution(model, input_ids[:number], options) if number else None
 
     def measure() -> NDArray[np.float64]:
         means = measure_in_one_pass(model, instances, settings).coefficients
-        if attributing is not None:
-            attributing()
         mean_absolute: NDArray[np.float64] = means["absolute"].mean(axis=1)
         return mean_absolute
-
-    return measure
-
-
-def attribution(
-    model: PreTrainedModel, input_ids: NDArray[np.int32], options: argparse.Namespace
-) -> Measurement:
-    """Return the pass of its own that the attribution takes."""
-    num_tokens = np.full(len(input_ids), input_ids.shape[1])
-    instances = gather_instances(input_ids, num_tokens, padding="exclude", num_groups=1)
-
-    def measure() -> NDArray[np.float64]:
-        return measure_attributions(
-            model,
-            instances,
-            batch_size_sequences=options.batch_size_sequences,
-            num_groups=1,
-        )
 
     return measure
 

@@ -13,7 +13,7 @@ process, on one model each, all warmed up; ratios are medians over repeats.
 
 Example::
 
-    python -m benchmarks.training --scale 0.125 --num-steps 2 --num-repeats 7
+    python -m benchmarks.training --scale 0.125 --num-steps 1 --num-repeats 7
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def parse_options() -> argparse.Namespace:
     """Read the command line; the defaults take some minutes on two CPU cores."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     add_options(parser, scale=0.125, num_repeats=7)
-    parser.add_argument("--num-steps", type=int, default=2)
+    parser.add_argument("--num-steps", type=int, default=1)
     parser.add_argument("--batch-size-sequences", type=int, default=128)
     parser.add_argument("--micro-batch-size-sequences", type=int, default=8)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")

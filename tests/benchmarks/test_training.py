@@ -7,7 +7,7 @@ from benchmarks import training
 
 def test_every_way_to_train_has_its_row_and_what_comes_besides_its_cost(run, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model, **options: model)
-    small = "--num-steps 3 --batch-size-sequences 4 --micro-batch-size-sequences 2"
+    small = "--batch-size-sequences 4 --micro-batch-size-sequences 2"
     said = run(training, *small.split())
     rows = {line[:20].strip(): line.split() for line in said.splitlines()}
     for name in (training.COMPILED, training.BARE, training.STOCK, training.OURS):
