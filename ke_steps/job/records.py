@@ -8,6 +8,7 @@ code, settings, input hashes, versions, outputs with hashes, times, memory.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +68,9 @@ def place_of(path: Path, results: Path) -> str:
 
 def records_in(folder: Path) -> Iterator[Path]:
     """Yield the records in a folder of jobs, such as that of all or of one rule."""
-    return folder.rglob(RECORD)
+    for path, _, files in os.walk(folder):
+        if RECORD in files:
+            yield Path(path, RECORD)
 
 
 def read_record(path: Path) -> Record:

@@ -342,7 +342,7 @@ def test_results_copied_into_a_clone_follow_its_study(clone):
 
 
 def test_copied_results_of_unknown_origin_are_made_again(clone):
-    clone.results("metadata.json").unlink()
+    clone.results("metadata.jsonl").unlink()
     assert clone.pending() == NUM_JOBS
 
 
@@ -353,8 +353,9 @@ def test_a_copied_result_that_was_changed_on_the_way_is_made_again(clone):
 
 
 def test_another_study_copied_over_a_finished_one_is_noticed(project):
-    memory = json.loads(project.results("metadata.json").read_text())
-    project.results("metadata.json").write_text(json.dumps(memory | {"id": "another"}))
+    memory = project.results("metadata.jsonl")
+    first, rest = memory.read_text().split("\n", 1)
+    memory.write_text(json.dumps(json.loads(first) | {"id": "another"}) + "\n" + rest)
     path = "evaluate_knowledge/tiny/step8/boost/baseline/seed1/knowledge.parquet"
     project.results(path).write_bytes(b"of the other study")
     assert project.pending() == {"evaluate_knowledge": 1} | TELL
