@@ -1,7 +1,6 @@
 """Every study of config/ is valid, DAGs of hub models build, and config/README.md is right."""
 
 import re
-import resource
 
 import pytest
 import yaml
@@ -83,10 +82,7 @@ def test_what_is_said_of_polypythias_is_what_the_plan_says(tmp_path):
 def test_the_dag_of_a_study_of_hub_models_builds(name, tmp_path):
     project = Project(tmp_path)
     project.study = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     pending = project.pending()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime - before.ru_utime < 60  # of the CPU: the clock is others' business, too
     study = read(name)
     assert all(find_size(study, model) for model in study.models)
     costs = costs_by_rule(jobs(study, dict.fromkeys(study.models, UNKNOWN)))
