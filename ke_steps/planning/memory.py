@@ -85,13 +85,13 @@ def _jobs(study: Study, sizes: Sizes) -> Iterator[tuple[str, Memory]]:
     for model in models_of(there.described_checkpoints):
         yield "describe_memories", scoring_memory(sizes[model].shape, 0)
     for model in models_of(there.novelty_checkpoints):
-        yield "evaluate_novelty", scoring_memory(sizes[model].shape, _novelty_tokens(study))
+        yield "evaluate_novelty", _novelty_memory(study, sizes[model].shape)
     for model in models_of(there.rival_checkpoints):
         yield "measure_rivals", rivals_memory(study, sizes[model].shape)
     for model in {state.model for state in there.assessed_states}:
-        yield "evaluate_retention", scoring_memory(sizes[model].shape, _retention_tokens(study))
+        yield "evaluate_retention", _retention_memory(study, sizes[model].shape)
     for model in {run.model for run in there.assessed_runs}:
-        memory = scoring_memory(sizes[model].shape, _retention_tokens(study))
+        memory = _retention_memory(study, sizes[model].shape)
         yield "evaluate_retention_after_learning", memory
 
 
@@ -196,11 +196,15 @@ def extraction_memory(study: Study, rule: str, corpus: str, shape: ModelShape) -
     return Memory(GPU_BASE_BYTES + CHUNK_BYTES + weights + sums + held, num_gpus * host + sums)
 
 
-def scoring_memory(shape: ModelShape, batch_tokens: int) -> Memory:
-    """Return what an evaluation in fp32 needs."""
+def scoring_memory(shape: ModelShape, batch_tokens: int, precision: Precision = "fp32") -> Memory:
+    """Return what an evaluation needs: fp32 weights, in bf16 with autocast's copies of them.
+
+    A batch counts as fp32, as some of them are scored so in every precision.
+    """
     weights = FP32_BYTES * shape.num_parameters
+    copies = BYTES["bf16"] * shape.num_parameters if precision == "bf16" else 0
     held = _passing(shape, batch_tokens, FP32_BYTES)
-    return Memory(GPU_BASE_BYTES + CHUNK_BYTES + weights + held, HOST_BASE_BYTES + weights)
+    return Memory(GPU_BASE_BYTES + CHUNK_BYTES + weights + copies + held, HOST_BASE_BYTES + weights)
 
 
 def rivals_memory(study: Study, shape: ModelShape) -> Memory:
@@ -218,16 +222,18 @@ def rivals_memory(study: Study, shape: ModelShape) -> Memory:
     return Memory(GPU_BASE_BYTES + 3 * weights + products + kept, HOST_BASE_BYTES + weights)
 
 
-def _retention_tokens(study: Study) -> int:
+def _retention_memory(study: Study, shape: ModelShape) -> Memory:
     retention = study.evaluate_retention
     if retention is None:
         raise ValueError("a study that evaluates retention has the section")
     held_out = study.corpora[retention.held_out_corpus]
-    return retention.batch_size_sequences * held_out.sequence_length_tokens
+    tokens = retention.batch_size_sequences * held_out.sequence_length_tokens
+    return scoring_memory(shape, tokens, retention.precision)
 
 
-def _novelty_tokens(study: Study) -> int:
+def _novelty_memory(study: Study, shape: ModelShape) -> Memory:
     novelty = study.evaluate_novelty
     if novelty is None:
         raise ValueError("a study that evaluates novelty has the section")
-    return novelty.batch_size_sequences * novelty.max_document_tokens
+    tokens = novelty.batch_size_sequences * novelty.max_document_tokens
+    return scoring_memory(shape, tokens, novelty.precision)

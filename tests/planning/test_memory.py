@@ -154,6 +154,18 @@ def test_every_model_rule_of_a_study_has_needs():
         assert memory.host > 27e9, rule
 
 
+def test_an_evaluation_in_bf16_holds_the_weights_in_both_precisions():
+    found = []
+    for precision in ("fp32", "tf32", "bf16"):
+        study = read("olmo_1b")
+        retention = study.evaluate_retention.model_copy(update={"precision": precision})
+        study = study.model_copy(update={"evaluate_retention": retention})
+        found.append(needs(study, sizes_of(OLMO_1B, study))["evaluate_retention"])
+    fp32, tf32, bf16 = found
+    assert tf32 == fp32
+    assert (bf16.gpu - fp32.gpu, bf16.host) == (2 * OLMO_1B.num_parameters, fp32.host)
+
+
 def test_a_study_in_shards_has_needs_of_shards():
     extract = {"num_groups": 4, "num_shards": 2, "num_sequences": 8}
     study = read("smoke", extract_coefficients=extract | {"batch_size_sequences": 2})
