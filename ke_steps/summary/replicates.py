@@ -48,6 +48,9 @@ class Replicates:
 
     def __init__(self, found: dict[Key, Resampled], confidence: float) -> None:
         self._found = found
+        self._measures: dict[Identity, list[Measure]] = {}
+        for measure, identity in found:
+            self._measures.setdefault(identity, []).append(measure)
         self._confidence = confidence
 
     @classmethod
@@ -93,8 +96,8 @@ class Replicates:
         ):
             groups = [
                 measure.group
-                for measure, identity in self._found
-                if identity == run and measure.quantity == base.quantity
+                for measure in self._measures.get(run, [])
+                if measure.quantity == base.quantity
             ]
             measures = [measure.of(group) for measure in compared for group in groups]
             rows += [row for measure in measures if (row := self._row(measure, run))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +223,26 @@ def test_knowledge_of_a_group(write: Write) -> None:
     assert once.value == pytest.approx(1 - after / rows["performance_before__once/all"].value)
     assert found.of(ACQUISITION, RUN) is None
     assert found.of(KNOWLEDGE_AFTER.of("once/all"), RUN) is not None
+
+
+def test_a_run_is_found_without_going_through_the_study() -> None:
+    class Watched(dict[tuple[Measure, Identity], Resampled]):
+        num_passes = 0
+
+        def __iter__(self) -> Iterator[tuple[Measure, Identity]]:
+            self.num_passes += 1
+            return super().__iter__()
+
+    known = resampled(np.linspace(-4.0, -2.0, 20))
+    runs = [RUN._replace(seed=seed) for seed in range(5)]
+    watched = Watched(
+        {
+            (measure, run): known
+            for run in runs
+            for measure in (KNOWLEDGE_BEFORE.of("all/all"), KNOWLEDGE_AFTER.of("all/all"))
+        }
+    )
+    found = Replicates(watched, 0.95)
+    assert [len(found.compared_rows(run)) for run in runs] == [1] * 5
+    assert found.compared_rows(BEFORE).empty
+    assert watched.num_passes == 1
