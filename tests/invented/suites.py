@@ -35,11 +35,14 @@ OTHERS = {
 
 MODELS = {
     "polypythias": ["pythia-14m", "pythia-14m-seed1", "pythia-31m"],
-    "pythia": ["pythia-70m", "pythia-160m"],
+    "pythia": ["pythia-70m"],
     "olmo2": ["olmo2-1b", "olmo2-7b"],
     "smollm3": ["smollm3-3b"],
 }
 """Those of each study that are in its miniature."""
+
+LAST_STAGE_ALONE = {"pythia-31m", "olmo2-7b"}
+"""Models of the miniatures at their last stage; the others are at their first as well."""
 
 SUITES = list(MODELS)
 
@@ -76,7 +79,7 @@ def miniature(name: str, folder: Path) -> dict[str, Any]:
     """Return the study of a suite with smaller numbers, and passages of a folder."""
     study = shipped(name)
     models = {key: study["models"][key] for key in MODELS[name]}
-    models = {key: model | {"steps": _ends(model["steps"])} for key, model in models.items()}
+    models = {key: model | {"steps": _stages(key, model["steps"])} for key, model in models.items()}
     return study | {
         "results_dir": f"results/{name}",
         "num_threads": 1,
@@ -97,8 +100,8 @@ def miniature(name: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _ends(steps: Sequence[int]) -> list[int]:
-    return [steps[0], steps[-1]]
+def _stages(model: str, steps: Sequence[int]) -> list[int]:
+    return [*steps[: model not in LAST_STAGE_ALONE], steps[-1]]
 
 
 def _small(corpus: Mapping[str, Any]) -> dict[str, Any]:
