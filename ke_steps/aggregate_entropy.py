@@ -57,7 +57,7 @@ import pyarrow as pa
 from ke_steps.artefacts.activity_schemas import ACTIVITY, DISTRIBUTION
 from ke_steps.artefacts.coefficients import activity_of
 from ke_steps.artefacts.measure_schemas import ENTROPY, TOKEN_ENTROPIES, coefficients_schema
-from ke_steps.artefacts.parquet import read_frame, read_table, write_table
+from ke_steps.artefacts.parquet import provenance_of, read_frame, read_table, write_table
 from ke_steps.artefacts.replicates import (
     REPLICATES,
     Resampled,
@@ -72,6 +72,7 @@ from ke_steps.job import provenance
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError
 from ke_steps.settings.measures import AggregateEntropy
+from ke_steps.summary.agreements import NOTE
 
 Row = dict[str, int | float | str | None]
 
@@ -116,6 +117,8 @@ def run(
     """Compute entropies with intervals from coefficients, attention and predictions."""
     found: list[Found] = []
     table = read_coefficients(coefficients)
+    if difference := provenance_of(table.schema).get(NOTE):
+        provenance.note(NOTE, difference)
     for measure, activity in group_activities(table):
         found += of_activity(measure, activity, settings)
     attention, next_token = read_token_entropies(token_entropies)

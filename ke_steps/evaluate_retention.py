@@ -196,7 +196,8 @@ def difference_to_fp32(
     full = bits_per_token(
         model, tokens[:NUM_SEQUENCES], batch_size_sequences=size, precision="fp32"
     )
-    return differences(both, (held_out[:NUM_SEQUENCES], full))
+    found = differences(both, (held_out[:NUM_SEQUENCES], full))
+    return {"precision": settings.precision, **found}
 
 
 def _name(item: Item) -> list[Any]:

@@ -221,7 +221,13 @@ def run(
         "contests": pd.DataFrame(contest_rows(contested), columns=CONTESTS.names),
         "claims": verdicts,
         "warnings": pd.DataFrame(
-            warnings_of(models, verdicts, runs, checkpoints, list(agreements(retention_before))),
+            warnings_of(
+                models,
+                verdicts,
+                runs,
+                checkpoints,
+                list(agreements([*entropies, *retention_before])),
+            ),
             columns=WARNINGS.names,
         ),
         "curves": mark_trained(_joined("curves", probe_scores, curve_rows), settings.untrained),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,9 @@ from ke_steps.summary.undefined import undefined
 
 MOST_POINTS, MOST_BITS = 1.0, 0.01
 """Of P and of bits per token, by which a lower precision may differ from fp32."""
+
+MOST_NATS_OF_LAYER = 0.01
+"""Of H, likewise: a hundredth of a layer's effective number of memories."""
 
 MAX_NAMED_RUNS = 5
 MAX_NAMED_LAYERS = 8
@@ -127,7 +130,7 @@ def warnings_of(
         claims: a frame of CLAIMS.
         runs: a frame of RUNS.
         checkpoints: a frame of CHECKPOINTS.
-        compared: retention in a lower precision, with that in fp32.
+        compared: what has a lower precision, with the same in fp32.
     """
     rows: list[dict[str, Any]] = [
         {"model": measured.model, "subject": subject, "warning": sentence}
@@ -187,21 +190,41 @@ def _same_weights(checkpoints: pd.DataFrame) -> Iterator[tuple[str, str]]:
 
 
 def _precisions(compared: Sequence[Agreement]) -> Iterator[tuple[str, str]]:
-    """Yield a model and how far retention in a lower precision is from that in fp32."""
-    for model, step, precision, found in compared:
-        points, bits = 100 * found["accuracy"], found["bits_per_token"]
-        is_far = abs(points) > MOST_POINTS or abs(bits) > MOST_BITS
-        allowed = f"what is allowed, {MOST_POINTS:g} point of P and {MOST_BITS:g} bits"
-        verdict = f"more than {allowed}" if is_far else f"within {allowed}"
-        remedy = ": score it in fp32 (evaluate_retention.precision)" if is_far else ""
+    """Yield a model and how far what has a lower precision is from the same in fp32."""
+    for model, step, found in compared:
+        told = _entropy_told if "entropy_nats" in found else _retention_told
+        what, differs, is_far, allowed, key = told(found)
+        verdict = "more than" if is_far else "within"
+        remedy = f": take fp32 ({key}.precision)" if is_far else ""
         yield (
             model,
-            f"Retention is scored in {precision}. Against fp32, at step {step:,}, P of the first"
-            f" {found['num_items']:,} items differs by {_signed(points, 1)} points"
-            f" ({found['num_other_answers']} are judged otherwise), bits per token of"
-            f" {found['num_sequences']} held-out sequences by {_signed(bits, 4)}:"
-            f" {verdict}{remedy}.",
+            f"{what} in {found['precision']}. Against fp32, at step {step:,}, {differs}: {verdict}"
+            f" what is allowed, {allowed}{remedy}.",
         )
+
+
+def _entropy_told(found: Mapping[str, Any]) -> tuple[str, str, bool, str, str]:
+    nats, allowed = found["entropy_nats"], MOST_NATS_OF_LAYER * found["num_layers"]
+    return (
+        "Coefficients are measured",
+        f"H of the first {found['num_sequences']} sequences differs by {_signed(nats, 4)} nats",
+        abs(nats) > allowed,
+        f"{MOST_NATS_OF_LAYER:g} nats per layer",
+        "extract_coefficients",
+    )
+
+
+def _retention_told(found: Mapping[str, Any]) -> tuple[str, str, bool, str, str]:
+    points, bits = 100 * found["accuracy"], found["bits_per_token"]
+    return (
+        "Retention is scored",
+        f"P of the first {found['num_items']:,} items differs by {_signed(points, 1)} points"
+        f" ({found['num_other_answers']} are judged otherwise), bits per token of"
+        f" {found['num_sequences']} held-out sequences by {_signed(bits, 4)}",
+        abs(points) > MOST_POINTS or abs(bits) > MOST_BITS,
+        f"{MOST_POINTS:g} point of P and {MOST_BITS:g} bits",
+        "evaluate_retention",
+    )
 
 
 def _signed(value: float, decimals: int) -> str:

@@ -6,9 +6,11 @@ all ranks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from ke_steps.artefacts.sequences import read_sequences
+from ke_steps.formulas.entropy import entropy_nats
+from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
 from ke_steps.measuring.attention_entropies import AttentionEntropies
 from ke_steps.measuring.attributions import measure_attributions
@@ -38,6 +42,7 @@ from ke_steps.models.precision import products
 from ke_steps.settings.measures import ExtractCoefficientsJob
 from ke_steps.settings.texts import MOST_SEQUENCES
 from ke_steps.settings.types import Precision
+from ke_steps.summary.agreements import NOTE
 from ke_steps.texts.tokenizers import Tokenizer, load_tokenizer
 
 DTYPES: dict[Precision, torch.dtype] = {
@@ -61,11 +66,47 @@ def measure(
         UserError: the inputs do not fit each other, or a measure is not finite.
     """
     device = prepare_torch(settings.num_threads)
-    model = load_model(
-        checkpoint, intervention=intervention, dtype=DTYPES[settings.precision], device=device
+    tokenizer = load_tokenizer(checkpoint.parent)
+
+    def measured(*parts: tuple[ExtractCoefficientsJob, Shard]) -> list[Measures]:
+        precision = parts[0][0].precision
+        model = load_model(
+            checkpoint, intervention=intervention, dtype=DTYPES[precision], device=device
+        )
+        with products(device, precision):
+            return [measure_loaded(model, tokenizer, sequences, *part) for part in parts]
+
+    if not settings.compare_with_fp32:
+        return measured((settings, shard))[0]
+    few = sample_of(settings)
+    measures, lower = measured((settings, shard), (few, WHOLE))
+    (full,) = measured((few.model_copy(update={"precision": "fp32"}), WHOLE))
+    provenance.note(NOTE, difference_to_fp32(lower, full, few))
+    return measures
+
+
+def sample_of(settings: ExtractCoefficientsJob) -> ExtractCoefficientsJob:
+    """Return the extraction of mean |c| from the first sequences, one in each group."""
+    others = ("attribution", "attention", "next_token")
+    nothing: dict[str, Any] = {f"num_{each}_sequences": 0 for each in others}
+    only = {"num_sequences": settings.num_groups, "relu_gate": False}
+    return settings.model_copy(update=nothing | only)
+
+
+def difference_to_fp32(
+    lower: Measures, full: Measures, settings: ExtractCoefficientsJob
+) -> Mapping[str, Any]:
+    """Return by how much H, the sum over layers, differs, as a table's provenance tells it."""
+    of_lower, of_full = (
+        float(entropy_nats(each.coefficients["absolute"].mean(axis=1)).sum())
+        for each in (lower, full)
     )
-    with products(device, settings.precision):
-        return measure_loaded(model, load_tokenizer(checkpoint.parent), sequences, settings, shard)
+    return {
+        "precision": settings.precision,
+        "num_sequences": settings.num_sequences,
+        "num_layers": len(full.memory_norms),
+        "entropy_nats": of_lower - of_full,
+    }
 
 
 def measure_loaded(

@@ -36,7 +36,11 @@ class ExtractCoefficients(Strict):
         description=f"null: what the corpus has, up to {MOST_SEQUENCES}, in groups of equal size",
     )
     batch_size_sequences: Count = 8
-    precision: Precision = Field("fp32", description="tf32 on GPUs alone")
+    precision: Precision = Field(
+        "fp32",
+        description="tf32 on GPUs alone; in these two the last checkpoint of each model is compared"
+        " with fp32, unless shards share it",
+    )
     padding: Literal["exclude", "reference"] = "exclude"
     active_threshold: NonNegative = Field(
         0.1, description="|c| above this counts a memory as active"
@@ -90,6 +94,7 @@ class ExtractCoefficientsJob(ExtractCoefficients):
 
     corpus: Name
     num_threads: Count
+    compare_with_fp32: bool = False
 
     @property
     def places(self) -> dict[str, list[str]]:

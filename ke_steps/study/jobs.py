@@ -77,6 +77,12 @@ def _extraction(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     return _threads(study, wildcards) | {"corpus": wildcards["corpus"]}
 
 
+def _whole_extraction(study: Study, wildcards: Wildcards) -> dict[str, Any]:
+    is_main = wildcards["corpus"] == study.main_corpus(wildcards["model"])
+    compared = is_main and _is_compared(study, wildcards, study.extract_coefficients.precision)
+    return _extraction(study, wildcards) | {"compare_with_fp32": compared}
+
+
 def _shards(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     num_shards = study.extract_coefficients.num_shards
     return _extraction(study, wildcards) | {"num_shards": num_shards}
@@ -121,19 +127,18 @@ def _learning(study: Study, wildcards: Wildcards) -> dict[str, Any]:
 def _retention(study: Study, wildcards: Wildcards) -> dict[str, Any]:
     retention = study.evaluate_retention
     asks_world = retention is not None and "world_recall" in retention.tasks
+    precision = retention.precision if retention else "fp32"
     return (
         _learning(study, wildcards)
         | _world(study, needed=asks_world)
-        | {"compare_with_fp32": _is_compared(study, wildcards)}
+        | {"compare_with_fp32": _is_compared(study, wildcards, precision)}
     )
 
 
-def _is_compared(study: Study, wildcards: Wildcards) -> bool:
-    """Tell whether a retention job is the one of its model that is compared with fp32."""
-    retention = study.evaluate_retention
+def _is_compared(study: Study, wildcards: Wildcards, precision: str) -> bool:
+    """Tell whether a job below fp32 is on the one state of its model that fp32 is tried on."""
     return (
-        retention is not None
-        and retention.precision != "fp32"
+        precision != "fp32"
         and "recipe" not in wildcards
         and wildcards["variant"] == ORIGINAL
         and int(wildcards["step"]) == max(study.models[wildcards["model"]].steps)
@@ -209,7 +214,7 @@ EXTRAS: dict[str, Callable[[Study, Wildcards], dict[str, Any]]] = {
     "encode_probes": _begin_of_text,
     "prepare_knowledge": _knowledge,
     "inject_knowledge": lambda study, w: _learning(study, w) | {"seed": int(w["seed"])},
-    "extract_coefficients": _extraction,
+    "extract_coefficients": _whole_extraction,
     "extract_shard": lambda study, w: _shards(study, w) | {"shard": int(w["shard"])},
     "merge_shards": _shards,
     "intervene": _intervention,

@@ -1,4 +1,4 @@
-"""How much retention differs from that in fp32, where a study scores it in a lower precision."""
+"""How much results differ from those in fp32, where a study asks for a lower precision."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ from ke_steps.artefacts.parquet import read_provenance
 from ke_steps.artefacts.places import identify
 
 NOTE = "difference_to_fp32"
-"""The key in a retention table's provenance."""
+"""The key in a table's provenance."""
 
 
 class Agreement(NamedTuple):
-    """One checkpoint, scored in a lower precision and, a sample of it, in fp32."""
+    """One checkpoint, measured in a lower precision and, a sample of it, in fp32."""
 
     model: str
     step: int
-    precision: str
     differences: dict[str, Any]
-    """Of ``scoring.agreement``."""
+    """Of H (``measuring.extraction``) or of retention (``scoring.agreement``)."""
 
 
-def agreements(retention: Iterable[Path]) -> Iterator[Agreement]:
-    """Yield the agreement that was measured of each model, from its retention tables."""
-    for path in retention:
-        origin = read_provenance(path)
-        if NOTE in origin:
+def agreements(tables: Iterable[Path]) -> Iterator[Agreement]:
+    """Yield what was compared, as it stands in the provenance of tables."""
+    for path in tables:
+        if difference := read_provenance(path).get(NOTE):
             identity = identify(path)
-            precision = origin["settings"]["precision"]
-            yield Agreement(identity.model, identity.step, precision, origin[NOTE])
+            yield Agreement(identity.model, identity.step, difference)

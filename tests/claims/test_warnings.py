@@ -153,32 +153,54 @@ def test_checkpoints_with_the_same_weights(model, told):
             0.012,
             0.0,
             "by +1.2 points (2 are judged otherwise), bits per token of 16 held-out"
-            " sequences by +0.0000: more than what is allowed, 1 point of P and 0.01 bits: score it"
-            " in fp32 (evaluate_retention.precision).",
+            " sequences by +0.0000: more than what is allowed, 1 point of P and 0.01 bits: take"
+            " fp32 (evaluate_retention.precision).",
         ),
         (
             0.0,
             -0.02,
             "by +0.0 points (2 are judged otherwise), bits per token of 16 held-out"
-            " sequences by −0.0200: more than what is allowed, 1 point of P and 0.01 bits: score it"
-            " in fp32 (evaluate_retention.precision).",
+            " sequences by −0.0200: more than what is allowed, 1 point of P and 0.01 bits: take"
+            " fp32 (evaluate_retention.precision).",
         ),
     ],
 )
 def test_retention_in_a_lower_precision_is_told_with_its_difference(accuracy, bits, told):
     differences = {
+        "precision": "bf16",
         "num_items": 120,
         "num_other_answers": 2,
         "accuracy": accuracy,
         "num_sequences": 16,
         "bits_per_token": bits,
     }
-    compared = [Agreement("nursery", 2000, "bf16", differences)]
+    compared = [Agreement("nursery", 2000, differences)]
     (row,) = warnings_of([], NO_CLAIMS, NO_RUNS, NO_CHECKPOINTS, compared)
     assert (row["model"], row["subject"]) == ("nursery", "precision")
     assert row["warning"] == (
         "Retention is scored in bf16. Against fp32, at step 2,000, P of the first 120 items differs"
         f" {told}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("nats", "told"),
+    [
+        (-0.019, "−0.0190 nats: within what is allowed, 0.01 nats per layer."),
+        (
+            0.021,
+            "+0.0210 nats: more than what is allowed, 0.01 nats per layer: take fp32"
+            " (extract_coefficients.precision).",
+        ),
+    ],
+)
+def test_entropy_in_a_lower_precision_is_told_with_its_difference(nats, told):
+    differences = {"precision": "tf32", "num_sequences": 16, "num_layers": 2, "entropy_nats": nats}
+    compared = [Agreement("nursery", 2000, differences)]
+    (row,) = warnings_of([], NO_CLAIMS, NO_RUNS, NO_CHECKPOINTS, compared)
+    assert row["warning"] == (
+        "Coefficients are measured in tf32. Against fp32, at step 2,000, H of the first 16"
+        f" sequences differs by {told}"
     )
 
 

@@ -8,11 +8,14 @@ from safetensors.torch import save_file
 
 from ke_steps import aggregate_entropy
 from ke_steps.artefacts.measure_schemas import ENTROPY
-from ke_steps.artefacts.parquet import read_frame
+from ke_steps.artefacts.parquet import read_frame, read_provenance
+from ke_steps.formulas.entropy import entropy_nats
+from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
 from ke_steps.models.feed_forward import feed_forward
 from ke_steps.models.loading import load_model
 from ke_steps.settings.measures import AggregateEntropy
+from ke_steps.summary.agreements import NOTE, agreements
 from tests.invented.extraction import EVERYTHING, THRESHOLD, extract, padded
 from tests.invented.models import (
     MAX_LENGTH_TOKENS,
@@ -286,3 +289,42 @@ def test_rescaling_memories(tmp_path, sequences, family):
         assert found[True][measure] == pytest.approx(found[False][measure], rel=1e-5)
     for measure in ("absolute", "positive", "relu_gate"):
         assert abs(found[True][measure] - found[False][measure]) > 0.1
+
+
+def test_bf16_is_compared_with_fp32_on_the_first_sequence_of_each_group(tmp_path):
+    """The table is that of bf16 alone; the difference reaches who reads the entropies."""
+    checkpoint = build_checkpoint(tmp_path / "olmo")
+    ids = random_sequences(8, 16)
+    every, few = (build_sequences(tmp_path / f"{n}.parquet", input_ids=ids[:n]) for n in (8, 4))
+    plain = extract(tmp_path, checkpoint, every, precision="bf16")
+    entropies = {}
+    for precision in ("bf16", "fp32"):
+        table = extract(tmp_path, checkpoint, few, precision=precision, num_sequences=4)
+        entropies[precision] = entropy_nats(by_layer(table, "mean_absolute")[..., 0]).sum()
+    with provenance.recording("extract_coefficients", {}, {}):
+        compared = extract(tmp_path, checkpoint, every, precision="bf16", compare_with_fp32=True)
+    pd.testing.assert_frame_equal(compared, plain)
+    place = tmp_path / "aggregate_entropy" / "olmo" / "step100" / "original" / "random"
+    place.mkdir(parents=True)
+    with provenance.recording("aggregate_entropy", {}, {}):
+        aggregate_entropy.run(
+            coefficients=tmp_path / "coefficients.parquet",
+            token_entropies=tmp_path / "token_entropies.parquet",
+            sequences=every,
+            output_entropy=place / "entropy.parquet",
+            output_replicates=place / "replicates.parquet",
+            output_activity=place / "activity.parquet",
+            output_distribution=place / "distribution.parquet",
+            settings=AggregateEntropy(num_bootstrap=100),
+        )
+    (found,) = agreements([place / "entropy.parquet"])
+    assert (found.model, found.step) == ("olmo", 100)
+    assert found.differences == read_provenance(tmp_path / "coefficients.parquet")[NOTE]
+    expected = entropies["bf16"] - entropies["fp32"]
+    assert abs(expected) > 1e-6
+    assert found.differences == {
+        "precision": "bf16",
+        "num_sequences": 4,
+        "num_layers": NUM_LAYERS,
+        "entropy_nats": pytest.approx(expected, rel=1e-6, abs=1e-9),
+    }

@@ -106,6 +106,19 @@ def test_retention_below_fp32_is_compared_on_the_last_checkpoint_of_a_model(prec
         assert told["compare_with_fp32"] == (compared and precision != "fp32")
 
 
+def test_coefficients_below_fp32_are_compared_on_the_last_checkpoint_and_the_main_corpus():
+    study = read_study(changed("extract_coefficients/precision", "bf16"))
+    last, main = max(study.models["nursery"].steps), study.main_corpus("nursery")
+    original = {"model": "nursery", "step": str(last), "variant": "original", "corpus": main}
+    others = [{"step": "0"}, {"variant": "boost_p50_q2"}, {"corpus": "held_out"}]
+    for change in ({}, *others):
+        told = settings_for(study, "extract_coefficients", original | change)
+        assert told["compare_with_fp32"] == (not change)
+    whole = settings_for(read_study(WHOLE), "extract_coefficients", original)
+    assert whole["precision"] == "fp32"
+    assert not whole["compare_with_fp32"]
+
+
 def test_a_preset_of_knowledge_is_spelled_out_and_needs_no_world():
     preset = {"kind": "preset", "name": "fictional_knowledge"}
     settings = settings_for(
