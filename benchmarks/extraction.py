@@ -46,6 +46,7 @@ from benchmarks.extraction_peers import (
     transformer_lens,
 )
 from benchmarks.machine import (
+    DTYPES,
     add_options,
     describe,
     olmo_config,
@@ -57,7 +58,7 @@ from benchmarks.machine import (
     shape_of,
     share_of_peak,
 )
-from ke_steps.measuring.extraction import DTYPES, measure_in_one_pass
+from ke_steps.measuring.extraction import measure_in_one_pass
 from ke_steps.measuring.instances import gather_instances
 from ke_steps.settings.measures import ExtractCoefficientsJob
 

@@ -21,6 +21,8 @@ from ke_steps.planning.model_shapes import ModelShape, shape_of_config
 
 PROFILED_ROWS = 20
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 def add_options(parser: argparse.ArgumentParser, *, scale: float, num_repeats: int) -> None:
     """Add what every benchmark takes; ``scale`` is the CPU's, a GPU gets the whole width."""
@@ -112,10 +114,9 @@ def peak_flops(precision: str, device: torch.device, config: OlmoConfig) -> tupl
         for gpu, peak in PEAK_FLOPS.items():
             if gpu.split()[0] in name:
                 return peak[precision], f"published for {gpu}"
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     rows = 4096 if device.type == "cuda" else 512
     shapes = (rows, config.hidden_size), (config.hidden_size, config.intermediate_size)
-    a, b = (torch.randn(shape, device=device, dtype=dtype) for shape in shapes)
+    a, b = (torch.randn(shape, device=device, dtype=DTYPES[precision]) for shape in shapes)
     num_products = 10 if device.type == "cuda" else 1
     flops = num_products * 2 * rows * config.hidden_size * config.intermediate_size
     best = 0.0
@@ -164,5 +165,5 @@ def print_profile(measure: Measurement, device: torch.device) -> None:
     kinds += [torch.profiler.ProfilerActivity.CUDA] if on_gpu else []
     with torch.profiler.profile(activities=kinds) as profile:
         measure()
-    by = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
+    by = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     print(profile.key_averages().table(sort_by=by, row_limit=PROFILED_ROWS))
