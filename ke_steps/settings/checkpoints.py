@@ -49,6 +49,12 @@ class Nursery(Scheduled):
         description="0: the corpus in its order; another draws the order of its sequences, as it"
         " draws initial weights",
     )
+    compile: bool = Field(
+        False,
+        strict=True,
+        description="have torch compile layers and loss, which takes minutes and then is faster;"
+        " numbers differ in rounding from those without, and are the same in each run",
+    )
     num_threads: Count = Field(2, description="CPU threads; they change rounding, hence a setting")
 
     @model_validator(mode="after")
@@ -91,6 +97,12 @@ class Branch(Scheduled):
     weight_decay: NonNegative = 0.1
     max_gradient_norm: Positive = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = Field(
+        False,
+        strict=True,
+        description="have torch compile layers and loss, which takes minutes and then is faster;"
+        " numbers differ in rounding from those without, and are the same in each run",
+    )
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Branch:

@@ -61,6 +61,12 @@ class Training(Scheduled):
         None, description="probes are also taken every so many steps after the last injection"
     )
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = Field(
+        False,
+        strict=True,
+        description="have torch compile layers and loss, which takes minutes and then is faster;"
+        " numbers differ in rounding from those without, and are the same in each run",
+    )
     contribution_entropy_weight: Number = Field(
         0.0,
         description="β: learning also raises the entropy of contributions |c|·‖v‖, as the loss gets"
@@ -77,6 +83,8 @@ class Training(Scheduled):
     def _consistent(self) -> Training:
         if self.num_steps % self.num_epochs:
             raise ValueError(f"num_epochs {self.num_epochs} must divide num_steps {self.num_steps}")
+        if self.compile and self.contribution_entropy_weight:
+            raise ValueError("compile: not together with contribution_entropy_weight; set it false")
         last = self.num_injections * self.injection_interval_steps
         if last > self.num_steps // self.num_epochs:
             raise ValueError(

@@ -35,6 +35,7 @@ class Optimisation:
     schedule: Schedule = "cosine"
     decay_fraction: float | None = None
     contribution_entropy_weight: float = 0.0
+    compile: bool = False
 
     @classmethod
     def of(cls, settings: BaseModel, **fixed: Any) -> Optimisation:

@@ -33,6 +33,7 @@ from ke_steps.models import ranks
 from ke_steps.models.parts import Shard
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences, micro_batch_size
+from ke_steps.training.compiling import Compiled, refuse_compilation
 from ke_steps.training.dosing import DosedTrainer
 from ke_steps.training.gauge import compensating
 from ke_steps.training.log import StepLog, Watcher
@@ -97,12 +98,15 @@ def train(
         save_interval_seconds: between two saved states; None for what they cost (``Saver``).
 
     Raises:
-        UserError: the batch cannot be split over the ranks, not one sequence fits the GPU, or a
-            gauge is to be compensated in a model in parts.
+        UserError: the batch cannot be split over the ranks, not one sequence fits the GPU, a gauge
+            is to be compensated in a model in parts, or what is asked for cannot be compiled.
         Stopped: by SIGTERM or SIGINT, when the state is saved.
     """
     if ranks.num_ranks() > 1:
         provenance.note("num_ranks", str(ranks.num_ranks()))
+    if optimisation.compile:
+        is_dosed = optimisation.contribution_entropy_weight != 0
+        refuse_compilation(device, is_dosed=is_dosed, is_tempered=course is not None)
     if gauge and is_asked_for():
         raise UserError("compensate_gauge: not with cluster.sharding: fsdp; take ddp")
     micro_batch = micro_batch_size(optimisation, optimisation.micro_batch_size_sequences)
@@ -190,6 +194,7 @@ class Attempt:
                 optimizers=(optimizer, build_schedule(optimizer, plan)),
                 callbacks=callbacks,
                 writer=unfinished.writer if unfinished else Writer(),
+                compiled=Compiled(model) if plan.compile else None,
             )
             trainer.remove_callback(PrinterCallback)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ke_steps.texts.tokenizers import Tokenizer
+from ke_steps.training.compiling import Compiled
 from ke_steps.training.sharding import (
     Reductions,
     copy_part,
@@ -61,8 +63,15 @@ class StudyTrainer(Trainer):
     which, and tells when a release of transformers changes them.
     """
 
-    def __init__(self, model: PreTrainedModel, *, writer: Writer, **keywords: Any) -> None:
-        """Take what writes saved states, and Trainer's own keywords."""
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        writer: Writer,
+        compiled: Compiled | None = None,
+        **keywords: Any,
+    ) -> None:
+        """Take what writes saved states, what is compiled, and Trainer's own keywords."""
         num_threads = torch.get_num_threads()
         super().__init__(model, **keywords)
         torch.set_num_threads(num_threads)  # which accelerate changes under several CPU ranks
@@ -71,6 +80,7 @@ class StudyTrainer(Trainer):
         self._loss_shifts_labels = True
         self._reductions = Reductions(model) if is_sharded(model) else None
         self._writer = writer
+        self._compiled = compiled
         self._batch_loss: Tensor | float = 0.0
         if self._reductions:
             # what tells Trainer that it need neither wrap nor shard the model
@@ -87,7 +97,8 @@ class StudyTrainer(Trainer):
         is_last = self.accelerator.sync_gradients
         if self._reductions:
             self._reductions.prepare(is_last=is_last)
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        with self._compiled.in_use() if self._compiled else nullcontext():
+            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         self._batch_loss = self._batch_loss + loss
         return loss
 
