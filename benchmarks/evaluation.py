@@ -48,7 +48,7 @@ from benchmarks.machine import (
     print_profile,
     random_model,
 )
-from ke_steps import evaluate_retention
+from ke_steps.scoring.evaluation import load_task_items
 from ke_steps.scoring.spans import score_spans
 from ke_steps.scoring.tasks import Item
 from ke_steps.settings.learning import Task
@@ -125,7 +125,7 @@ def tokenised_tasks(
 ) -> list[list[Item]]:
     """Return the first items of each task."""
     return [
-        evaluate_retention.load_task_items(
+        load_task_items(
             task,
             tokenizer,
             world=None,

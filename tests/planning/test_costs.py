@@ -12,7 +12,7 @@ import yaml
 from tokenizers import Tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
-from ke_steps import evaluate_retention, pretrain_nursery
+from ke_steps import pretrain_nursery
 from ke_steps.models.parameter_groups import parameter_groups
 from ke_steps.planning import model_sizes
 from ke_steps.planning.costs import costs_by_rule, jobs
@@ -20,6 +20,7 @@ from ke_steps.planning.model_shapes import shape_of_config
 from ke_steps.planning.model_sizes import KNOWN_CONFIGS, UNKNOWN, find_size
 from ke_steps.planning.planned_jobs import SCORING, Work
 from ke_steps.planning.workloads import TASK_SIZES
+from ke_steps.scoring.evaluation import load_task_items
 from ke_steps.study.reading import read_study
 from ke_steps.texts import tokenizers
 from tests.invented.gguf import write_gguf
@@ -159,7 +160,7 @@ def olmo_tokenizer():
 
 @pytest.mark.parametrize("task", ["openbook_qa", "winogrande"])
 def test_tasks_have_the_sizes_that_the_package_gives_them(task, olmo_tokenizer):
-    items = evaluate_retention.load_task_items(
+    items = load_task_items(
         task, olmo_tokenizer, world=None, max_length_tokens=2048, num_items=None
     )
     spans = [span for item in items for span in item.choices]

@@ -5,8 +5,8 @@ import olmo_eval
 import pytest
 import torch
 
-from ke_steps.evaluate_retention import load_task_items
 from ke_steps.job.errors import UserError
+from ke_steps.scoring.evaluation import load_task_items
 from ke_steps.scoring.spans import Span
 from ke_steps.scoring.tasks import Item, predict, recall_items
 from ke_steps.settings.texts import World

@@ -14,6 +14,8 @@ from ke_steps.job import provenance
 from ke_steps.job.errors import UserError
 from ke_steps.models.feed_forward import describe_model
 from ke_steps.models.loading import load_model
+from ke_steps.scoring import evaluation
+from ke_steps.scoring.evaluation import bits_per_token
 from ke_steps.settings.learning import EvaluateRetentionJob
 from ke_steps.settings.texts import World
 from ke_steps.summary.agreements import NOTE
@@ -49,9 +51,7 @@ def settings(**changes):
 @pytest.mark.parametrize("family", ["olmo", "llama", "gpt_neox"])
 def test_bits_per_token_equal_the_models_loss(family):
     model, sequences = build_model(family), random_sequences(5, 20)
-    bits = evaluate_retention.bits_per_token(
-        model, sequences, batch_size_sequences=2, precision="fp32"
-    )
+    bits = bits_per_token(model, sequences, batch_size_sequences=2, precision="fp32")
     with torch.no_grad():
         for value, sequence in zip(bits, sequences, strict=True):
             ids = torch.tensor(sequence[None]).long()
@@ -102,8 +102,8 @@ def test_run_writes_its_tables(tmp_path):
 
 def test_a_lower_precision_is_compared_with_fp32_on_a_sample(tmp_path, monkeypatch):
     """What the provenance tells is what two evaluations give on the first items and sequences."""
-    monkeypatch.setattr(evaluate_retention, "NUM_ITEMS", 4)
-    monkeypatch.setattr(evaluate_retention, "NUM_SEQUENCES", 2)
+    monkeypatch.setattr(evaluation, "NUM_ITEMS", 4)
+    monkeypatch.setattr(evaluation, "NUM_SEQUENCES", 2)
     manifest = build_checkpoint(tmp_path / "model", max_position_embeddings=MAX_LENGTH)
     sequences = build_sequences(tmp_path / "sequences.parquet", 6, 20)
     correct, bits = {}, {}
@@ -122,7 +122,7 @@ def test_a_lower_precision_is_compared_with_fp32_on_a_sample(tmp_path, monkeypat
         items = read_frame(tmp_path / f"{precision}_items")
         correct[precision] = items[items["item"] < 4].set_index(["task", "item"])["correct"]
         model = load_model(manifest, device=torch.device("cpu"))
-        bits[precision] = evaluate_retention.bits_per_token(
+        bits[precision] = bits_per_token(
             model, random_sequences(6, 20), batch_size_sequences=5, precision=precision
         )
     assert agreement_of(tmp_path / "fp32") is None
