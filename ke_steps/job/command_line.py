@@ -7,6 +7,9 @@ A keyword of type ``Path`` becomes a required ``--keyword``, ``Path | None`` an 
 ``--record`` writes the job record last, ``--time-limit-minutes`` ends a step that hangs; how a step
 ends in one line is told in ``job.endings``. An input that is not what its job wrote is refused.
 
+``--then`` takes the command of another step, from its name on: it is run as well, in the same
+process, and its outputs lie ready for the job whose command it is (``job.ahead``).
+
 Where a step reads more files than a command line can hold, a ``list[Path]`` takes a pattern such as
 ``results/fit_decay/{runs}/decay.parquet``, filled in with each of ``settings.places["runs"]``.
 """
@@ -15,10 +18,13 @@ from __future__ import annotations
 
 import argparse
 import glob
+import importlib
 import os
 import platform
 import re
+import shlex
 import sys
+import time
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -27,22 +33,31 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ke_steps.job import provenance
-from ke_steps.job.endings import RunningStep, in_one_line
+from ke_steps.job import ahead, provenance
+from ke_steps.job.endings import SECONDS_PER_MINUTE, STOPPED, RunningStep, in_one_line
 from ke_steps.job.errors import UserError
 from ke_steps.job.files import hash_file, write_json
 from ke_steps.job.identity import identity
 from ke_steps.job.records import place_of, refuse_changed, results_of
-from ke_steps.job.usage import watching
+from ke_steps.job.usage import let_go, watching
 
 
-def main(run: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run the step, write its job record."""
+def main(
+    run: Callable[..., None], arguments: Sequence[str] | None = None, *, done_by: str = ""
+) -> None:
+    """Parse the command line, run the step, write its job record; then what ``--then`` says.
+
+    Args:
+        run: of the step.
+        arguments: of the command line; those of the process when None.
+        done_by: the step that does this one ahead, in its own process; empty for a job.
+    """
+    started = time.monotonic()
     hints = typing.get_type_hints(run)
     hints.pop("return", None)
     step = Path(sys.modules[run.__module__].__file__ or run.__module__).stem
     parsed = vars(_parser(step, run, hints).parse_args(arguments))
-    record, minutes = parsed.pop("record"), parsed.pop("time_limit_minutes")
+    record, minutes, then = (parsed.pop(name) for name in ("record", "time_limit_minutes", "then"))
     outputs = _flatten({name: value for name, value in parsed.items() if _is_output(name)})
     results = results_of(record) if record else None
     place = place_of(record, results) if record and results else ""
@@ -55,7 +70,13 @@ def main(run: Callable[..., None], arguments: Sequence[str] | None = None) -> No
         for name, hint in hints.items():
             if hint == list[Path]:
                 parsed[name] = [file for path in parsed[name] for file in _fill_in(path, places)]
-        _run(run, step, parsed, record)
+        if done_by:
+            _run_ahead(run, step, parsed, record, done_by)
+            return
+        has_computed = _run(run, step, parsed, record, {"then": then.split()[0]} if then else {})
+    if then and record and has_computed:
+        left = minutes and minutes - (time.monotonic() - started) / SECONDS_PER_MINUTE
+        _go_on(step, then, left, record, list(outputs.values()))
 
 
 def _parser(step: str, run: Callable[..., None], hints: dict[str, Any]) -> argparse.ArgumentParser:
@@ -70,6 +91,7 @@ def _parser(step: str, run: Callable[..., None], hints: dict[str, Any]) -> argpa
             parser.add_argument(flag, type=Path, required=hint is Path, metavar="PATH")
     parser.add_argument("--record", type=Path, help="where to write the job record (JSON)")
     parser.add_argument("--time-limit-minutes", type=int, help="end the job when it takes longer")
+    parser.add_argument("--then", metavar="COMMAND", help="a step to do ahead for its own job")
     return parser
 
 
@@ -109,8 +131,13 @@ def _is_output(name: str) -> bool:
 
 
 def _run(
-    run: Callable[..., None], step: str, keywords: dict[str, Any], record: Path | None
-) -> None:
+    run: Callable[..., None],
+    step: str,
+    keywords: dict[str, Any],
+    record: Path | None,
+    notes: dict[str, str],
+) -> bool:
+    """Run a step or take its answer; return whether it was computed. Its record has ``notes``."""
     inputs = inputs_of(keywords)
     outputs = _flatten({k: v for k, v in keywords.items() if _is_output(k)})
     for name, path in inputs.items():
@@ -118,18 +145,79 @@ def _run(
             raise UserError(f"--{name.replace('_', '-')}: no such file: {path}")
     is_first = os.environ.get("RANK", "0") == "0"
     # places are those of the inputs, which are recorded
-    settings = keywords["settings"].model_dump(mode="json", exclude={"places"})
+    settings = _told(keywords["settings"])
     # before the job: the tree may be at another commit when it ends
     code = identity() if record is not None and is_first else {}
-    with watching() as usage, provenance.recording(step, settings, inputs):
-        refuse_changed(inputs, provenance.current()["inputs"], record)
-        with _whole_or_none(outputs.values(), record) if is_first else nullcontext():
-            run(**keywords)
+    is_job = "done_by" not in notes
+    answer = None
+    with watching(whole_process=is_job) as usage, provenance.recording(step, settings, inputs):
         origin = provenance.current()
-    if record is not None and is_first:
+        refuse_changed(inputs, origin["inputs"], record)
+        with _whole_or_none(outputs.values(), record) if is_first else nullcontext():
+            if record is not None and is_first and is_job:
+                answer = ahead.take(record, outputs.values(), origin)
+            if answer is None:
+                run(**keywords)
+    if answer is not None and record is not None:
+        print(f"{step}: taken, as it was done ahead", file=sys.stderr)
+        write_json(record, answer)
+    elif record is not None and is_first:
         hashes = {str(path): hash_file(path) for path in outputs.values()}
         job = {"settings": settings, "outputs": hashes, "host": platform.node()}
-        write_json(record, origin | usage.summary() | code | job)
+        write_json(record, origin | usage.summary() | code | job | notes)
+    return answer is None
+
+
+def _told(settings: BaseModel) -> dict[str, Any]:
+    """Return what a record says of settings: places are those of the inputs, recorded as well."""
+    return settings.model_dump(mode="json", exclude={"places"})
+
+
+def _run_ahead(
+    run: Callable[..., None], step: str, keywords: dict[str, Any], record: Path, done_by: str
+) -> None:
+    """Run a step for a job that comes later; nothing is left of it unless that can take it."""
+    outputs = {name: value for name, value in keywords.items() if _is_output(name)}
+    places = list(_flatten(outputs).values())
+    with provenance.recording(step, _told(keywords["settings"]), inputs_of(keywords)):
+        if not ahead.is_wanted(record, places, provenance.current()):
+            return
+    beside = {
+        name: [*map(ahead.place_ahead, value)]
+        if isinstance(value, list)
+        else ahead.place_ahead(value)
+        for name, value in outputs.items()
+    }
+    try:
+        _run(run, step, keywords | beside, ahead.answer_of(record), {"done_by": done_by})
+    except BaseException:
+        ahead.discard(record, places)
+        raise
+    if ahead.has_begun(record):  # meanwhile, and so it computes by itself
+        ahead.discard(record, places)
+
+
+def _go_on(
+    step: str, then: str, minutes: float | None, record: Path, outputs: Collection[Path]
+) -> None:
+    """Do another step ahead; whatever becomes of that, this one is done."""
+    ahead.keep(record, outputs)
+    let_go()
+    name, *words = shlex.split(then)
+    limit = [] if minutes is None else ["--time-limit-minutes", str(max(1, int(minutes)))]
+    failure: object = None
+    try:
+        main(importlib.import_module(f"ke_steps.{name}").run, [*words, *limit], done_by=step)
+    except SystemExit as end:  # with a line, or with a status after its line was said
+        failure = end.code
+    except KeyboardInterrupt:
+        failure = STOPPED[0]
+    except Exception as error:  # its own job meets it again, and tells where it was
+        failure = f"{type(error).__name__}: {error}"
+    if failure is not None:
+        print(f"{step}: done; not so {name}, which its own job does: {failure}", file=sys.stderr)
+    if failure not in STOPPED:  # else the run ends, and may not have seen that this job is done
+        ahead.discard(record, outputs)
 
 
 @contextmanager

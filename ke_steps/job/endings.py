@@ -35,6 +35,9 @@ from ke_steps.job.usage import others_on_gpu
 
 STANDARD_ERROR = 2
 TIMED_OUT = 124
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Statuses of a step that was stopped from outside."""
+
 SECONDS_PER_MINUTE = 60.0
 MIN_GRACE_SECONDS, MAX_GRACE_SECONDS = 20.0, 300.0
 SECONDS_BEFORE_OTHER_RANKS_SPEAK = 3.0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import re
 import resource
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -23,22 +25,26 @@ BESIDE_TENSORS_BYTES = 2e9
 
 
 class Usage:
-    """Counts from the start of the process on, with processes that it started and that have ended.
+    """Counts from the start of the process on, so that the start-up of torch counts too, or now.
 
-    The ranks of a job on several GPUs are not among them: each has a process of its own.
+    Processes that it started and that have ended count as well, but not the ranks of a job on
+    several GPUs: each has a process of its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole_process: bool = True) -> None:
         self._utilisations: list[float] = []
+        self._started, self._cpu_seconds = psutil.Process().create_time(), 0.0
+        if not whole_process:
+            self._started, self._cpu_seconds = time.time(), _cpu_seconds()
+            _forget_peaks()
 
     def summary(self) -> dict[str, Any]:
         """Return the fields of the job record; those of GPUs are None where none was used."""
-        started = psutil.Process().create_time()  # so that the start-up of torch counts too
         samples, ended = self._utilisations, resource.getrusage(resource.RUSAGE_CHILDREN)
         return {
-            "started_unix_seconds": started,
-            "wall_seconds": time.time() - started,
-            "cpu_seconds": time.process_time() + ended.ru_utime + ended.ru_stime,
+            "started_unix_seconds": self._started,
+            "wall_seconds": time.time() - self._started,
+            "cpu_seconds": _cpu_seconds() - self._cpu_seconds,
             "peak_memory_mb": max(_peak_memory_mb(), ended.ru_maxrss * RSS_UNIT_BYTES / 2**20),
             "peak_gpu_memory_mb": _peak_gpu_memory_mb(),
             "mean_gpu_utilisation": sum(samples) / len(samples) if samples else None,
@@ -46,7 +52,7 @@ class Usage:
 
     def sample_gpus(self) -> None:
         """Note how busy the GPUs are that this process holds memory of, all their users counted."""
-        cuda = sys.modules["torch"].cuda
+        cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
         held = [device for device in _devices() if cuda.max_memory_reserved(device)]
         if held:
             busy = [cuda.utilization(device) for device in held]
@@ -54,9 +60,13 @@ class Usage:
 
 
 @contextmanager
-def watching() -> Iterator[Usage]:
-    """Watch what the job uses while the block runs; without a GPU nothing runs beside it."""
-    usage, is_over = Usage(), Event()
+def watching(*, whole_process: bool = True) -> Iterator[Usage]:
+    """Watch what the job uses while the block runs; without a GPU nothing runs beside it.
+
+    Args:
+        whole_process: whether all that the process has used so far counts as well.
+    """
+    usage, is_over = Usage(whole_process=whole_process), Event()
     if _has_gpus():
         Thread(target=_watch_gpus, args=(usage, is_over), daemon=True).start()
     try:
@@ -67,8 +77,8 @@ def watching() -> Iterator[Usage]:
 
 def _has_gpus() -> bool:
     torch = sys.modules.get("torch")
-    if torch is None:
-        return False
+    if torch is None:  # as yet: a step loads it late where it may not need it
+        return bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
     with warnings.catch_warnings():  # of a driver that does not work: a job that needs it says so
         warnings.simplefilter("ignore")
         return bool(torch.cuda.is_available())
@@ -84,10 +94,10 @@ def _watch_gpus(usage: Usage, is_over: Event) -> None:
 
 
 def _devices() -> range:
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)  # None, too, while torch is loaded
+    if cuda is None or not cuda.is_initialized():
         return range(0)
-    return range(torch.cuda.device_count())
+    return range(cuda.device_count())
 
 
 def _peak_gpu_memory_mb() -> float | None:
@@ -109,6 +119,25 @@ def others_on_gpu() -> str:
     if held <= BESIDE_TENSORS_BYTES:
         return ""
     return f"other processes hold {held / 1e9:.1f} of the GPU's {whole / 1e9:.1f} GB"
+
+
+def _cpu_seconds() -> float:
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
+
+
+def let_go() -> None:
+    """Give back what a job that is over holds still, as the process goes on with another one."""
+    gc.collect()  # models lie in circles, such as that of a trainer and its callbacks
+    if _devices():
+        sys.modules["torch"].cuda.empty_cache()
+
+
+def _forget_peaks() -> None:
+    for device in _devices():
+        sys.modules["torch"].cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # where Linux does not let it, the peak is that of the process
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_memory_mb() -> float:

@@ -88,6 +88,12 @@ def _growing(amount: int) -> Callable[..., int]:
     return lambda wildcards, attempt: amount * attempt
 
 
+def does_ahead(cluster: Cluster, rule: str, other: str) -> bool:
+    """Tell whether a job may do what another one is for: both have no GPU, or one of the same."""
+    num_gpus = request(cluster, rule).num_gpus
+    return num_gpus <= 1 and num_gpus == request(cluster, other).num_gpus
+
+
 def refuse_fewer_gpus(cluster: Cluster, most: int) -> None:
     """Refuse a limit that is lower than what a job asks for: Snakemake would cut it down unsaid.
 

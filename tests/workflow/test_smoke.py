@@ -4,6 +4,8 @@ import base64
 import json
 import re
 import shutil
+from collections import Counter
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,11 +13,14 @@ import pytest
 from ke_steps.claims.findings import VERDICTS
 from ke_steps.planning.costs import costs_by_rule, jobs
 from ke_steps.planning.model_sizes import UNKNOWN
+from ke_steps.settings.cluster import Request
 from ke_steps.study.jobs import figures
 from ke_steps.study.reading import read_study
+from ke_steps.study.requests import DEFAULTS
 from tests.invented.configs import NUM_JOBS
 
 RESULTS = "results/smoke"
+NONE = Request(0, 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,33 @@ def test_every_job_left_a_record_and_no_partial_file(finished):
     records = list((finished.folder / RESULTS / "logs").rglob("record.json"))
     assert len(records) == sum(NUM_JOBS.values())
     assert not list((finished.folder / RESULTS).rglob("*.partial"))
+
+
+def test_torch_is_started_once_for_a_model_and_what_it_knows(finished):
+    """Retention is evaluated where the model is at hand; few jobs overtake the extraction."""
+    logs = finished.folder / RESULTS / "logs"
+    records = [json.loads(path.read_text()) for path in logs.rglob("record.json")]
+    with_torch = [each for each in records if DEFAULTS.get(each["step"], NONE).num_gpus]
+    assert len(with_torch) == 40
+    ahead = Counter(each["done_by"] for each in with_torch if "done_by" in each)
+    assert ahead["inject_knowledge"] == 10
+    assert 40 - ahead.total() <= 40 * 2 / 3
+    assert not list((finished.folder / RESULTS).rglob("ahead*"))
+
+
+def test_what_was_done_ahead_is_what_its_own_job_makes(finished, tmp_path):
+    project = finished.copy(tmp_path)
+    place = "evaluate_retention/tiny/step8/boost/baseline/seed1"
+    record = json.loads(project.results("logs", place, "record.json").read_text())
+    assert record["done_by"] == "inject_knowledge"
+    before = {name: Path(project.folder, name).read_bytes() for name in record["outputs"]}
+    run = project.snakemake("--forcerun", f"{RESULTS}/{place}/items.parquet", *before)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert {name: Path(project.folder, name).read_bytes() for name in before} == before
+    again = json.loads(project.results("logs", place, "record.json").read_text())
+    assert "done_by" not in again
+    for key in ("step", "code", "settings", "inputs", "outputs", "versions", "device"):
+        assert again[key] == record[key], key
 
 
 def test_a_second_run_has_nothing_to_do(finished, tmp_path):

@@ -4,7 +4,7 @@ import gc
 import os
 import re
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote
 
 from snakemake.exceptions import WorkflowError
 
@@ -206,6 +206,43 @@ def intervened(wildcards):
 def optional(name):
     """The flag of an input that only some jobs of a rule have."""
     return lambda wildcards, input: f"--{name} {quote(input[name])}" if name in input.keys() else ""
+
+
+RETENTION = {
+    "retention": f"{RESULTS}/evaluate_retention/{{}}/retention.parquet",
+    "answers": f"{RESULTS}/evaluate_retention/{{}}/items.parquet",
+    "replicates": f"{RESULTS}/evaluate_retention/{{}}/replicates.parquet",
+}
+"""What is known before and after learning, by the place of a state or a run."""
+
+
+def retention_at(place):
+    return {name: pattern.format(place) for name, pattern in RETENTION.items()}
+
+
+def retention_ahead(rule_name, place, models):
+    """The flag that has a job evaluate what its model knows, for the job that is for it.
+
+    It holds that job's command. Being derived, it reruns nothing: a job has its own settings and
+    code alone. `models` gives the model's files by wildcards, or none where another job has it.
+    """
+    job = "evaluate_retention_after_learning" if place == RUN else "evaluate_retention"
+    is_asked = STUDY.evaluate_retention and requests.does_ahead(STUDY.cluster, rule_name, job)
+
+    def flag(wildcards, resources):
+        files = models(wildcards) if is_asked else {}
+        if not files:
+            return ""
+        (sequences,) = text_of(SEQUENCES, STUDY.evaluate_retention.held_out_corpus)(wildcards)
+        files |= {"sequences": sequences}
+        files |= {f"output-{name}": path for name, path in retention_at(place).items()}
+        files |= {"record": logs("evaluate_retention", place)["record"]}
+        words = ["evaluate_retention", "--settings", settings_for("evaluate_retention")(wildcards)]
+        for name, path in files.items():
+            words += [f"--{name}", path.format(**wildcards)]
+        return f"--then {quote(join(words))}"
+
+    return flag
 
 
 def weight_files(wildcards):

@@ -1,5 +1,7 @@
 """What a checkpoint, or a variant of it, learns and forgets."""
 
+TRAINED_MODEL = f"{RESULTS}/inject_knowledge/{RUN}/manifest.json"
+
 
 rule intervene:
     input:
@@ -29,7 +31,7 @@ rule inject_knowledge:
         probes=lambda w: f"{RESULTS}/{PROBES}".format(model=STUDY.speaker(w.model)),
         schedule=rules.schedule_injections.output,
     output:
-        model=f"{RESULTS}/inject_knowledge/{RUN}/manifest.json",
+        model=TRAINED_MODEL,
         training=f"{RESULTS}/inject_knowledge/{RUN}/training.parquet",
         probe_scores=f"{RESULTS}/inject_knowledge/{RUN}/probe_scores.parquet",
         updates=f"{RESULTS}/inject_knowledge/{RUN}/updates.parquet",
@@ -41,6 +43,7 @@ rule inject_knowledge:
     params:
         **params_of("inject_knowledge"),
         intervention=optional("intervention"),
+        then=retention_ahead("inject_knowledge", RUN, lambda w: {"checkpoint": TRAINED_MODEL}),
     shell:
         step(
             "inject_knowledge",
@@ -53,7 +56,7 @@ rule inject_knowledge:
             "output_training",
             "output_probe_scores",
             "output_updates",
-            more="{params.intervention}",
+            more="{params.intervention} {params.then}",
         )
 
 
@@ -117,11 +120,10 @@ rule evaluate_retention:
         unpack(state),
         sequences=text_of(SEQUENCES, *HELD_OUT),
     output:
-        retention=f"{RESULTS}/evaluate_retention/{STATE}/retention.parquet",
-        answers=f"{RESULTS}/evaluate_retention/{STATE}/items.parquet",
-        replicates=f"{RESULTS}/evaluate_retention/{STATE}/replicates.parquet",
+        **retention_at(STATE),
     log:
         **logs("evaluate_retention", STATE),
+    priority: -1  # after all else that could run: by then its state is measured, and this done
     threads: STUDY.num_threads
     resources:
         **resources_for("evaluate_retention"),
@@ -145,10 +147,9 @@ use rule evaluate_retention as evaluate_retention_after_learning with:
         checkpoint=rules.inject_knowledge.output.model,
         sequences=text_of(SEQUENCES, *HELD_OUT),
     output:
-        retention=f"{RESULTS}/evaluate_retention/{RUN}/retention.parquet",
-        answers=f"{RESULTS}/evaluate_retention/{RUN}/items.parquet",
-        replicates=f"{RESULTS}/evaluate_retention/{RUN}/replicates.parquet",
+        **retention_at(RUN),
     log:
         **logs("evaluate_retention", RUN),
+    priority: 1
     resources:
         **resources_for("evaluate_retention_after_learning"),

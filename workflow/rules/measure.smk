@@ -5,6 +5,12 @@ TOKEN_ENTROPIES = f"{RESULTS}/extract_coefficients/{MEASUREMENT}/token_entropies
 NUM_SHARDS = STUDY.extract_coefficients.num_shards
 
 
+def state_measured_first(wildcards):
+    """A state, of its measurement on the main corpus: every state has that one."""
+    is_main = wildcards.corpus == STUDY.main_corpus(wildcards.model)
+    return state(wildcards) if is_main else {}
+
+
 def in_shards(pattern):
     return [pattern.replace("{shard}", str(shard)) for shard in range(NUM_SHARDS)]
 
@@ -39,6 +45,7 @@ if NUM_SHARDS == 1:
         params:
             **params_of("extract_coefficients"),
             intervention=optional("intervention"),
+            then=retention_ahead("extract_coefficients", STATE, state_measured_first),
         shell:
             step(
                 "extract_coefficients",
@@ -46,7 +53,7 @@ if NUM_SHARDS == 1:
                 "sequences",
                 "output_coefficients",
                 "output_token_entropies",
-                more="{params.intervention}",
+                more="{params.intervention} {params.then}",
             )
 
 else:
