@@ -30,6 +30,10 @@ rule all:
 
 
 onstart:
+    try:
+        spent_models.refuse_missing(STUDY, models_read_only())
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
     snakemake_memory.start(Path(RESULTS))
     if STUDY_FILE:
         own_results.sign(STUDY, STUDY_FILE)

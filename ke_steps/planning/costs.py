@@ -48,6 +48,8 @@ TEXT_BYTES_PER_TOKEN = 5
 
 TOKEN_ID_BYTES = 4
 FP32_BYTES = 4
+SAVED_STATE_WEIGHTS = 3
+"""A saved state of training in units of the model: weights and the optimiser's two moments."""
 
 Sizes = Mapping[str, ModelSize]
 """The size of each model of the study; ``UNKNOWN``, which costs nothing, where nothing tells it."""
@@ -120,13 +122,14 @@ def _pretraining(study: Study, model: str, shape: ModelShape) -> PlannedJob:
     """A state that is kept is a checkpoint and, after the first step, weights and two moments."""
     tokens, length = pretraining_tokens(study, model)
     steps = {*study.models[model].steps, study.nurseries[model].num_steps}
-    num_kept = len(steps) + 3 * len(steps - {0})
+    num_kept = len(steps) + SAVED_STATE_WEIGHTS * len(steps - {0})
     return PlannedJob(
         "pretrain_nursery",
         model,
         training_tokens=tokens,
         flops={Work("training", "fp32"): shape.training_flops(tokens, length)},
         disk_bytes=num_kept * FP32_BYTES * shape.num_parameters,
+        passing_bytes=_saved_states_bytes(shape),
     )
 
 
@@ -140,7 +143,13 @@ def _branch(study: Study, checkpoint: Checkpoint, shape: ModelShape) -> PlannedJ
         training_tokens=tokens,
         flops={Work("training", branch.precision): shape.training_flops(tokens, length)},
         disk_bytes=FP32_BYTES * shape.num_parameters,
+        passing_bytes=_saved_states_bytes(shape),
     )
+
+
+def _saved_states_bytes(shape: ModelShape) -> int:
+    """Return what a training saves to go on from: the last state, and the next one as well."""
+    return 2 * SAVED_STATE_WEIGHTS * FP32_BYTES * shape.num_parameters
 
 
 def _fetch(study: Study, checkpoint: Checkpoint, size: ModelSize) -> PlannedJob:
@@ -243,6 +252,7 @@ def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Itera
     recipe, place = study.recipes[run.recipe], folder_of(run)
     length = study.corpora[recipe.corpus].sequence_length_tokens
     tokens = recipe.num_steps * recipe.batch_size_sequences * length
+    weights, is_kept = FP32_BYTES * shape.num_parameters, study.keeps_model(run)
     update_map = shape.num_layers * shape.num_memories * (2 * 4 + 4 * 8)
     training = shape.training_flops(tokens, length)
     is_split = recipe.micro_batch_size_sequences < recipe.batch_size_sequences
@@ -256,7 +266,8 @@ def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Itera
             Work("training", recipe.precision): training,
             Work("forward", recipe.precision): probing_flops(study, recipe, shape),
         },
-        disk_bytes=FP32_BYTES * shape.num_parameters + update_map,
+        disk_bytes=update_map + is_kept * weights,
+        passing_bytes=_saved_states_bytes(shape) + (not is_kept) * weights,
     )
     yield PlannedJob("evaluate_knowledge", place)
     if run in there.decaying_runs:

@@ -25,9 +25,16 @@ def disk_lines(
         to_do: how many jobs of a rule a run would do now; None for all.
     """
     needs = _needs(study, planned, to_do)
+    passing = max((job.passing_bytes for job in planned if _share(job, to_do, 1)), default=0.0)
     for folder, needed in needs.items():
         free = _free_bytes(folder)
         yield f"Disk: {needed / 1e9:,.1f} GB to be written to {folder}, {free / 1e9:,.0f} GB free."
+    if passing:
+        needs[Path(study.results_dir)] += passing
+        yield (
+            f"Disk: {passing / 1e9:,.1f} GB more for each training while it runs, for saved states"
+            f" and the model; keep_models: {study.keep_models}."
+        )
     by_disk: dict[int, list[Path]] = {}
     for folder in needs:
         by_disk.setdefault(_existing(folder).stat().st_dev, []).append(folder)
@@ -49,10 +56,15 @@ def _needs(
     number = Counter(job.rule for job in planned)
     needs = {results: 0.0}
     for job in planned:
-        share = 1.0 if to_do is None else to_do.get(job.rule, 0) / number[job.rule]
+        share = _share(job, to_do, number[job.rule])
         folder = cache if _is_from_hub(study, job) else results
         needs[folder] = needs.get(folder, 0.0) + share * job.disk_bytes
     return needs
+
+
+def _share(job: PlannedJob, to_do: Mapping[str, int] | None, number: int) -> float:
+    """Return the share of a rule's jobs, so many in all, that a run would do."""
+    return 1.0 if to_do is None else to_do.get(job.rule, 0) / number
 
 
 def _is_from_hub(study: Study, job: PlannedJob) -> bool:

@@ -24,6 +24,7 @@ from typing import TextIO
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ke_steps.job.errors import UserError
@@ -114,7 +115,9 @@ def _print_plan(study: Study, said: Sequence[float | None], dry_run: TextIO | No
     to_do = num_jobs_told(told) if told is not None and not missing else None
     needed = needs(study, known)
     longest = longest_minutes(study, planned, utilisation)
-    console.print(_cost_table(costs, minutes, utilisation))
+    table = _cost_table(costs, minutes, utilisation)
+    console.width = max(console.width, _whole_width(console, table))
+    console.print(table)
     console.print(machine_table(study.cluster, needed, longest))
     for line in (
         _cpu_line(study, costs, minutes, measured),
@@ -129,6 +132,12 @@ def _print_plan(study: Study, said: Sequence[float | None], dry_run: TextIO | No
         _print_to_do(console, to_do, len(planned), logs_of(Path(study.results_dir)).exists())
         if models := going_on(study):
             console.print(f"These at most. {in_words(models)}", soft_wrap=True)
+
+
+def _whole_width(console: Console, table: Table) -> int:
+    """Return how many characters of a line a table takes if nothing of it is cut off."""
+    unlimited = console.options.update(width=10**6)
+    return Measurement.get(console, unlimited, table).maximum
 
 
 def cpu_minutes(planned: Sequence[PlannedJob], measured: Sequence[Measured]) -> dict[str, float]:

@@ -25,7 +25,7 @@ class PlannedJob:
     """One job of a study, and what it takes.
 
     ``place`` is its folder below that of its rule, empty where the rule has one job; ``num_cores``
-    the threads that it asks for.
+    the threads that it asks for, ``passing_bytes`` what it has on the disk beside what stays.
     """
 
     rule: str
@@ -35,3 +35,4 @@ class PlannedJob:
     flops: Mapping[Work, float] = field(default_factory=dict)
     download_bytes: float = 0
     disk_bytes: float = 0
+    passing_bytes: float = 0

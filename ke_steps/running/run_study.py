@@ -27,6 +27,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import FrameType
 from typing import Any
 
@@ -42,12 +43,16 @@ from ke_steps.running.leftovers import (
     slurm_prefix,
 )
 from ke_steps.running.lock import only_run
+from ke_steps.running.spent_models import remove_answers, remove_spent
 from ke_steps.settings.study import Study
 from ke_steps.study.going_on import going_on, in_words, training_table
 from ke_steps.study.reading import read_study_file
 
 GPU = Path("/dev/nvidia0")
 """Where there is one of NVIDIA's."""
+
+SECONDS_BETWEEN_REMOVALS = 30.0
+"""Between two looks for models that nobody reads any more."""
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -89,7 +94,10 @@ def run(study_file: Path, command: Sequence[str]) -> int:
         with only_run(results_dir), _stopping():
             clear(results_dir, on_slurm=on_slurm)
             whole = [*command, *_additions(results_dir, on_slurm)]
-            status = _train_first(study, whole, on_slurm) or _follow(whole, results_dir, on_slurm)
+            status = _train_first(study, whole, on_slurm) or _follow(study, whole, on_slurm)
+            if status == 0:
+                remove_spent(study, None)
+                remove_answers(results_dir)
     except _Stop as stop:
         return stop.status
     if status == 0:
@@ -112,8 +120,7 @@ def _train_first(study: Study, command: Sequence[str], on_slurm: bool) -> int:
         return 0
     print(in_words(models), file=sys.stderr)
     tables = [training_table(study, model) for model in models]
-    folder = Path(study.results_dir)
-    return _follow([*command, "--", *tables], folder, on_slurm, more_follows=True)
+    return _follow(study, [*command, "--", *tables], on_slurm, more_follows=True)
 
 
 def options_of(command: Sequence[str]) -> dict[str, Any]:
@@ -155,9 +162,11 @@ def _stopping() -> Iterator[None]:
 
 
 def _follow(
-    command: Sequence[str], results_dir: Path, on_slurm: bool, *, more_follows: bool = False
+    study: Study, command: Sequence[str], on_slurm: bool, *, more_follows: bool = False
 ) -> int:
     """Run Snakemake to its end, in a process group of its own, so that signals come here only."""
+    results_dir = Path(study.results_dir)
+    since = _now_on_disk_of(results_dir)
     environment = os.environ | mark(results_dir)
     if more_follows:
         environment[MORE_FOLLOWS] = "yes"
@@ -169,7 +178,8 @@ def _follow(
             process_group=0,
             preexec_fn=_hear_ctrl_c,  # noqa: PLW1509
         )
-        status = child.wait()
+        while (status := _wait(child)) is None:
+            remove_spent(study, since)
         return status if status >= 0 else 128 - status
     except _Stop as stop:
         try:
@@ -182,6 +192,20 @@ def _follow(
         return stop.status
     finally:
         clear(results_dir, on_slurm=on_slurm, patience_seconds=patience_seconds)
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int | None:
+    """Return a process's status; None if it has not ended after some time."""
+    try:
+        return child.wait(SECONDS_BETWEEN_REMOVALS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _now_on_disk_of(folder: Path) -> float:
+    """Return the time by the clock that the files of a folder have, which may be another host's."""
+    with NamedTemporaryFile(dir=folder, prefix=".", suffix=".partial") as file:
+        return Path(file.name).stat().st_mtime
 
 
 def _hear_ctrl_c() -> None:

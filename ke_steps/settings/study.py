@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -75,6 +75,11 @@ class Study(Strict):
         [0], description="repeats of every learning run"
     )
     num_threads: Count = Field(1, description="CPU threads of a model job; they change rounding")
+    keep_models: Literal["all", "last", "none"] = Field(
+        "none",
+        description="trained models whose weights stay when they have been evaluated: all, those of"
+        " each model's last stage, or none",
+    )
     world: World | None = None
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     train_tokenizer: TrainTokenizer | None = None
@@ -179,6 +184,11 @@ class Study(Strict):
             for step in model.steps
             if variant == ORIGINAL or arms[variant].settings.includes(name, step)
         ]
+
+    def keeps_model(self, run: Run) -> bool:
+        """Tell whether the weights that a run has trained stay when they have been evaluated."""
+        is_last = run.step == self.models[run.model].steps[-1]
+        return self.keep_models == "all" or (self.keep_models == "last" and is_last)
 
     def runs_recipe(self, recipe: str, state: State) -> bool:
         """Tell whether a recipe is run on a state."""

@@ -36,13 +36,13 @@ def going_on(study: Study) -> list[str]:
 
     Also those whose training was cut off: their tables are gone, or unfinished.
     """
-    unfinished = _unfinished()
+    cut_off = unfinished()
     return [
         model
         for model in study.nurseries
         if _has_checkpoints(study, model)
         and (
-            training_table(study, model) in unfinished
+            training_table(study, model) in cut_off
             or not Path(training_table(study, model)).is_file()
             or _last_steps(study, model) != _steps(study, model)
         )
@@ -64,7 +64,7 @@ def _last_steps(study: Study, model: str) -> object:
     return told.get("settings", {}).get("steps")
 
 
-def _unfinished() -> set[str]:
+def unfinished() -> set[str]:
     """Return the outputs that Snakemake will make again, as nobody saw their jobs end."""
     files = (path for path in MARKS.rglob("*") if path.is_file())
     names = ("".join(path.relative_to(MARKS).parts).replace("@", "") for path in files)

@@ -315,6 +315,19 @@ def test_states_and_checkpoints_of_a_nursery_are_counted_on_the_disk():
     assert costs["keep_checkpoint"].disk_bytes == 2 * weights
 
 
+@pytest.mark.parametrize(("keep", "num_kept"), [("all", 10), ("last", 8), ("none", 0)])
+def test_weights_that_stay_and_those_that_pass_are_told_apart(keep, num_kept):
+    study = read_study(SMOKE | {"keep_models": keep})
+    size = find_size(study, "tiny")
+    weights = 4 * size.shape.num_parameters
+    update_map = size.shape.num_layers * size.shape.num_memories * (2 * 4 + 4 * 8)
+    learned = [job for job in jobs(study, {"tiny": size}) if job.rule == "inject_knowledge"]
+    assert sum(job.disk_bytes for job in learned) == 10 * update_map + num_kept * weights
+    # the model until it is evaluated, and two states of weights and two moments
+    passing = [job.passing_bytes / weights for job in learned]
+    assert sorted(passing) == [6] * num_kept + [7] * (10 - num_kept)
+
+
 def test_a_model_of_unknown_size_has_jobs_and_tokens_but_no_arithmetic(tmp_path):
     study = study_of({"kind": "directory", "path": f"{tmp_path}/{{step}}"}, tmp_path)
     costs = costs_of(study, {"other": UNKNOWN})

@@ -103,7 +103,8 @@ def test_a_disk_that_is_too_small_is_warned_of(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=200e9))
     text = plan(ROOT / "config/olmo_7b.yaml", capsys=capsys)
     (warning,) = [line for line in text.splitlines() if line.startswith("WARNING")]
-    assert "417.4 GB are needed, 200.0 GB are free" in warning  # of one disk: 142 and 276
+    # of one disk: 4 of results, 276 of the hub, 193 of a training that runs
+    assert "472.5 GB are needed, 200.0 GB are free" in warning
     assert "results_dir or HF_HOME" in warning
     (tmp_path / "dry_run.txt").write_text(json.dumps({"number": {"summarize": 1}}))
     study = yaml.safe_load((ROOT / "config/olmo_7b.yaml").read_text())
@@ -112,6 +113,16 @@ def test_a_disk_that_is_too_small_is_warned_of(capsys, monkeypatch, tmp_path):
     text = plan("study.yaml", "--dry-run", "dry_run.txt", capsys=capsys)
     assert "WARNING" not in text  # all that is large is there
     assert re.search(r"^Disk: 0.0 GB to be written to \S+, 200 GB free.$", text, re.MULTILINE), text
+
+
+def test_totals_of_a_study_of_any_size_are_whole(capsys, tmp_path):
+    study = yaml.safe_load((ROOT / "config/olmo_7b.yaml").read_text())
+    study["seeds"] = list(range(2_000))
+    study["knowledge"]["source"].pop("folder", None)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    text = plan(tmp_path / "study.yaml", capsys=capsys)
+    assert "…" not in text
+    assert f"{2_000 * 1_468_006_400:,}" in text
 
 
 def test_utilisation_scales_the_hours(capsys):

@@ -128,6 +128,7 @@ SETTINGS = [
     ("seeds", [0], TELL),
     ("num_threads", 2, MODEL_JOBS),
     ("cluster", {"account": "physics", "jobs": {"summarize": {"memory_gb": 64}}}, {}),
+    ("keep_models", "none", {}),
     ("results_dir", "results/elsewhere", NUM_JOBS),
 ]
 

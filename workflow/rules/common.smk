@@ -25,7 +25,7 @@ from ke_steps.job.errors import UserError
 from ke_steps.job.files import canonical_json
 from ke_steps.job.provenance import code_digest
 from ke_steps.job.records import files_of
-from ke_steps.running import snakemake_memory
+from ke_steps.running import snakemake_memory, spent_models
 from ke_steps.settings.interventions import Multipliers
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.texts import LocalText, TokenFileText

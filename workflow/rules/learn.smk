@@ -1,6 +1,17 @@
 """What a checkpoint, or a variant of it, learns and forgets."""
 
-TRAINED_MODEL = f"{RESULTS}/inject_knowledge/{RUN}/manifest.json"
+TRAINED_MODEL = f"{RESULTS}/{spent_models.TRAINED_MODEL}"
+
+
+def models_read_only():
+    """The trained models that jobs of this run read and none trains."""
+    made, read = set(), set()
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name == "inject_knowledge":
+            made.add(str(job.output.model))
+        elif job.rule.name == "evaluate_retention_after_learning":
+            read.add(str(job.input.checkpoint))
+    return read - made
 
 
 rule intervene:

@@ -1,0 +1,86 @@
+"""Weights of trained models: removed once all that reads them is done, as ``keep_models`` says.
+
+A trained model is known by its manifest, which stays as it was, so that nothing is trained again.
+Only a run of the study removes weights, never a job: what an evaluation was made from is of no use
+when the evaluation has ended and Snakemake has seen it end, and only Snakemake has the jobs of its
+call do something once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from ke_steps.artefacts.places import RUN
+from ke_steps.job.ahead import FOLDER, answer_of
+from ke_steps.job.errors import UserError
+from ke_steps.job.records import files_of, logs_of
+from ke_steps.settings.study import Run, Study
+from ke_steps.study.going_on import unfinished
+from ke_steps.study.places import folder_of
+
+TRAINED_MODEL = f"inject_knowledge/{RUN}/manifest.json"
+WEIGHTS = "*.safetensors"
+
+
+def remove_spent(study: Study, since: float | None) -> None:
+    """Remove the weights of models whose readers have ended.
+
+    Args:
+        study: says which are kept.
+        since: when the Snakemake that runs was started, by the clock of the results' disk: who read
+            a model before that may have to do it again. None when it has ended with all done.
+    """
+    results = Path(study.results_dir)
+    spent = [(run, files) for run, files in _weights(study) if not study.keeps_model(run)]
+    marked = unfinished() if spent else set()
+    for run, files in spent:
+        reader = "evaluate_retention" if study.evaluate_retention else "inject_knowledge"
+        folder = results / reader / folder_of(run)
+        record = files_of(results, reader, folder_of(run)).record
+        try:
+            has_ended = since is None or record.stat().st_mtime > since
+        except FileNotFoundError:
+            continue
+        if has_ended and not any(Path(name).is_relative_to(folder) for name in marked):
+            for path in files:
+                path.unlink(missing_ok=True)
+            shutil.rmtree(files[0].parent / FOLDER, ignore_errors=True)  # no answer without weights
+
+
+def remove_answers(results: Path) -> None:
+    """Remove what was done ahead and nobody took, when nothing is left to do."""
+    for answer in logs_of(results).rglob(answer_of(Path("record.json")).name):
+        folder = results / answer.parent.relative_to(logs_of(results)) / FOLDER
+        for path in (answer, *folder.glob("*")):
+            path.unlink()
+        if folder.is_dir():
+            folder.rmdir()
+
+
+def refuse_missing(study: Study, manifests: Collection[str]) -> None:
+    """Refuse to read models whose weights are gone, before any job starts.
+
+    Args:
+        study: says why they are gone.
+        manifests: of the models that jobs will read and none will train.
+
+    Raises:
+        UserError: names one of them, and how to get its weights back.
+    """
+    gone = [path for path in manifests if not any(Path(path).parent.glob(WEIGHTS))]
+    if gone:
+        raise UserError(
+            f"trained models are to be evaluated again whose weights are gone ({len(gone)}, such as"
+            f" {min(gone)}; keep_models: {study.keep_models}): set keep_models: all, delete their"
+            " manifest.json and run again, which trains them once more"
+        )
+
+
+def _weights(study: Study) -> Iterator[tuple[Run, list[Path]]]:
+    """Yield the runs whose model's weights are there, with these."""
+    for run in study.runs() if study.keep_models != "all" else ():
+        manifest = Path(study.results_dir, TRAINED_MODEL.format(**run._asdict()))
+        if manifest.is_file() and (files := sorted(manifest.parent.glob(WEIGHTS))):
+            yield run, files
