@@ -96,13 +96,27 @@ def test_what_was_done_ahead_is_what_its_own_job_makes(finished, tmp_path):
     record = json.loads(project.results("logs", place, "record.json").read_text())
     assert record["done_by"] == "inject_knowledge"
     before = {name: Path(project.folder, name).read_bytes() for name in record["outputs"]}
-    run = project.snakemake("--forcerun", f"{RESULTS}/{place}/items.parquet", *before)
+    run = project.snakemake("--forcerun", f"{RESULTS}/{place}/items.parquet", "--", *before)
     assert run.returncode == 0, run.stdout + run.stderr
     assert {name: Path(project.folder, name).read_bytes() for name in before} == before
     again = json.loads(project.results("logs", place, "record.json").read_text())
     assert "done_by" not in again
     for key in ("step", "code", "settings", "inputs", "outputs", "versions", "device"):
         assert again[key] == record[key], key
+
+
+def test_models_without_weights_are_refused_before_any_job(finished, tmp_path):
+    project = finished.copy(tmp_path)
+    for path in project.results("inject_knowledge").rglob("*.safetensors"):
+        path.unlink()
+    assert project.pending() == {}
+    project.study["evaluate_retention"]["num_items_per_task"] -= 1
+    run = project.snakemake()
+    assert run.returncode != 0
+    said = run.stdout + run.stderr
+    assert f"(10, such as {RESULTS}/inject_knowledge/tiny/step0/original/baseline/seed0/" in said
+    assert "set keep_models: all, delete their manifest.json and run again" in said
+    assert project.results("evaluate_retention/tiny/step0/original/items.parquet").is_file()
 
 
 def test_a_second_run_has_nothing_to_do(finished, tmp_path):
