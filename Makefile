@@ -22,7 +22,8 @@ SNAKEMAKE := snakemake $(if $(EXECUTOR),,--cores $(CORES)) --configfile $(STUDY_
 LOGGERS   := PYTHONPATH=$(call quoted,$(CURDIR):$(CURDIR)/workflow/logger)"$${PYTHONPATH:+:$$PYTHONPATH}"
 DRY_RUN   := $(LOGGERS) $(SNAKEMAKE) --dry-run --logger jobs
 # One process more than there are cores: those that wait for a cluster or a signal leave one idle.
-PYTEST    := pytest -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) --dist loadfile
+# Threads that wait for each other on busy cores take minutes where one takes seconds.
+PYTEST    := OMP_NUM_THREADS=1 pytest -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help measure report why plan test test-fast kills lint format schema smollm2 clean named given
