@@ -1,7 +1,7 @@
 """Runs every benchmark, each in a process of its own, the ones with goals first.
 
 Defaults fit what is there: on a GPU OLMo-1B's whole width, in bf16 where learning runs are; on a
-CPU a part of it, in about a quarter of an hour on two cores. Options are passed on to each.
+CPU a part of it, in about half an hour on two cores. Options are passed on to each.
 
 Example::
 
