@@ -110,8 +110,9 @@ def test_an_import_that_leads_to_no_file_is_refused(house, file, planted, says):
 
 
 def test_nothing_is_imported_out_of_sight_of_the_digest():
-    """Only import statements are followed."""
-    for path in (provenance.ROOT / "ke_steps").rglob("*.py"):
+    """Only import statements are followed; what is done ahead has a digest of its own."""
+    command_line = provenance.ROOT / "ke_steps" / "job" / "command_line.py"
+    for path in set((provenance.ROOT / "ke_steps").rglob("*.py")) - {command_line}:
         nodes = list(ast.walk(ast.parse(path.read_text())))
         used = {node.id for node in nodes if isinstance(node, ast.Name)}
         used |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}

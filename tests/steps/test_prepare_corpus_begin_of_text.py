@@ -99,7 +99,7 @@ def test_a_document_alone_is_scored_from_its_first_token_on(tmp_path, manifest):
     assert [each.token_ids.tolist() for each in chosen] == [each[:5] for each in BEGUN[:3]]
 
     model = build_model("llama", bos_token_id=BOS_ID, eos_token_id=EOS_ID)
-    rows = pd.DataFrame(evaluate_novelty.novelty_rows(model, "texts", chosen, 2))
+    rows = pd.DataFrame(evaluate_novelty.novelty_rows(model, "texts", chosen, 2, "fp32"))
     assert rows["num_tokens"].tolist() == [3, 1, 4]
     exact = model.double()
     for ids, loss in zip(BEGUN, rows["loss_nats"], strict=False):

@@ -28,6 +28,7 @@ def test_an_optimisation_is_what_the_settings_say():
         "schedule": "warmup_stable_decay",
         "decay_fraction": 0.5,
         "contribution_entropy_weight": 0.5,
+        "compile": False,
     }
     others = {"corpus": "news", "num_injections": 2, "injection_interval_steps": 1}
     found = Optimisation.of(Training(**said, **others))
