@@ -69,7 +69,7 @@ smollm2: $(READY) ## the same study on a real model, SmolLM2-135M
 test: $(READY) ## set up and run the tests
 	@$(PYTEST) --no-loadscope-reorder
 
-test-fast: $(READY) ## those that need no workflow, in three minutes
+test-fast: $(READY) ## those that need no workflow and are quick
 	@$(PYTEST) --ignore tests/workflow -m "not slow"
 
 kills: $(READY) ## kill the smoke study 30 times, run it again, compare: docs/reliability.md (an hour)
