@@ -24,7 +24,7 @@ CORRELATION: Bounds = (-1.0, 1.0)
 """What a quantity can be."""
 
 ROUNDING = 1e-12
-"""Replicates that differ by less, relative to the value, are one and the same number."""
+"""Numbers that differ by less, relative to what they were computed from, are one and the same."""
 
 
 def bootstrap_weights(num_samples: int, num_bootstrap: int, seed: int) -> NDArray[np.float64]:

@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-from ke_steps.formulas.bootstrap import sampling_interval
+from ke_steps.formulas.bootstrap import ROUNDING, sampling_interval
 from ke_steps.job.errors import UserError
 
 Array = NDArray[np.float64]
@@ -79,8 +79,7 @@ def spread_within_states(values: pd.DataFrame) -> SeedSpread:
         return NO_SEEDS
     filled = np.where(known, values.to_numpy(float), 0.0)
     means = filled.sum(axis=1) / np.maximum(counts, 1)
-    squares = np.where(known, (filled - means[:, None]) ** 2, 0.0)
-    return SeedSpread(float(squares.sum()) / freedom, freedom)
+    return _pooled(np.where(known, filled - means[:, None], 0.0), filled, freedom)
 
 
 def spread_beside_seeds(values: pd.DataFrame) -> SeedSpread:
@@ -101,7 +100,21 @@ def spread_beside_seeds(values: pd.DataFrame) -> SeedSpread:
     freedom = len(observed) - int(rank)
     if not freedom:
         return NO_SEEDS
-    return SeedSpread(float(((observed - design @ solution) ** 2).sum()) / freedom, freedom)
+    return _pooled(observed - design @ solution, observed, freedom)
+
+
+def _pooled(residuals: Array, observed: Array, freedom: int) -> SeedSpread:
+    left = _beyond_rounding(residuals, float(np.abs(observed).max()))
+    return SeedSpread(float((left**2).sum()) / freedom, freedom)
+
+
+def _beyond_rounding(differences: ArrayLike, scale: float) -> Array:
+    """Return differences, zero where they are the rounding of numbers as large as ``scale``.
+
+    Equal values could otherwise be found to differ, by 1e-17 and beyond doubt.
+    """
+    found = np.asarray(differences, dtype=np.float64)
+    return np.where(np.abs(found) <= ROUNDING * scale, 0.0, found)
 
 
 def combined(
@@ -205,7 +218,9 @@ def combination(coefficients: Sequence[float], samples: Sequence[Sequence[Sample
         abs(c) * s.unresolved for c, state in zip(factors, samples, strict=True) for s in state
     )
     units = samples[0][0].units
-    return Sampled(float(factors @ values), factors @ replicates, unresolved, units)
+    scale = float(np.abs(factors) @ np.abs(values))
+    value, found = (_beyond_rounding(factors @ of, scale) for of in (values, replicates))
+    return Sampled(float(value), found, unresolved, units)
 
 
 def contrast(

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from ke_steps.claims.stages import line_through
 from ke_steps.formulas.bootstrap import basic_interval, bootstrap_weights
 from ke_steps.formulas.uncertainty import (
     NO_SEEDS,
@@ -106,6 +107,19 @@ def test_what_varies_nowhere_has_the_interval_that_its_units_allow():
     assert contrast([1, -1], [[same], [same]], NO_SEEDS, 0.95)[:3] == pytest.approx(
         (0, -0.05, 0.05)
     )
+
+
+def test_equal_values_do_not_differ_by_their_rounding():
+    """0.1 and 0.7, of which sums are not exact, through seven states of three seeds."""
+    for value in (0.1, 0.7, -1e6 / 3):
+        equal = pd.DataFrame(np.full((7, 3), value))
+        for spread_of in (spread_beside_seeds, spread_within_states):
+            assert spread_of(equal).variance == 0
+        weights = bootstrap_weights(11, 50, seed=0)
+        samples = [[sampled(np.full(11, value), weights) for _ in range(3)] for _ in range(7)]
+        found = contrast(line_through(7), samples, spread_beside_seeds(equal), 0.95)
+        assert found[:3] == (0, 0, 0)
+        assert found.p_value(0.0, 0.95) == 1
 
 
 @pytest.mark.parametrize("num_seeds", [2, 4])
