@@ -91,16 +91,22 @@ def spread_beside_seeds(values: pd.DataFrame) -> SeedSpread:
     Args:
         values: (states, seeds), NaN where a state has no run of a seed.
     """
-    states, seeds = np.nonzero(values.notna().to_numpy())
-    observed = values.to_numpy(float)[states, seeds]
-    design = np.hstack(
-        [states[:, None] == np.arange(len(values)), seeds[:, None] == np.arange(values.shape[1])]
-    ).astype(float)
-    solution, _, rank, _ = np.linalg.lstsq(design, observed, rcond=None)
-    freedom = len(observed) - int(rank)
+    known = values.notna().to_numpy()
+    observed = values.to_numpy(float)[known.any(axis=1)]
+    known = known[known.any(axis=1)]
+    if not len(known):
+        return NO_SEEDS
+    states, seeds = np.nonzero(known)
+    # state effects are taken out first: there can be thousands of states, and their columns dense
+    means = np.where(known, observed, 0.0).sum(axis=1) / known.sum(axis=1)
+    shares = known / known.sum(axis=1, keepdims=True)
+    left = observed[states, seeds] - means[states]
+    design = (seeds[:, None] == np.arange(known.shape[1])) - shares[states]
+    solution, _, rank, _ = np.linalg.lstsq(design, left, rcond=None)
+    freedom = len(left) - len(known) - int(rank)
     if not freedom:
         return NO_SEEDS
-    return _pooled(observed - design @ solution, observed, freedom)
+    return _pooled(left - design @ solution, observed[states, seeds], freedom)
 
 
 def _pooled(residuals: Array, observed: Array, freedom: int) -> SeedSpread:

@@ -164,3 +164,19 @@ def test_quantiles_are_those_of_student_and_of_the_normal_distribution(freedom):
     for probability in (0.5, 0.9, 0.975, 0.9995):
         expected = stats.t.ppf(probability, freedom)
         assert student_quantile(probability, freedom) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_spread_beside_seeds_is_that_of_all_effects_at_once() -> None:
+    """Least squares with a column for every state and every seed, also where runs are missing."""
+    generator = np.random.default_rng(5)
+    for missing in (0.0, 0.2, 0.5, 0.8):
+        values = generator.normal(size=(15, 4)) + 5 * generator.normal(size=(15, 1))
+        values[generator.random(values.shape) < missing] = np.nan
+        states, seeds = np.nonzero(~np.isnan(values))
+        observed = values[states, seeds]
+        design = np.hstack([states[:, None] == np.arange(15), seeds[:, None] == np.arange(4)])
+        effects, _, rank, _ = np.linalg.lstsq(design.astype(float), observed, rcond=None)
+        found = spread_beside_seeds(pd.DataFrame(values))
+        assert found.freedom == len(observed) - rank
+        squares = float(((observed - design @ effects) ** 2).sum())
+        assert found.variance * found.freedom == pytest.approx(squares)
