@@ -36,8 +36,7 @@ those whose data the study lacks have no rows:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -47,7 +46,7 @@ from ke_steps.artefacts.activity_schemas import DISTRIBUTION
 from ke_steps.artefacts.coefficients import read_activity
 from ke_steps.artefacts.learning_schemas import RETAINED
 from ke_steps.artefacts.measure_schemas import MEMORIES
-from ke_steps.artefacts.parquet import read_frame, write_table
+from ke_steps.artefacts.parquet import write_table
 from ke_steps.artefacts.places import identify
 from ke_steps.artefacts.summary_schemas import (
     BETWEEN_RUNS,
@@ -89,15 +88,16 @@ from ke_steps.settings.telling import SummarizeJob
 from ke_steps.summary.agreements import agreements
 from ke_steps.summary.checkpoints import checkpoints_of
 from ke_steps.summary.correlations import correlations
-from ke_steps.summary.curves import curve_rows, novelty_quantiles
+from ke_steps.summary.curves import curve_parts, novelty_quantiles
 from ke_steps.summary.estimates import estimates_of
 from ke_steps.summary.families import families_of
 from ke_steps.summary.memory_ranks import memory_ranks
+from ke_steps.summary.parts import collect, identities, one_by_one, read_all
 from ke_steps.summary.passages import knowledge_by_passage
 from ke_steps.summary.points import mark_trained
 from ke_steps.summary.rankings import Array, rankings_of
 from ke_steps.summary.replicates import Replicates
-from ke_steps.summary.rows import collect, summary_table
+from ke_steps.summary.rows import summary_table
 from ke_steps.summary.runs import converged, runs_of
 
 TABLES: dict[str, pa.Schema] = {
@@ -230,18 +230,19 @@ def run(
             ),
             columns=WARNINGS.names,
         ),
-        "curves": mark_trained(_joined("curves", probe_scores, curve_rows), settings.untrained),
-        "distributions": _joined(
-            "distributions", distributions, partial(read_frame, schema=DISTRIBUTION)
+        "curves": mark_trained(
+            collect(curve_parts(probe_scores), CURVES.names), settings.untrained
         ),
+        "distributions": _joined(distributions, DISTRIBUTION, DISTRIBUTIONS),
         "checkpoints": checkpoints,
-        "memories": _joined("memories", memories, partial(read_frame, schema=MEMORIES)),
+        "memories": _joined(memories, MEMORIES, MEMORY_TABLE),
         "rankings": rankings_of(stages, settings.turnover_fraction, settings.untrained),
         "memory_ranks": memory_ranks(stages, settings.untrained),
-        "novelty": _joined("novelty", novelties, novelty_quantiles),
-        "retained": mark_trained(
-            _joined("retained", retained, partial(read_frame, schema=RETAINED)), settings.untrained
+        "novelty": collect(
+            [(identities(novelties), one_by_one(novelties, novelty_quantiles))],
+            NOVELTY_QUANTILES.names,
         ),
+        "retained": mark_trained(_joined(retained, RETAINED, RETAINED_CURVES), settings.untrained),
     }
     for name, schema in TABLES.items():
         write_table(outputs[name], tables[name], schema)
@@ -255,9 +256,9 @@ def _by_name(paths: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def _joined(name: str, paths: Iterable[Path], read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows that are read of each file as one table, each under its identity."""
-    return collect(((identify(path), read(path)) for path in paths), TABLES[name].names)
+def _joined(paths: Sequence[Path], schema: pa.Schema, joined: pa.Schema) -> pd.DataFrame:
+    """Return the rows of all tables of a schema as one table, each under its identity."""
+    return collect([(identities(paths), read_all(paths, schema))], joined.names)
 
 
 if __name__ == "__main__":

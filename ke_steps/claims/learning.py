@@ -78,9 +78,7 @@ def later_stages_learn_less(measured: Measured) -> Iterator[Finding]:
 
 def recipe_is_measured(measured: Measured, measure: Measure, recipe: str) -> bool:
     """Tell whether a measure has rows under a recipe."""
-    rows = measured.summary
-    is_asked = (rows["quantity"] == measure.quantity) & (rows["group"] == measure.group)
-    return bool((is_asked & (rows["recipe"] == recipe)).any())
+    return len(measured.rows(measure, recipe)) > 0
 
 
 def goes_with_entropy(measured: Measured) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from ke_steps.formulas.uncertainty import (
     UNKNOWN,
     Estimate,
     Sampled,
+    SeedSpread,
     combination,
     contrast,
     spread_beside_seeds,
@@ -62,7 +63,11 @@ class Measured:
     settings: SummarizeJob
     states: pd.DataFrame
     passages: Mapping[Identity, pd.Series]
-    _found: dict[tuple[Measure, str | None], pd.DataFrame] = field(default_factory=dict)
+    _rows: dict[tuple[Measure, str | None], pd.DataFrame] = field(default_factory=dict)
+    _values: dict[tuple[Measure, str | None], pd.DataFrame] = field(default_factory=dict)
+    _spreads: dict[tuple[tuple[tuple[Measure, float], ...], Recipes], SeedSpread] = field(
+        default_factory=dict
+    )
 
     @classmethod
     def of(
@@ -118,13 +123,20 @@ class Measured:
 
     def estimate(self, measure: Measure, state: State, recipe: str | None = None) -> Estimate:
         """Return a state's mean over seeds with the interval that tables and figures show."""
-        rows = rows_of(self.estimates, measure, recipe)
-        rows = rows[(rows["step"] == state.step) & (rows["variant"] == state.variant)]
-        if rows.empty:
-            return UNKNOWN
-        names = ["value", "low", "high", "degrees_of_freedom"]
-        value, low, high, freedom = rows[names].astype(float).iloc[0]
-        return Estimate(value, low, high, math.inf if math.isnan(freedom) else freedom)
+        return self._estimates.get((measure, recipe, state), UNKNOWN)
+
+    @functools.cached_property
+    def _estimates(self) -> dict[tuple[Measure, str | None, State], Estimate]:
+        table = self.estimates
+        names = zip(
+            map(Measure, table["quantity"], table["group"]),
+            table["recipe"].astype(object).where(table["recipe"].notna(), None),
+            map(State, table["step"], table["variant"]),
+            strict=True,
+        )
+        numbers = table[["value", "low", "high", "degrees_of_freedom"]].astype(float)
+        numbers = numbers.fillna({"degrees_of_freedom": math.inf})
+        return dict(zip(names, map(Estimate._make, numbers.to_numpy().tolist()), strict=True))
 
     def contrast(
         self,
@@ -144,10 +156,18 @@ class Measured:
         if not seeds:
             return UNKNOWN
         samples = [[self._sampled(weights, s, recipe, seed) for seed in seeds] for s in states]
-        trained_steps = self.states.loc[self.states["is_trained"], "step"]
-        trained = values[values.index.get_level_values("step").isin(trained_steps)]
-        spread = NO_SEEDS if recipe is None else spread_beside_seeds(trained)
+        spread = NO_SEEDS if recipe is None else self._spread(weights, recipe)
         return contrast(list(coefficients.values()), samples, spread, self.settings.confidence)
+
+    def _spread(self, weights: Mapping[Measure, float], recipe: Recipes) -> SeedSpread:
+        key = (tuple(weights.items()), recipe)
+        if key not in self._spreads:
+            self._spreads[key] = spread_beside_seeds(self._trained(self._weighted(weights, recipe)))
+        return self._spreads[key]
+
+    def _trained(self, values: pd.DataFrame) -> pd.DataFrame:
+        steps = self.states.loc[self.states["is_trained"], "step"]
+        return values[values.index.get_level_values("step").isin(steps)]
 
     def between_recipes(
         self, coefficients: Mapping[str, float], measure: Measure, state: State
@@ -159,8 +179,6 @@ class Measured:
         values = pd.concat(
             {recipe: self.values(measure, recipe) for recipe in coefficients}, names=["recipe"]
         )
-        trained_steps = self.states.loc[self.states["is_trained"], "step"]
-        trained = values[values.index.get_level_values("step").isin(trained_steps)]
         rows = [(recipe, *state) for recipe in coefficients]
         known = values.reindex(rows).dropna(axis="columns")
         seeds = [int(seed) for seed in known.columns]
@@ -170,7 +188,7 @@ class Measured:
             [self._sampled({measure: 1.0}, state, recipe, seed) for seed in seeds]
             for recipe in coefficients
         ]
-        factors, spread = list(coefficients.values()), spread_beside_seeds(trained)
+        factors, spread = list(coefficients.values()), spread_beside_seeds(self._trained(values))
         return contrast(factors, samples, spread, self.settings.confidence), seeds
 
     def sampled(
@@ -199,13 +217,22 @@ class Measured:
     @staticmethod
     def common_seeds(values: pd.DataFrame, states: Sequence[State]) -> list[int]:
         """Return the columns in which all of some states have a value (of ``values``)."""
-        if not set(states) <= set(values.index):
+        rows = values.index.get_indexer(pd.Index(states))
+        if (rows < 0).any():
             return []
-        return [int(seed) for seed in values.loc[list(states)].dropna(axis="columns").columns]
+        is_known = values.notna().to_numpy()[rows].all(axis=0)
+        return [int(seed) for seed in values.columns[np.flatnonzero(is_known)]]
 
     def num_items(self, measure: Measure, recipe: str | None) -> int:
         """Return of how many units a measure was sampled."""
-        return int(rows_of(self.summary, measure, recipe)["num_items"].iloc[0])
+        return int(self.rows(measure, recipe)["num_items"].iloc[0])
+
+    def rows(self, measure: Measure, recipe: str | None) -> pd.DataFrame:
+        """Return the rows of the summary of a measure, a row per run."""
+        key = (measure, recipe)
+        if key not in self._rows:
+            self._rows[key] = rows_of(self.summary, measure, recipe)
+        return self._rows[key]
 
     def values(self, measure: Measure, recipe: Recipes) -> pd.DataFrame:
         """Return the values of a measure: states as rows, seeds (NO_SEED for none) as columns.
@@ -216,13 +243,13 @@ class Measured:
             first, *others = (self.values(measure, each) for each in recipe)
             return functools.reduce(operator.add, others, first) / len(recipe)
         key = (measure, recipe)
-        if key not in self._found:
-            rows = rows_of(self.summary, measure, recipe)
+        if key not in self._values:
+            rows = self.rows(measure, recipe)
             seeds = rows["seed"].astype("Int64").fillna(NO_SEED)
-            self._found[key] = rows.assign(seed=seeds).pivot(
+            self._values[key] = rows.assign(seed=seeds).pivot(
                 index=["step", "variant"], columns="seed", values="value"
             )
-        return self._found[key]
+        return self._values[key]
 
     def _weighted(self, weights: Mapping[Measure, float], recipe: Recipes) -> pd.DataFrame:
         first, *others = (w * self.values(measure, recipe) for measure, w in weights.items())

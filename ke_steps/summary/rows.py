@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,8 +26,8 @@ from ke_steps.artefacts.rival_schemas import RIVALS
 from ke_steps.artefacts.summary_schemas import SUMMARY
 from ke_steps.artefacts.text_schemas import NOVELTY
 from ke_steps.job.errors import UserError
-from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.telling import SummarizeJob
+from ke_steps.summary.parts import Part, collect, identities, one_by_one, read_all
 from ke_steps.summary.points import mark_trained
 from ke_steps.summary.quantities import (
     CHANCE,
@@ -46,8 +46,6 @@ FINAL_FRACTION = 0.1
 EARLY_STEPS = 5
 """Over which the fall of the training loss tells how fast a checkpoint begins to learn."""
 
-Part = tuple[Identity, pd.DataFrame]
-
 
 def checkpoint_rows(manifest: Path) -> pd.DataFrame:
     """Return what follows from the sizes of a checkpoint.
@@ -63,40 +61,47 @@ def checkpoint_rows(manifest: Path) -> pd.DataFrame:
     )
 
 
-def entropy_rows(path: Path, main_corpora: Mapping[str, str]) -> pd.DataFrame:
-    """Return a checkpoint's entropies: the whole model first, then its layers (from 0).
+def entropy_rows(paths: Sequence[Path], main_corpora: Mapping[str, str]) -> pd.DataFrame:
+    """Return the entropies of checkpoints: the whole model first, then its layers (from 0).
 
     The paper's measure, mean |c|, and the main corpus go without saying in quantity and group.
     """
-    table = _first_the_model(read_frame(path, ENTROPY))
-    corpus = corpus_of(path)
-    prefix = "" if corpus == main_corpora[identify(path).model] else f"{corpus}/"
+    table = _first_the_model(read_all(paths, ENTROPY))
+    prefixes = [_prefix(path, main_corpora) for path in paths]
+    named = zip(table.index.tolist(), table["group"], strict=True)
+    groups = [prefixes[file] + group for file, group in named]
     names = map(quantity_of_measure, table["measure"], table["quantity"])
-    return table.assign(group=prefix + table["group"], quantity=list(names))
+    return table.assign(group=groups, quantity=list(names))
 
 
-def update_rows(path: Path) -> pd.DataFrame:
-    """Return how a run changed the memories: memory vectors and keys, whole model and layers."""
-    table = _first_the_model(read_frame(path, UPDATE_STATISTICS))
+def _prefix(path: Path, main_corpora: Mapping[str, str]) -> str:
+    corpus = corpus_of(path)
+    return "" if corpus == main_corpora[identify(path).model] else f"{corpus}/"
+
+
+def update_rows(paths: Sequence[Path]) -> pd.DataFrame:
+    """Return how runs changed the memories: memory vectors and keys, whole model and layers."""
+    table = _first_the_model(read_all(paths, UPDATE_STATISTICS))
     return table.assign(quantity=table["vector"] + "_" + table["quantity"])
 
 
 def _first_the_model(table: pd.DataFrame) -> pd.DataFrame:
-    table = table.sort_values("layer", na_position="first", kind="stable")
+    by = ["file", "layer"]
+    table = table.rename_axis("file").sort_values(by, na_position="first", kind="stable")
     layers = [None if pd.isna(layer) else int(layer) for layer in table["layer"]]
     groups = list(map(group_of_layer, layers))
     return table.assign(group=groups).drop(columns="layer")
 
 
-def knowledge_rows(path: Path) -> pd.DataFrame:
-    """Return a run's K, A and exact match by condition and kind."""
-    table = read_frame(path, KNOWLEDGE)
+def knowledge_rows(paths: Sequence[Path]) -> pd.DataFrame:
+    """Return K, A and exact match of runs by condition and kind."""
+    table = read_all(paths, KNOWLEDGE)
     return table.assign(group=table["condition"] + "/" + table["kind"])
 
 
-def decay_rows(path: Path) -> pd.DataFrame:
-    """Return how a run's new knowledge faded, by condition and over all kinds of probes."""
-    table = read_frame(path, DECAY)
+def decay_rows(paths: Sequence[Path]) -> pd.DataFrame:
+    """Return how the new knowledge of runs faded, by condition and over all kinds of probes."""
+    table = read_all(paths, DECAY)
     return table.assign(group=table["condition"] + "/all")
 
 
@@ -115,27 +120,35 @@ def novelty_rows(path: Path, confidence: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "quantity", "value", "low", "high", "num_items"])
 
 
-def retention_rows(path: Path, moment: str) -> pd.DataFrame:
+def retention_rows(paths: Sequence[Path], moment: str) -> pd.DataFrame:
     """Return accuracies and bits per token, named for the moment: before or after learning.
 
     Chance, which learning does not change, is told once, before it.
     """
-    table = read_frame(path, RETENTION)
+    table = read_all(paths, RETENTION)
     is_chance = table["quantity"] == CHANCE.quantity
     names = table["quantity"].where(is_chance, table["quantity"] + f"_{moment}")
     table = table.assign(group=table["task"], quantity=names)
     return table if moment == "before" else table[~is_chance]
 
 
-def training_rows(path: Path) -> pd.DataFrame:
-    """Return a run's final training loss and its fall over the first steps, in nats.
+def training_rows(paths: Sequence[Path]) -> pd.DataFrame:
+    """Return the final training loss of runs and its fall over the first steps, in nats.
 
     NaN where a loss was no finite number, the fall also of a run of no more steps. The loss of a
     step is that of its batch before it: the first less that after ``EARLY_STEPS`` steps. The two
     are of different text, which is the same for all checkpoints of a recipe and seed. With a dose
     of entropy also that entropy, over the same last steps as the final loss.
     """
-    table = read_frame(path, TRAINING)
+    rows = [
+        (file, WHOLE_MODEL, quantity, value)
+        for file, path in enumerate(paths)
+        for quantity, value in _ends_of(read_frame(path, TRAINING)).items()
+    ]
+    return pd.DataFrame(rows, columns=["file", "group", "quantity", "value"]).set_index("file")
+
+
+def _ends_of(table: pd.DataFrame) -> dict[str, float]:
     losses = table["loss_nats"].where(np.isfinite(table["loss_nats"]))
     num_last = max(1, round(FINAL_FRACTION * len(table)))
     final = losses.tail(num_last).mean(skipna=False)
@@ -145,34 +158,12 @@ def training_rows(path: Path) -> pd.DataFrame:
     entropy = table["contribution_normalized_entropy"].tail(num_last).mean()
     if not np.isnan(entropy):
         values[LEARNING_ENTROPY.quantity] = entropy
-    return pd.DataFrame(
-        {"group": WHOLE_MODEL, "quantity": list(values), "value": list(values.values())}
-    )
+    return values
 
 
-def rival_rows(path: Path) -> pd.DataFrame:
-    """Return what else could explain how a checkpoint learns and forgets."""
-    return read_frame(path, RIVALS).drop(columns="draws")
-
-
-def collect(parts: Iterable[Part], columns: list[str]) -> pd.DataFrame:
-    """Join tables under the identity of each, in a stable order: the original variant first.
-
-    Returns the named columns; those that no table has are null, and without tables no rows.
-    """
-    found = list(parts)
-    if not found:
-        return pd.DataFrame(columns=columns)
-    identities, frames = zip(*found, strict=True)
-    places = pd.DataFrame(identities, columns=Identity._fields).astype({"seed": "Int64"})
-    places["is_variant"] = places["variant"] != ORIGINAL
-    repeats = np.repeat(places.index, [len(frame) for frame in frames])
-    table = pd.concat(
-        [places.loc[repeats].reset_index(drop=True), pd.concat(frames, ignore_index=True)], axis=1
-    )
-    keys = ["model", "step", "is_variant", "variant", "recipe", "seed"]
-    table = table.sort_values(keys, na_position="first", kind="stable", ignore_index=True)
-    return table.reindex(columns=columns)
+def rival_rows(paths: Sequence[Path]) -> pd.DataFrame:
+    """Return what else could explain how checkpoints learn and forget."""
+    return read_all(paths, RIVALS).drop(columns="draws")
 
 
 def _order(main_corpora: Mapping[str, str], path: Path) -> tuple[bool, str]:
@@ -185,11 +176,12 @@ def summary_table(
     results: Mapping[str, list[Path]], replicates: Replicates, settings: SummarizeJob
 ) -> pd.DataFrame:
     """Return SUMMARY; ``results`` names the lists of files as ``summarize.run`` does."""
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        "manifests": checkpoint_rows,
-        "entropies": lambda path: entropy_rows(path, settings.main_corpora),
+    confidence = settings.confidence
+    readers: dict[str, Callable[[Sequence[Path]], pd.DataFrame]] = {
+        "manifests": partial(one_by_one, read=checkpoint_rows),
+        "entropies": partial(entropy_rows, main_corpora=settings.main_corpora),
         "rivals": rival_rows,
-        "novelties": lambda path: novelty_rows(path, settings.confidence),
+        "novelties": partial(one_by_one, read=partial(novelty_rows, confidence=confidence)),
         "knowledge": knowledge_rows,
         "training": training_rows,
         "update_statistics": update_rows,
@@ -197,22 +189,25 @@ def summary_table(
     }
     main_first = sorted(results["entropies"], key=partial(_order, settings.main_corpora))
     files = {**results, "entropies": main_first}
-    parts = [(identify(path), read(path)) for name, read in readers.items() for path in files[name]]
+    parts: list[Part] = [
+        (identities(files[name]), read(files[name])) for name, read in readers.items()
+    ]
     parts.extend(_retention_parts(results))
-    of_runs = map(identify, [*results["knowledge"], *results["retention_after"]])
-    parts.extend((run, replicates.compared_rows(run)) for run in dict.fromkeys(of_runs))
+    runs = dict.fromkeys(map(identify, [*results["knowledge"], *results["retention_after"]]))
+    parts.append((list(runs), one_by_one(runs, replicates.compared_rows)))
     table = collect(parts, SUMMARY.names)
     return mark_trained(table, settings.untrained).assign(
         unit=table["quantity"].map(unit_of), num_items=table["num_items"].astype("Int64")
     )
 
 
-def _retention_parts(results: Mapping[str, list[Path]]) -> Iterable[Part]:
-    before = {identify(p)[:3]: retention_rows(p, "before") for p in results["retention_before"]}
-    for key, rows in before.items():
-        yield Identity(*key, None, None), rows
-    for path in results["retention_after"]:
-        identity = identify(path)
-        if identity[:3] not in before:
+def _retention_parts(results: Mapping[str, list[Path]]) -> Iterator[Part]:
+    before, after = results["retention_before"], results["retention_after"]
+    states = [Identity(*identify(path)[:3], None, None) for path in before]
+    yield states, retention_rows(before, "before")
+    runs = identities(after)
+    known = set(states)
+    for path, run in zip(after, runs, strict=True):
+        if run._replace(recipe=None, seed=None) not in known:
             raise UserError(f"{path}: --retention-before has no file of the same checkpoint")
-        yield identity, retention_rows(path, "after")
+    yield runs, retention_rows(after, "after")

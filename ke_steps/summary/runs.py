@@ -11,10 +11,10 @@ import pandas as pd
 
 from ke_steps.artefacts.learning_schemas import TRAINING
 from ke_steps.artefacts.parquet import read_frame
-from ke_steps.artefacts.places import Identity, identify
+from ke_steps.artefacts.places import Identity
 from ke_steps.artefacts.summary_schemas import RUNS
 from ke_steps.formulas.divergence import diverged_at
-from ke_steps.summary.rows import collect
+from ke_steps.summary.parts import collect, identities
 
 RUN = list(Identity._fields)
 """The columns that name a run."""
@@ -22,11 +22,12 @@ RUN = list(Identity._fields)
 
 def runs_of(training: Iterable[Path]) -> pd.DataFrame:
     """Return RUNS from the training tables of all runs: one row per run."""
-    parts = ((identify(path), run_rows(path)) for path in training)
-    return collect(parts, RUNS.names)
+    paths = list(training)
+    rows = pd.DataFrame([_run_row(path) for path in paths])
+    return collect([(identities(paths), rows)], RUNS.names).astype({"diverged_at_step": "Int64"})
 
 
-def run_rows(path: Path) -> pd.DataFrame:
+def _run_row(path: Path) -> dict[str, Any]:
     """Return how one run went; a loss that is no finite number is null.
 
     ``num_steps`` counts optimiser steps: none was done where the loss had become infinite.
@@ -34,14 +35,12 @@ def run_rows(path: Path) -> pd.DataFrame:
     training = read_frame(path, TRAINING)
     losses = training["loss_nats"].where(np.isfinite(training["loss_nats"]))
     is_done = np.isfinite(training[["loss_nats", "gradient_norm"]]).all(axis=1)
-    return pd.DataFrame(
-        {
-            "num_steps": [int(is_done.sum())],
-            "first_loss_nats": [losses.iloc[0]],
-            "last_loss_nats": [losses.iloc[-1]],
-            "diverged_at_step": pd.array([diverged_at(training)], dtype="Int64"),
-        }
-    )
+    return {
+        "num_steps": int(is_done.sum()),
+        "first_loss_nats": losses.iloc[0],
+        "last_loss_nats": losses.iloc[-1],
+        "diverged_at_step": diverged_at(training),
+    }
 
 
 def mark(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

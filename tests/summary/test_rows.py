@@ -33,12 +33,12 @@ def test_the_interval_of_a_median_covers_it_as_often_as_it_says(tmp_path: Path) 
 def test_the_entropy_of_a_dose_is_told_where_there_was_one(tmp_path: Path) -> None:
     path = tmp_path / "training.parquet"
     write_table(path, training(), TRAINING)
-    assert list(training_rows(path)["quantity"]) == ["training_loss", "early_loss_fall_nats"]
+    assert list(training_rows([path])["quantity"]) == ["training_loss", "early_loss_fall_nats"]
     dosed = [
         row | {"contribution_normalized_entropy": step / 60} for step, row in enumerate(training())
     ]
     write_table(path, dosed, TRAINING)
-    *_, row = training_rows(path).to_dict("records")
+    *_, row = training_rows([path]).to_dict("records")
     assert (row["quantity"], row["group"]) == ("learning_contribution_entropy", "model")
     assert row["value"] == pytest.approx(56.5 / 60)
 
@@ -61,5 +61,5 @@ def test_the_early_fall_is_from_the_first_loss_to_that_after_five_steps(
         for step, loss in enumerate(losses, start=1)
     ]
     write_table(tmp_path / "training.parquet", rows, TRAINING)
-    found = training_rows(tmp_path / "training.parquet").set_index("quantity")["value"]
+    found = training_rows([tmp_path / "training.parquet"]).set_index("quantity")["value"]
     assert found["early_loss_fall_nats"] == pytest.approx(fall, nan_ok=True)
