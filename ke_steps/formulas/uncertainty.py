@@ -188,18 +188,18 @@ class Sampled(NamedTuple):
     """What names the units and their order: two with the same are paired."""
 
 
-def mean(values: pd.Series, intervals: Array, spread: SeedSpread, confidence: float) -> Estimate:
+def mean(values: Array, intervals: Array, spread: SeedSpread, confidence: float) -> Estimate:
     """Return the mean over the seeds of one state.
 
     Args:
-        values: one per seed.
+        values: (seeds,).
         intervals: (seeds, 2), their sampling intervals, of the same units: the error that they have
             in common is the root mean square of each side.
         spread: of a single seed (``spread_within_states``).
         confidence: of the intervals.
     """
     value = float(values.mean())
-    offsets = intervals - values.to_numpy(float)[:, None]
+    offsets = intervals - values[:, None]
     below, above = np.sqrt((offsets**2).mean(axis=0))
     of_mean = SeedSpread(spread.variance / len(values), spread.freedom)
     return combined(value, (value - float(below), value + float(above)), of_mean, confidence)

@@ -25,15 +25,15 @@ def downstream_table(downstream: pd.DataFrame, estimates: pd.DataFrame) -> Table
     if downstream.empty:
         return None
     keys = ["model", "recipe", "step", "variant"]
+    state = ["model", "step", "variant"]
     measured = {
-        recipe: rows_of(estimates, ACCURACY_AFTER, recipe).set_index(["model", "step", "variant"])
+        recipe: rows_of(estimates, ACCURACY_AFTER, recipe).set_index(state).to_dict("index")
         for recipe in downstream["recipe"].unique()
     }
     shown, full = [], []
     for row in downstream.to_dict("records"):
-        after = measured[row["recipe"]].to_dict("index")
         points = {
-            name: after[row["model"], row["step"], variant]
+            name: measured[row["recipe"]][row["model"], row["step"], variant]
             for name, variant in (("original", ORIGINAL), ("changed", row["variant"]))
         }
         shown.append(

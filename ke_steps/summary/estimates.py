@@ -102,9 +102,7 @@ def seed_means(
             runs = members[own]
             known = runs[~np.isnan(values[runs])]
             estimate = (
-                mean(pd.Series(values[known]), bounds[known], spread, confidence)
-                if len(known)
-                else UNKNOWN
+                mean(values[known], bounds[known], spread, confidence) if len(known) else UNKNOWN
             )
             is_seeded = bool((seeds[runs] != BEFORE_LEARNING).any())
             found[states[runs[0]]] = {

@@ -34,7 +34,7 @@ def sampled(values, weights, units="passages"):
 
 
 def test_a_mean_over_seeds_adds_both_errors():
-    values = pd.Series([1.0, 3.0])
+    values = np.array([1.0, 3.0])
     intervals = np.array([[0.5, 1.5], [2.5, 3.5]])
     assert mean(values, intervals, NO_SEEDS, 0.95)[:3] == pytest.approx((2.0, 1.5, 2.5))
     found = mean(values, intervals, SeedSpread(2.0, 1_000_000), 0.95)
