@@ -70,13 +70,13 @@ from ke_steps.figures.learning import (
 from ke_steps.figures.memories import ranking_changes, update_map
 from ke_steps.figures.panels import Tables
 from ke_steps.figures.phases import entropy_by_phase
-from ke_steps.figures.resuscitation import (
+from ke_steps.figures.resuscitation import resuscitation_by_stage
+from ke_steps.figures.rivals import rivals_by_stage
+from ke_steps.figures.strengths import (
     attention_temperature,
     resuscitation_by_boost,
     resuscitation_by_quantile,
-    resuscitation_by_stage,
 )
-from ke_steps.figures.rivals import rivals_by_stage
 from ke_steps.figures.telling import words_of
 from ke_steps.job.command_line import main
 from ke_steps.job.errors import UserError

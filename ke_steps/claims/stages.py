@@ -25,10 +25,13 @@ from ke_steps.claims.findings import (
 )
 from ke_steps.claims.measured import Measured, State
 from ke_steps.formulas.uncertainty import UNKNOWN, Estimate
+from ke_steps.summary.points import spread_indices
 from ke_steps.summary.quantities import Measure, difference_unit, show
 
 MIN_LINE = 3
 """A line through two points leaves nothing to be seen beside it."""
+MAX_TOLD = 12
+"""Stages of which the evidence tells the value: the figures and tables have all."""
 
 
 class Claim(NamedTuple):
@@ -97,10 +100,12 @@ def _evidence(
     measured: Measured, claim: Claim, values: pd.Series, change: Estimate, others: dict[int, str]
 ) -> str:
     unit = claim.measure.unit
-    course = "; ".join(f"{show(value, unit)} at step {step:,}" for step, value in values.items())
+    told = values.iloc[spread_indices(len(values), MAX_TOLD)]
+    course = "; ".join(f"{show(value, unit)} at step {step:,}" for step, value in told.items())
+    some = f" ({len(told)} of {len(values)} stages)" if len(told) < len(values) else ""
     words = [
-        f"{capital(claim.measure.label)}: {course}. Along the line from first to last a change of"
-        f" {measured.spread(change, difference_unit(unit))}.",
+        f"{capital(claim.measure.label)}: {course}{some}. Along the line from first to last a"
+        f" change of {measured.spread(change, difference_unit(unit))}.",
         *(f"Without step {step:,} it would be {words}." for step, words in others.items()),
     ]
     return " ".join(words)

@@ -19,8 +19,11 @@ from ke_steps.figures.panels import (
     head,
 )
 from ke_steps.settings.learning import ORIGINAL
+from ke_steps.summary.points import spread_indices
 
 SLOT_INCHES = 0.17
+MAX_SLOTS = 120
+"""Points one below the other in a panel: it is two hands high."""
 SHORT_TITLES = dict(zip(COMPARED, ("H", "A", "F", "K after", "P after"), strict=True))
 
 
@@ -41,6 +44,10 @@ def variants(tables: Tables) -> Drawing:
         row[0].set_yticks(centres, list(places[model]))
         row[0].set_ylim(num_slots - 0.5, -0.5)
         row[0].set_ylabel("" if len(runs) == 1 else f"{model}, {recipe}")
+        known = tables.estimates[tables.estimates["variant"] != ORIGINAL]
+        num_stages = known.loc[known["model"] == model, "step"].nunique()
+        if (shown := len(places[model][ORIGINAL])) < num_stages:
+            figure.note(f"Drawn are {shown} of {num_stages} stages; the table of variants has all.")
     shared_legend(
         figure, "pretraining step", steps=tables.steps(), loc="outside lower center", max_columns=8
     )
@@ -50,7 +57,8 @@ def variants(tables: Tables) -> Drawing:
 def heights(tables: Tables, model: str) -> dict[str, dict[int, int]]:
     """Return by variant and step the place of a point, from 0 at the top downwards.
 
-    The original has the steps that some variant has.
+    The original has the steps that some variant has. Of more than ``MAX_SLOTS`` points those at
+    some of the steps, spread evenly, have a place.
     """
     rows = tables.summary[tables.summary["model"] == model]
     steps = {
@@ -58,6 +66,11 @@ def heights(tables: Tables, model: str) -> dict[str, dict[int, int]]:
         for name in tables.variants
     }
     every = {ORIGINAL: sorted(set().union(*steps.values()))} | {k: v for k, v in steps.items() if v}
+    if sum(map(len, every.values())) > MAX_SLOTS:
+        stages = every[ORIGINAL]
+        drawn = {stages[i] for i in spread_indices(len(stages), max(1, MAX_SLOTS // len(every)))}
+        kept = {name: [step for step in own if step in drawn] for name, own in every.items()}
+        every = {name: own for name, own in kept.items() if own}
     places: dict[str, dict[int, int]] = {}
     first = 0
     for name, own in every.items():

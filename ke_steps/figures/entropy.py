@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ke_steps.figures import style
 from ke_steps.figures.drawn import Drawing
-from ke_steps.figures.layout import blocks, legend_below, panels, shared_legend
+from ke_steps.figures.layout import MAX_LEGEND_STEPS, blocks, legend_below, panels, shared_legend
 from ke_steps.figures.marks import REFERENCE, draw_curve, draw_line, note_gaps
 from ke_steps.figures.panels import (
     Tables,
@@ -20,10 +20,9 @@ from ke_steps.figures.panels import (
     head,
     name_changes,
     num_trained_stages,
-    spread_indices,
 )
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.summary.points import by_corpus, by_layer
+from ke_steps.summary.points import by_corpus, by_layer, spread_indices
 from ke_steps.summary.quantities import ENTROPY, WHOLE_MODEL, Measure
 
 MAX_LAYER_PANELS = 4
@@ -80,8 +79,10 @@ def _draw_depth(
     axis: Axes, layers: dict[int, pd.DataFrame], looks: dict[int, dict[str, Any]]
 ) -> None:
     every = pd.concat([stages.assign(layer=layer) for layer, stages in layers.items()])
+    steps = sorted(every["step"].unique())
+    labelled = {steps[i] for i in spread_indices(len(steps), MAX_LEGEND_STEPS)}
     for step, stage in by_step(every):
-        label = f"step {step:,}"
+        label = f"step {step:,}" if step in labelled else None
         draw_line(axis, stage, **looks[step], x="layer", label=label, markersize=3.5)
     axis.set_xlabel("layer")
     axis.set_ylabel("H of a layer (nats)")

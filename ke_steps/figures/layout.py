@@ -15,6 +15,7 @@ from PIL import Image
 from ke_steps.figures import style
 from ke_steps.figures.drawn import Drawing
 from ke_steps.job.errors import UserError
+from ke_steps.summary.points import spread_indices
 
 ROW_INCHES = 2.9
 PNG_DPI = 160
@@ -25,6 +26,8 @@ MAX_PIXELS = 60_000
 MARGIN_PIXELS = 3
 LETTERS_BESIDE = 36
 """Of a legend's labels in one line on a phone."""
+MAX_LEGEND_STEPS = 12
+"""Of more a legend names some, from light to dark: in one column they would not fit the panels."""
 NUM_COLOURS = 32
 """Of a narrow picture, which the report holds beside the wide one."""
 
@@ -126,8 +129,9 @@ def shared_legend(
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    first = [label for step in steps if (label := style.step_label(step)) in handles]
-    labels = [*first, *(label for label in handles if label not in first)]
+    drawn = [label for step in steps if (label := style.step_label(step)) in handles]
+    others = [label for label in handles if label not in drawn]
+    labels = [*named_steps(figure, drawn), *others]
     if style.is_narrow():
         loc = "outside lower center"
         max_columns = max(1, LETTERS_BESIDE // max(map(len, labels), default=1))
@@ -140,6 +144,13 @@ def shared_legend(
             loc=loc,
             ncols=-(-len(labels) // num_rows),
         )
+
+
+def named_steps(figure: Drawing, labels: Sequence[str]) -> list[str]:
+    """Return which of the drawn steps a legend names; the caption says so where not all are."""
+    if len(labels) > MAX_LEGEND_STEPS:
+        figure.note(f"The legend names {MAX_LEGEND_STEPS} of {len(labels)} steps.")
+    return [labels[place] for place in spread_indices(len(labels), MAX_LEGEND_STEPS)]
 
 
 def settle(figure: Drawing) -> None:

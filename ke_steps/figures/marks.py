@@ -33,8 +33,14 @@ def draw_line(axis: Axes, rows: pd.DataFrame, colour: Any, *, x: str = "step", *
     """
     value = rows["value"]
     if "seeds" in rows:
-        for place, seeds in zip(rows[x], rows["seeds"], strict=True):
-            draw_seeds(axis, [place] * len(seeds), seeds, colour)
+        dots = [
+            (place, value)
+            for place, seeds in zip(rows[x], rows["seeds"], strict=True)
+            for value in (seeds if len(set(seeds)) > 1 else ())
+        ]
+        if dots:
+            places, values = zip(*dots, strict=True)
+            draw_seeds(axis, places, values, colour)
     axis.errorbar(rows[x], value, sides(rows), fmt="none", ecolor=colour, elinewidth=1, capsize=2.5)
     axis.plot(rows[x], value, color=colour, **{"marker": "o", **EDGE, **look})
     keep(axis, rows, x, "value", look.get("label", ""))
@@ -73,18 +79,20 @@ def draw_reference(axis: Axes, name: str, value: float, *, along: str = "y") -> 
             axis.axvline(value, label=name, **REFERENCE)
             keep(axis, _reference_row(name, value), "value", "value", name)
         return
+    is_above = not is_near and value > high
     if is_near:
         axis.axhline(value, **REFERENCE)
         place: tuple[float, float] = (1, value)
         words = name
         keep(axis, _reference_row(name, value), "value", "value", name)
     else:
-        is_above = value > high
         place = (1, high if is_above else low)
         words = f"{name} {'↑' if is_above else '↓'}"
+    # below the upper edge, where the panel's title would be in the way
     axis.annotate(
-        words, place, xycoords=("axes fraction", "data"), xytext=(-2, 2),
-        textcoords="offset points", ha="right", va="bottom", color=style.GREY, fontsize=7.5,
+        words, place, xycoords=("axes fraction", "data"), xytext=(-2, -2 if is_above else 2),
+        textcoords="offset points", ha="right", va="top" if is_above else "bottom",
+        color=style.GREY, fontsize=7.5,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}, zorder=1.2,
     )  # fmt: skip
 

@@ -10,9 +10,9 @@ from ke_steps.figures import style
 from ke_steps.figures.drawn import Drawing, keep
 from ke_steps.figures.layout import blocks, legend_beside, panels, shared_legend
 from ke_steps.figures.marks import draw_line, draw_zero
-from ke_steps.figures.panels import Tables, by_step, spread_indices
+from ke_steps.figures.panels import Tables, by_step
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.summary.points import by_layer
+from ke_steps.summary.points import by_layer, spread_indices
 from ke_steps.summary.quantities import VECTORS, WHOLE_MODEL, Measure
 
 RANKINGS = {

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from ke_steps.figures import style
 from ke_steps.figures.marks import draw_reference
 from ke_steps.settings.interventions import Variant
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.summary.points import rows_of, stages_of
+from ke_steps.summary.points import stages_of
 from ke_steps.summary.quantities import (
     ACCURACY_AFTER,
     ACCURACY_BEFORE,
@@ -30,8 +33,12 @@ from ke_steps.summary.quantities import (
     show,
 )
 
+Place = tuple[str, str, str, str, str]
+"""Of a course over stages: quantity, group, model, variant and recipe, "" for none."""
 
-class Tables(NamedTuple):
+
+@dataclass(frozen=True)
+class Tables:
     """The tables that the figures are drawn from, and what the study calls things."""
 
     summary: pd.DataFrame  # of runs that did not diverge: a row per seed
@@ -100,15 +107,22 @@ class Tables(NamedTuple):
         ``seeds`` are the values that the point is the mean of; none before learning. What is
         measured before learning is the same under every recipe.
         """
-        named = None if measure in BEFORE_LEARNING else recipe
-        found = rows_of(self.estimates, measure, named)
-        found = found[(found["model"] == model) & (found["variant"] == variant)]
+        named = "" if measure in BEFORE_LEARNING else recipe or ""
+        place = (*measure, model, variant, named)
+        found = self.estimates.iloc[self._rows_of_estimates.get(place, [])]
         stages = found.reindex(columns=POINT).sort_values("step", ignore_index=True)
-        rows = rows_of(self.summary, measure, named)
-        runs = rows[(rows["model"] == model) & (rows["variant"] == variant)].dropna(subset="seed")
+        runs = self.summary.iloc[self._rows_of_summary.get(place, [])].dropna(subset="seed")
         values = dict(iter(runs.groupby("step")["value"]))
         seeds = [list(values.get(step, [])) for step in stages["step"]]
         return stages.assign(seeds=pd.Series(seeds, index=stages.index, dtype=object))
+
+    @cached_property
+    def _rows_of_estimates(self) -> dict[Place, NDArray[np.intp]]:
+        return _rows_by_place(self.estimates)
+
+    @cached_property
+    def _rows_of_summary(self) -> dict[Place, NDArray[np.intp]]:
+        return _rows_by_place(self.summary)
 
     def draw_reference(self, axis: Axes, measure: Measure, *models: str, along: str = "y") -> None:
         """Draw what values of a measure are to be compared with, where it is one for the models."""
@@ -133,6 +147,13 @@ REFERENCES = {
     **dict.fromkeys((ACCURACY_BEFORE, ACCURACY_AFTER), ("chance", CHANCE)),
 }
 """What a measure is compared with: name, and where it is told."""
+
+
+def _rows_by_place(table: pd.DataFrame) -> dict[Place, NDArray[np.intp]]:
+    """Return the numbers of rows: one look through a large table takes as long as this."""
+    names = ["quantity", "group", "model", "variant", "recipe"]
+    groups = table[names].fillna({"recipe": ""}).groupby(names, sort=False)
+    return {cast("Place", place): np.asarray(rows) for place, rows in groups.indices.items()}
 
 
 def _family_points(rows: pd.DataFrame) -> pd.DataFrame:
@@ -218,9 +239,3 @@ def num_trained_stages(tables: Tables) -> int:
     """Return the largest number of trained original checkpoints that a model has."""
     trained = stages_of(tables.summary)
     return int(trained.groupby("model")["step"].nunique().max()) if len(trained) else 0
-
-
-def spread_indices(num_items: int, num_wanted: int) -> list[int]:
-    """Return up to ``num_wanted`` indices spread evenly, the first and the last among them."""
-    wanted = np.linspace(0, num_items - 1, min(num_items, num_wanted))
-    return [int(index) for index in np.unique(wanted.round())]

@@ -7,7 +7,7 @@ contrast of at least 3 : 1 against white, and whatever differs in colour differs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -125,20 +125,27 @@ def label_steps(axes: Sequence[Axes], steps: Iterable[int]) -> None:
         length = stages[-1] - stages[0]
         margin = 0.05 * length or 1
         axis.set_xlim(stages[0] - margin, stages[-1] + margin)
-        label = LABEL_INCHES * (1 + max(len(short_step(step)) for step in stages))
-        inches = axis.get_position().width * width_inches()
-        numbered = _apart(stages, (length + 2 * margin) * label / inches)
-        axis.set_xticks(numbered, [short_step(step) for step in numbered])
-        axis.set_xticks([step for step in stages if step not in numbered], minor=True)
+        label_ticks(axis, {step: short_step(step) for step in stages})
 
 
-def _apart(stages: Sequence[int], gap: float) -> list[int]:
-    """Return the first and the last stage, and of the others those at least ``gap`` apart."""
-    first, last = stages[0], stages[-1]
+def label_ticks(axis: Axes, labels: Mapping[float, str]) -> None:
+    """Put a tick at every place of a drawn panel's x axis, a label where it fits."""
+    low, high = axis.get_xlim()
+    label = LABEL_INCHES * (1 + max(map(len, labels.values())))
+    inches = axis.get_position().width * width_inches()
+    places = sorted(labels)
+    labelled = _apart(places, (high - low) * label / inches)
+    axis.set_xticks(labelled, [labels[place] for place in labelled])
+    axis.set_xticks([place for place in places if place not in labelled], minor=True)
+
+
+def _apart(places: Sequence[float], gap: float) -> list[float]:
+    """Return the first and the last place, and of the others those at least ``gap`` apart."""
+    first, last = places[0], places[-1]
     found = [first]
-    for stage in stages[1:-1]:
-        if stage - found[-1] >= gap and last - stage >= gap:
-            found.append(stage)
+    for place in places[1:-1]:
+        if place - found[-1] >= gap and last - place >= gap:
+            found.append(place)
     return found if last == first else [*found, last]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 import pandas as pd
 
 from ke_steps.settings.learning import ORIGINAL
@@ -71,3 +72,9 @@ def by_corpus(summary: pd.DataFrame, quantity: str) -> dict[str, Measure]:
     return {
         corpus: Measure(quantity, name) for name, corpus, _, part in places if part == WHOLE_MODEL
     }
+
+
+def spread_indices(num_items: int, num_wanted: int) -> list[int]:
+    """Return up to ``num_wanted`` indices spread evenly, the first and the last among them."""
+    wanted = np.linspace(0, num_items - 1, min(num_items, num_wanted))
+    return [int(index) for index in np.unique(wanted.round())]

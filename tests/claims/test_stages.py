@@ -124,3 +124,12 @@ def test_forgetting_is_judged_above_chance():
     ]
     ratios = [(p - q) / (p - 0.25) for p, q in zip(before, after, strict=True)]
     assert values == pytest.approx([100 * ratio for ratio in ratios], abs=4)
+
+
+def test_evidence_tells_some_of_very_many_stages():
+    course = list(-5.0 - 0.01 * np.arange(40))
+    told = finding_of(stages(course), *KNOWLEDGE).evidence
+    assert told.count(" at step ") == 12
+    assert "at step 100;" in told
+    assert "at step 4,000 (12 of 40 stages). Along the line" in told
+    assert "stages)" not in finding_of(stages(course[:12]), *KNOWLEDGE).evidence

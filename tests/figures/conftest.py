@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -45,7 +46,8 @@ def build_one_model(folder: Path) -> Tables:
     frontiers = frontier_rows(swept(curves | {(2000, "boost_p50_q2"): line()}).measured())
     controls = draws((0.0, 0.0), (0.1, 0.0))
     effects = effect_rows(crossed(gauge=(0.2, 0.05), controls=controls, growth=(1, 2)).measured())
-    return read_tables(study, study.build())._replace(
+    return replace(
+        read_tables(study, study.build()),
         between_runs=pd.DataFrame(between),
         frontiers=pd.DataFrame(frontiers).reindex(columns=FRONTIERS.names),
         effects=pd.DataFrame(effects).reindex(columns=EFFECTS.names),
@@ -61,7 +63,7 @@ def tables(one_model: Tables) -> Tables:
         if "model" not in frame or name == "between_runs":
             continue
         twice[name] = pd.concat([frame, frame.assign(model="pythia")], ignore_index=True)
-    return one_model._replace(**twice)
+    return replace(one_model, **twice)
 
 
 @pytest.fixture(autouse=True)

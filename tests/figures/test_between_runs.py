@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ke_steps.figures.between_runs import entropy_and_learning_between_runs
@@ -38,7 +40,7 @@ def test_the_title_says_slope_interval_and_p(drawn: Drawn) -> None:
 
 def test_it_is_of_the_main_recipe(tables: Tables) -> None:
     other = tables.between_runs.assign(recipe="c4", slope=99.0)
-    figure = entropy_and_learning_between_runs(tables._replace(between_runs=other))
+    figure = entropy_and_learning_between_runs(replace(tables, between_runs=other))
     assert title(figure.axes[0]).startswith("β = 99.000")
-    swapped = tables._replace(between_runs=other, recipes=["baseline"])
+    swapped = replace(tables, between_runs=other, recipes=["baseline"])
     assert not entropy_and_learning_between_runs(swapped).axes

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 
@@ -70,6 +73,17 @@ def test_variants_are_listed_in_the_order_of_the_config(drawn: Drawn, tables: Ta
         if line.get_marker() in style.MARKERS
     }
     assert sorted(points) == [pytest.approx(point) for point in sorted(expected)]
+
+
+def test_of_very_many_points_those_at_some_steps_are_listed(tables: Tables) -> None:
+    names, steps = [f"boost_{number}" for number in range(20)], range(0, 4000, 100)
+    rows = [{"model": "olmo", "variant": name, "step": step} for name in names for step in steps]
+    many = replace(tables, summary=pd.DataFrame(rows), variants=dict.fromkeys(names))
+    places = heights(many, "olmo")
+    assert list(places) == ["original", *names]
+    assert {tuple(own) for own in places.values()} == {(0, 1000, 2000, 2900, 3900)}
+    every = [place for own in places.values() for place in own.values()]
+    assert every == list(range(5 * 21))
 
 
 def test_novelty_is_a_distribution_on_a_logarithmic_axis(drawn: Drawn, tables: Tables) -> None:

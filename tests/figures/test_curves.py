@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -74,7 +76,7 @@ def test_a_condition_that_gained_nothing_says_so(tables: Tables) -> None:
     names = ["retained", "low", "high"]
     retained = tables.retained.astype(dict.fromkeys(names, float))
     retained.loc[later, names] = float("nan")
-    figure = retention_over_time(tables._replace(retained=retained))
+    figure = retention_over_time(replace(tables, retained=retained))
     settle(figure)
     written = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert "nothing is defined here" in written

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ke_steps.figures.effects import gauge_and_function
@@ -25,4 +27,4 @@ def test_a_point_for_each_effect_at_its_value(drawn: Drawn, tables: Tables) -> N
 
 
 def test_without_effects_there_is_nothing_to_show(tables: Tables) -> None:
-    assert not gauge_and_function(tables._replace(effects=tables.effects.head(0))).axes
+    assert not gauge_and_function(replace(tables, effects=tables.effects.head(0))).axes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +31,7 @@ def test_what_is_missing_at_some_stages_is_left_out(tables: Tables) -> None:
         lost |= (table["model"] == "pythia") & table["quantity"].str.startswith("attention")
         return table[~lost]
 
-    poorer = tables._replace(summary=poor(tables.summary), estimates=poor(tables.estimates))
+    poorer = replace(tables, summary=poor(tables.summary), estimates=poor(tables.estimates))
     figures = {
         name: plot_figures.FIGURES[name](poorer)
         for name in (

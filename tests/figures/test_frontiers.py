@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ke_steps.figures.frontiers import learning_frontiers
@@ -36,4 +38,4 @@ def test_the_lowest_rate_is_hollow(drawn: Drawn, tables: Tables) -> None:
 
 def test_without_a_whole_frontier_it_says_so(tables: Tables) -> None:
     few = tables.frontiers.assign(area_nats=float("nan"))
-    assert not learning_frontiers(tables._replace(frontiers=few)).axes
+    assert not learning_frontiers(replace(tables, frontiers=few)).axes

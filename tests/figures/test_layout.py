@@ -7,7 +7,8 @@ import pytest
 from matplotlib.text import Text
 
 from ke_steps.figures import style
-from ke_steps.figures.layout import blocks, panels
+from ke_steps.figures.layout import MAX_LEGEND_STEPS, blocks, named_steps, panels
+from ke_steps.figures.marks import draw_reference
 from tests.invented.figures import FIGURES, Drawn
 
 PHONE_PIXELS = 350
@@ -38,8 +39,34 @@ def test_a_row_that_shares_an_axis_shares_it_when_stacked() -> None:
     assert block[2].get_ylim() == block[3].get_ylim() != block[0].get_ylim()
 
 
+def test_a_legend_names_some_of_very_many_steps_and_says_so() -> None:
+    style.use_style()
+    figure, _ = panels(1, 1)
+    few = [str(step) for step in range(MAX_LEGEND_STEPS)]
+    assert named_steps(figure, few) == few
+    assert figure.notes == []
+    many = [str(step) for step in range(34)]
+    assert named_steps(figure, many) == [str(step) for step in range(0, 34, 3)]
+    assert figure.notes == ["The legend names 12 of 34 steps."]
+
+
 def test_rows_are_read_one_after_the_other() -> None:
     style.use_style(style.NARROW_INCHES)
     _, axes = panels(2, 3)
     heights = [axis.get_position().y0 for axis in axes.flat]
     assert heights == sorted(heights, reverse=True)
+
+
+@pytest.mark.parametrize("value", [-100.0, 100.0])
+def test_what_lies_far_off_is_told_inside_its_panel(value: float) -> None:
+    """Above the panel it would be written over the title."""
+    style.use_style()
+    figure, ((axis,),) = panels(1, 1)
+    axis.plot([0, 1], [0, 1])
+    axis.set_title("knowledge entropy H")
+    draw_reference(axis, "upper bound", value)
+    figure.draw_without_rendering()
+    (told,) = axis.texts
+    box, panel = told.get_window_extent(), axis.get_window_extent()
+    assert panel.y0 <= box.y0
+    assert box.y1 <= panel.y1

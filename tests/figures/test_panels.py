@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ke_steps.figures.panels import first_recipes, spread_indices
+from ke_steps.figures.panels import first_recipes
+from ke_steps.summary.points import spread_indices
 
 
 def test_the_main_recipe_is_the_first_of_the_config_that_was_run() -> None:

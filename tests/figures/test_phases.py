@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,5 +53,5 @@ def test_a_family_that_was_not_asked_for_recall_has_no_column() -> None:
     runs = of_families([arm.family for arm in ARMS[:3]])
     tables = tables_of(runs)
     left = tables.phases[tables.phases["family"] != ARMS[1].family]
-    axes = entropy_by_phase(tables._replace(phases=pd.DataFrame(left))).axes
+    axes = entropy_by_phase(replace(tables, phases=pd.DataFrame(left))).axes
     assert [title(axis) for axis in axes[:2]] == [ARMS[0].family, ARMS[2].family]

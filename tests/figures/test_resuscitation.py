@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ke_steps.figures import strengths
 from ke_steps.figures.panels import Tables
 from ke_steps.figures.resuscitation import best_resuscitation, widest_resuscitations
+from ke_steps.figures.strengths import resuscitation_by_boost
 from tests.invented.figures import (
     FIGURES,
     INPUTS,
@@ -125,3 +128,16 @@ def test_the_best_resuscitation_gains_most_over_the_original_at_the_tempered_sta
     assert widest_resuscitations(tables, "m", "r") == [
         "boost_p50_q1", "boost_p50_q2", "boost_p50_q3",
     ]  # fmt: skip
+
+
+def test_of_very_many_stages_some_are_drawn(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strengths, "MAX_LINES", 1)
+    later = [
+        pd.concat([table, table[table["step"] == 2000].assign(step=3000)], ignore_index=True)
+        for table in (tables.summary, tables.estimates)
+    ]
+    figure = resuscitation_by_boost(replace(tables, summary=later[0], estimates=later[1]))
+    assert all(set(plotted(axis)) == {"2,000"} for axis in figure.axes[:5])
+    assert figure.notes == ["Drawn are 1 of 2 stages; the table of variants has all."]

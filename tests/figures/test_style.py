@@ -102,3 +102,12 @@ def test_close_stages_have_a_tick_and_no_number() -> None:
     numbers = [text.get_text() for text in axis.get_xticklabels()]
     assert numbers == ["0", "1,000", "5,000", "10k"]
     assert sorted([*axis.get_xticks(), *axis.get_xticks(minor=True)]) == stages
+
+
+def test_strengths_are_labelled_where_there_is_room() -> None:
+    style.use_style()
+    axis = Figure(figsize=(3, 2)).add_subplot()
+    axis.plot([0, 10], [0, 0])
+    style.label_ticks(axis, {0: "none", 1.5: "1.5", 2: "2", 5: "5", 10: "10"})
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["none", "1.5", "5", "10"]
+    assert list(axis.get_xticks(minor=True)) == [2]
