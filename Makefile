@@ -20,7 +20,6 @@ EXECUTOR  := $(shell grep -s '^executor:' $(PROFILE_DIR)/config.yaml)
 SNAKEMAKE := snakemake $(if $(EXECUTOR),,--cores $(CORES)) --configfile $(STUDY_FILE) \
              --workflow-profile $(PROFILE_DIR)
 LOGGERS   := PYTHONPATH=$(call quoted,$(CURDIR):$(CURDIR)/workflow/logger)"$${PYTHONPATH:+:$$PYTHONPATH}"
-DRY_RUN   := $(LOGGERS) $(SNAKEMAKE) --dry-run --logger jobs
 # One process more than there are cores: those that wait for a cluster or a signal leave one idle.
 # Threads that wait for each other on busy cores take minutes where one takes seconds.
 PYTEST    := OMP_NUM_THREADS=1 pytest -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) --dist loadfile
@@ -47,10 +46,10 @@ report: named $(READY) ## run the study (STUDY=config/x.yaml CORES=4 PROFILE=gpu
 	@$(LOGGERS) python -m ke_steps.running.run_study $(STUDY_FILE) -- $(SNAKEMAKE) --logger study
 
 why: named $(READY) ## which jobs a run would do now, and the reason of each
-	@$(DRY_RUN) 2>&1 | python -m ke_steps.planning.why $(STUDY_FILE)
+	@$(LOGGERS) python -m ke_steps.planning.why $(STUDY_FILE) -- $(SNAKEMAKE)
 
 plan: named $(READY) ## what the study costs, and what a run would do now (OPTIONS='--training-utilisation 0.3')
-	@$(DRY_RUN) --quiet rules progress 2>&1 | python -m ke_steps.planning.plan $(STUDY_FILE) --dry-run - $(OPTIONS)
+	@$(LOGGERS) python -m ke_steps.planning.plan $(OPTIONS) $(STUDY_FILE) -- $(SNAKEMAKE)
 
 named:
 	@test -f $(STUDY_FILE) || \

@@ -31,7 +31,7 @@ rule all:
 
 onstart:
     try:
-        spent_models.refuse_missing(STUDY, models_read_only())
+        trained_models.refuse_missing(STUDY, models_read_only())
     except UserError as error:
         raise WorkflowError(str(error)) from None
     snakemake_memory.start(Path(RESULTS))

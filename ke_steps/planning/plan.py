@@ -1,13 +1,13 @@
 r"""Say what a study costs before it starts: jobs, downloads, disk, training tokens, GPU-hours.
 
-Starts nothing and asks nothing of the network. What is there already is not downloaded again; with
-the output of Snakemake's dry run it also says what a run would do now::
+Starts no job and asks nothing of the network. What is there already is not downloaded again; with
+Snakemake's command it also says what a run would do now::
 
-    PYTHONPATH=workflow/logger snakemake --dry-run --logger jobs --quiet rules progress \\
-        --configfile config/olmo_1b.yaml |
-        python -m ke_steps.planning.plan config/olmo_1b.yaml --dry-run -
+    PYTHONPATH=workflow/logger python -m ke_steps.planning.plan config/olmo_1b.yaml -- \\
+        snakemake --configfile config/olmo_1b.yaml
 
-``planning.why`` says why.
+``planning.why`` says why. Snakemake works that out while the rest is printed. Where no result is
+there it has nothing to work out: a run would do all jobs. Then it is only asked to read the study.
 
 CPU minutes are those of one core if there is no GPU: as long as the jobs of a rule took before, by
 their records in the results folder, else as ``planning.durations`` states.
@@ -18,27 +18,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
-from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 from ke_steps.job.errors import UserError
-from ke_steps.job.records import logs_of
 from ke_steps.planning.costs import Cost, costs_by_rule, jobs
 from ke_steps.planning.disk import disk_lines
-from ke_steps.planning.dry_run import num_jobs_told
 from ke_steps.planning.durations import CORE_FLOPS, Measured, on_this_cpu
 from ke_steps.planning.gpu_time import (
     LARGE_UTILISATION,
-    PEAK_FLOPS,
     UTILISATION,
     Utilisation,
-    gpu_hours,
     longest_minutes,
     usual_utilisation,
 )
@@ -46,7 +40,9 @@ from ke_steps.planning.machines import machine_lines, machine_table
 from ke_steps.planning.measured import measured_before
 from ke_steps.planning.memory import needs
 from ke_steps.planning.model_sizes import UNKNOWN, ModelSize, find_size
-from ke_steps.planning.planned_jobs import PlannedJob, Work
+from ke_steps.planning.planned_jobs import PlannedJob
+from ke_steps.planning.tables import cost_table, new_table
+from ke_steps.planning.to_do import ToDo
 from ke_steps.settings.study import Study
 from ke_steps.study.going_on import going_on, in_words
 from ke_steps.study.local_files import missing_files
@@ -55,9 +51,6 @@ from ke_steps.study.reading import read_study_file
 WIDTH = 132
 """Characters of a line at least: a narrower table would lose numbers."""
 
-MANY_MINUTES = 1e5
-"""From so many minutes on they are as long to write as operations are."""
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the plan of a study; a wrong study is refused as a run would refuse it."""
@@ -65,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         study = read_study_file(options.study, need_files=False)
         said = options.training_utilisation, options.forward_utilisation
-        _print_plan(study, said, options.dry_run)
+        _print_plan(study, said, options.command)
     except UserError as error:
         sys.exit(str(error))
 
@@ -83,12 +76,7 @@ def _parser() -> argparse.ArgumentParser:
             help=f"share of its peak that a GPU reaches, default {default}"
             + (f" ({LARGE_UTILISATION} of large models)" if kind == "training" else ""),
         )
-    parser.add_argument(
-        "--dry-run",
-        type=argparse.FileType(),
-        metavar="FILE",
-        help="output of snakemake --dry-run --logger jobs for this study; - for stdin",
-    )
+    parser.add_argument("command", nargs="*", help="after --: Snakemake's command for this study")
     return parser
 
 
@@ -99,23 +87,45 @@ def _share(text: str) -> float:
     return value
 
 
-def _print_plan(study: Study, said: Sequence[float | None], dry_run: TextIO | None) -> None:
+def _print_plan(study: Study, said: Sequence[float | None], command: Sequence[str]) -> None:
+    """Print what a study costs, and then, once Snakemake knows it, what a run would do."""
+    missing = list(missing_files(study))
+    asked = ToDo(study, command) if command and not missing else None
     console = Console(highlight=False)
     console.width = max(console.width, WIDTH)
     sizes = {name: find_size(study, name) for name in study.models}
+    planned = list(jobs(study, {name: size or UNKNOWN for name, size in sizes.items()}))
+    _print_costs(console, study, sizes, planned, said)
+    to_do = asked.numbers(planned) if asked else None
+    for line in (
+        *disk_lines(study, planned, to_do),
+        *(f"{key}: {message}: a run would refuse this study" for key, message in missing),
+    ):
+        console.print(line, soft_wrap=True)
+    if asked is not None and to_do is not None:
+        _print_to_do(console, to_do, asked.is_begun)
+        if models := going_on(study):
+            console.print(f"These at most. {in_words(models)}", soft_wrap=True)
+        if refusal := asked.refusal(to_do):
+            console.print(f"{refusal}: a run would refuse this study", soft_wrap=True)
+
+
+def _print_costs(
+    console: Console,
+    study: Study,
+    sizes: Mapping[str, ModelSize | None],
+    planned: Sequence[PlannedJob],
+    said: Sequence[float | None],
+) -> None:
     known = {name: size or UNKNOWN for name, size in sizes.items()}
     usual = usual_utilisation(study, known)
     utilisation = Utilisation(*(own or value for own, value in zip(said, usual, strict=True)))
-    planned = list(jobs(study, known))
     costs = costs_by_rule(planned)
     measured = measured_before(Path(study.results_dir), planned, without_gpu=True)
     minutes = cpu_minutes(planned, measured)
-    missing = list(missing_files(study))
-    told = dry_run.read() if dry_run else None  # so late: Snakemake is still at it
-    to_do = num_jobs_told(told) if told is not None and not missing else None
     needed = needs(study, known)
     longest = longest_minutes(study, planned, utilisation)
-    table = _cost_table(costs, minutes, utilisation)
+    table = cost_table(costs, minutes, utilisation)
     console.width = max(console.width, _whole_width(console, table))
     console.print(table)
     console.print(machine_table(study.cluster, needed, longest))
@@ -124,14 +134,8 @@ def _print_plan(study: Study, said: Sequence[float | None], dry_run: TextIO | No
         _gpu_line(utilisation),
         *_size_lines(sizes),
         *machine_lines(study.cluster, needed, longest),
-        *disk_lines(study, planned, to_do),
-        *(f"{key}: {message}: a run would refuse this study" for key, message in missing),
     ):
         console.print(line, soft_wrap=True)
-    if to_do is not None:
-        _print_to_do(console, to_do, len(planned), logs_of(Path(study.results_dir)).exists())
-        if models := going_on(study):
-            console.print(f"These at most. {in_words(models)}", soft_wrap=True)
 
 
 def _whole_width(console: Console, table: Table) -> int:
@@ -148,21 +152,6 @@ def cpu_minutes(planned: Sequence[PlannedJob], measured: Sequence[Measured]) -> 
         seconds = paces[job.num_cores].seconds(job) or 0.0
         minutes[job.rule] = minutes.get(job.rule, 0.0) + seconds * job.num_cores / 60
     return minutes
-
-
-def _cost_table(
-    costs: Mapping[str, Cost], minutes: Mapping[str, float], utilisation: Utilisation
-) -> Table:
-    table = _table("What the study costs from nothing to its report", "rule")
-    headings = ("jobs", "training\ntokens", "\nFLOPs", "download\nGB", "disk\nGB", "CPU\nminutes")
-    for heading in (*headings, *(f"{gpu}\nhours" for gpu in PEAK_FLOPS)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for rule, cost in costs.items():
-        table.add_row(rule, *_cells(cost, minutes[rule], utilisation))
-    table.add_section()
-    whole = _cells(total(costs.values()), sum(minutes.values()), utilisation)
-    table.add_row("in all", *whole, style="bold")
-    return table
 
 
 def _cpu_line(
@@ -190,47 +179,6 @@ def _gpu_line(utilisation: Utilisation) -> str:
     ).replace("%", " %")
 
 
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
-    return table
-
-
-def total(costs: Iterable[Cost]) -> Cost:
-    """Return the sum of costs."""
-    parts = list(costs)
-    flops: Counter[Work] = Counter()
-    for cost in parts:
-        flops.update(cost.flops)
-    return Cost(
-        num_jobs=sum(cost.num_jobs for cost in parts),
-        training_tokens=sum(cost.training_tokens for cost in parts),
-        flops=flops,
-        download_bytes=sum(cost.download_bytes for cost in parts),
-        disk_bytes=sum(cost.disk_bytes for cost in parts),
-    )
-
-
-def _cells(cost: Cost, minutes: float, utilisation: Utilisation) -> list[str]:
-    flops = sum(cost.flops.values())
-    numbers = [
-        f"{cost.training_tokens:,}" if cost.training_tokens else "",
-        f"{flops:.1e}" if flops else "",
-        _amount(cost.download_bytes / 1e9),
-        _amount(cost.disk_bytes / 1e9),
-        _amount(minutes) if minutes < MANY_MINUTES else f"{minutes:.1e}",
-    ]
-    hours = (gpu_hours(cost.flops, peak, utilisation) for peak in PEAK_FLOPS.values())
-    return [str(cost.num_jobs), *numbers, *map(_amount, hours)]
-
-
-def _amount(value: float) -> str:
-    if not value:
-        return ""
-    return f"{value:,.1f}" if value >= 0.05 else "< 0.1"
-
-
 def _size_lines(sizes: Mapping[str, ModelSize | None]) -> Iterator[str]:
     for name, size in sizes.items():
         if size is None:
@@ -242,14 +190,14 @@ def _size_lines(sizes: Mapping[str, ModelSize | None]) -> Iterator[str]:
             yield f"{name}: {size.shape.num_parameters:,} parameters ({size.place})"
 
 
-def _print_to_do(console: Console, to_do: Counter[str], num_jobs: int, is_begun: bool) -> None:
+def _print_to_do(console: Console, to_do: Counter[str], is_begun: bool) -> None:
     if not to_do:
         console.print("A run would have nothing to do: everything is there.")
         return
     if not is_begun:
-        console.print(f"Nothing is there yet: a run would do all {num_jobs} jobs.")
+        console.print(f"Nothing is there yet: a run would do all {to_do.total()} jobs.")
         return
-    table = _table("What a run would do now (make why says why)", "rule")
+    table = new_table("What a run would do now (make why says why)", "rule")
     table.add_column("jobs", justify="right")
     for rule, number in to_do.items():
         table.add_row(rule, str(number))

@@ -1,9 +1,9 @@
-"""Say of each job that a run of a study would do now why it would; what ``make why`` prints.
+r"""Say of each job that a run of a study would do now why it would; what ``make why`` prints.
 
 ::
 
-    PYTHONPATH=workflow/logger snakemake --dry-run --logger jobs --configfile config/smoke.yaml |
-        python -m ke_steps.planning.why config/smoke.yaml
+    PYTHONPATH=workflow/logger python -m ke_steps.planning.why config/smoke.yaml -- \\
+        snakemake --configfile config/smoke.yaml
 
 The logger tells a job's rule, wildcards and outputs as fields; its reason is a sentence of
 Snakemake's there as well, in clauses that this module reads.
@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ke_steps.job.errors import UserError
-from ke_steps.planning.dry_run import jobs_told
+from ke_steps.planning.dry_run import JOBS, answer, ask, jobs_told, models_read_only
 from ke_steps.study.going_on import going_on, in_words
 from ke_steps.study.reading import read_study_file
+from ke_steps.study.trained_models import refuse_missing
 
 NOT_THERE = "not there yet"
 SETTINGS, CODE = "settings changed", "code changed"
@@ -70,17 +71,20 @@ class Pending(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read a study's dry run from standard input and print a line per job."""
+    """Print a line for each job that a run of a study would do, and what it would refuse."""
     parser = argparse.ArgumentParser(
         prog="python -m ke_steps.planning.why", description=main.__doc__
     )
     parser.add_argument("study", type=Path, help="a config file")
+    parser.add_argument("command", nargs="+", help="after --: Snakemake's command for this study")
     options = parser.parse_args(arguments)
     try:
-        models = going_on(read_study_file(options.study))
-        print("\n".join(lines(read_dry_run(sys.stdin.read()))))
-        if models:
+        study = read_study_file(options.study)
+        told = answer(ask(options.command, JOBS))
+        print("\n".join(lines(read_dry_run(told))))
+        if models := going_on(study):
             print(f"These at most. {in_words(models)}")
+        refuse_missing(study, models_read_only(study.results_dir, jobs_told(told)))
     except UserError as error:
         sys.exit(str(error))
 

@@ -9,19 +9,15 @@ call do something once.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from ke_steps.artefacts.places import RUN
 from ke_steps.job.ahead import FOLDER, answer_of
-from ke_steps.job.errors import UserError
 from ke_steps.job.records import files_of, logs_of
 from ke_steps.settings.study import Run, Study
 from ke_steps.study.going_on import unfinished
 from ke_steps.study.places import folder_of
-
-TRAINED_MODEL = f"inject_knowledge/{RUN}/manifest.json"
-WEIGHTS = "*.safetensors"
+from ke_steps.study.trained_models import WEIGHTS, manifest_of
 
 
 def remove_spent(study: Study, since: float | None) -> None:
@@ -59,28 +55,9 @@ def remove_answers(results: Path) -> None:
             folder.rmdir()
 
 
-def refuse_missing(study: Study, manifests: Collection[str]) -> None:
-    """Refuse to read models whose weights are gone, before any job starts.
-
-    Args:
-        study: says why they are gone.
-        manifests: of the models that jobs will read and none will train.
-
-    Raises:
-        UserError: names one of them, and how to get its weights back.
-    """
-    gone = [path for path in manifests if not any(Path(path).parent.glob(WEIGHTS))]
-    if gone:
-        raise UserError(
-            f"trained models are to be evaluated again whose weights are gone ({len(gone)}, such as"
-            f" {min(gone)}; keep_models: {study.keep_models}): set keep_models: all, delete their"
-            " manifest.json and run again, which trains them once more"
-        )
-
-
 def _weights(study: Study) -> Iterator[tuple[Run, list[Path]]]:
     """Yield the runs whose model's weights are there, with these."""
     for run in study.runs() if study.keep_models != "all" else ():
-        manifest = Path(study.results_dir, TRAINED_MODEL.format(**run._asdict()))
+        manifest = Path(manifest_of(study, run))
         if manifest.is_file() and (files := sorted(manifest.parent.glob(WEIGHTS))):
             yield run, files

@@ -15,11 +15,45 @@ from ke_steps.planning.durations import CORE_FLOPS, SECONDS, START_UP_SECONDS
 from ke_steps.planning.gpu_time import Utilisation, gpu_hours
 from ke_steps.planning.plan import cpu_minutes, main
 from ke_steps.planning.planned_jobs import PlannedJob, Work
+from ke_steps.study.places import folder_of
+from ke_steps.study.reading import read_study_file
 from tests.invented.project import ROOT
 
 NUMBER = {"fetch_checkpoint": 12, "summarize": 1, "all": 1, "total": 14}
 DRY_RUN = f"Building DAG of jobs...\n{json.dumps({'number': NUMBER, 'jobs': []})}\n"
 NOTHING = '{"number": {}, "jobs": []}\n'
+SMOKE = ROOT / "config/smoke.yaml"
+
+
+class Snakemake:
+    """A command in Snakemake's place; the test's folder becomes the working directory."""
+
+    def __init__(self, folder, monkeypatch):
+        self.folder = folder
+        monkeypatch.chdir(folder)
+
+    def that_says(self, said, status=0):
+        """Return the end of a command line: ``--`` and a command that says this."""
+        (self.folder / "said.txt").write_text(said)
+        script = f'echo "$*" >> asked.txt; cat said.txt; exit {status}'
+        return ["--", "sh", "-c", script, "snakemake"]
+
+    def asked(self):
+        """Return with which options it was called."""
+        path = self.folder / "asked.txt"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def begin(self, *places):
+        """Make a file of the smoke study's results."""
+        for place in places or ["logs/log.txt"]:
+            path = self.folder / "results/smoke" / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
+@pytest.fixture
+def snakemake(tmp_path, monkeypatch):
+    return Snakemake(tmp_path, monkeypatch)
 
 
 def plan(*arguments, capsys):
@@ -33,28 +67,86 @@ def test_gpu_hours_are_operations_over_what_the_gpu_does_of_them():
     assert gpu_hours(flops, peak, Utilisation(training=0.4, forward=0.5)) == pytest.approx(2.5)
 
 
-def test_a_finished_study_has_nothing_to_do(tmp_path, capsys):
-    (tmp_path / "dry_run.txt").write_text(NOTHING)
-    text = plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
+def test_a_finished_study_has_nothing_to_do(snakemake, capsys):
+    snakemake.begin()
+    text = plan(SMOKE, *snakemake.that_says(NOTHING), capsys=capsys)
     assert text.endswith("A run would have nothing to do: everything is there.\n")
 
 
-def test_what_is_no_dry_run_is_refused_in_its_own_words(tmp_path, capsys):
-    (tmp_path / "dry_run.txt").write_text("Error: Snakefile not found\n")
-    with pytest.raises(SystemExit, match=r"^no dry run: Error: Snakefile not found"):
-        plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
-
-
 @pytest.mark.parametrize("is_begun", [False, True])
-def test_what_a_run_would_do_is_counted_by_rule(is_begun, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize(("said", "status"), [("Error: no\n", 1), (f"{DRY_RUN}Error: no\n", 1)])
+def test_what_snakemake_refuses_is_refused_in_its_own_words(
+    is_begun, said, status, snakemake, capsys
+):
     if is_begun:
-        (tmp_path / "results/smoke/logs").mkdir(parents=True)
-    (tmp_path / "dry_run.txt").write_text(DRY_RUN)
-    text = plan(ROOT / "config/smoke.yaml", "--dry-run", tmp_path / "dry_run.txt", capsys=capsys)
+        snakemake.begin()
+    with pytest.raises(SystemExit, match=r"(?s)^no dry run: .*Error: no$"):
+        plan(SMOKE, *snakemake.that_says(said, status), capsys=capsys)
+    assert "What the study costs" in capsys.readouterr().out
+
+
+def test_what_a_run_would_do_is_counted_by_rule(snakemake, capsys):
+    snakemake.begin()
+    text = plan(SMOKE, *snakemake.that_says(DRY_RUN), capsys=capsys)
+    assert snakemake.asked() == ["--dry-run --logger jobs --quiet rules progress"]
     table = text.partition("What a run would do now")[2]
-    assert bool(re.search(r"fetch_checkpoint +12 .*in all +13 *\n", table, re.DOTALL)) == is_begun
-    assert bool(re.search(r"Nothing is there yet: .* all \d+ jobs\.\n$", text)) != is_begun
+    assert re.search(r"fetch_checkpoint +12 .*in all +13 *\n", table, re.DOTALL)
+    assert "Nothing is there yet" not in text
+
+
+@pytest.mark.parametrize("left", [None, ".run.lock"])
+def test_where_nothing_is_there_all_jobs_are_counted_without_a_dry_run(left, snakemake, capsys):
+    if left:
+        snakemake.begin(left)
+    text = plan(SMOKE, *snakemake.that_says("aggregate_entropy\n"), capsys=capsys)
+    assert snakemake.asked() == ["--list-rules"]
+    num_jobs = re.search(r"^ in all +(\d+) ", text, re.MULTILINE)[1]
+    assert text.endswith(f"Nothing is there yet: a run would do all {num_jobs} jobs.\n")
+
+
+def test_options_of_the_plan_go_before_the_study(snakemake, capsys):
+    text = plan("--training-utilisation", "0.3", SMOKE, *snakemake.that_says(""), capsys=capsys)
+    assert "at 30 % of the peak" in text
+    assert "Nothing is there yet" in text
+
+
+@pytest.mark.parametrize(
+    ("trained", "read", "is_refused"),
+    [
+        ([], ["gone"], True),
+        ([], ["kept"], False),
+        (["gone"], ["gone", "kept"], False),
+        ([], [], False),
+    ],
+    ids=["gone", "there", "trained again", "not read"],
+)
+def test_a_run_that_would_read_removed_weights_is_told_of(
+    trained, read, is_refused, snakemake, capsys
+):
+    runs = dict(zip(("kept", "gone"), read_study_file(SMOKE).runs(), strict=False))
+    manifests = {
+        name: f"inject_knowledge/{folder_of(run)}/manifest.json" for name, run in runs.items()
+    }
+    snakemake.begin(
+        *manifests.values(), f"inject_knowledge/{folder_of(runs['kept'])}/x.safetensors"
+    )
+    jobs = [
+        {
+            "rule_name": rule,
+            "wildcards": runs[name]._asdict(),
+            "output": [f"results/smoke/{output}"],
+        }
+        for rule, names, output in (
+            ("inject_knowledge", trained, manifests["gone"]),
+            ("evaluate_retention_after_learning", read, "retention.parquet"),
+        )
+        for name in names
+    ]
+    number = {"evaluate_retention_after_learning": len(read), "inject_knowledge": len(trained)}
+    told = json.dumps({"number": number, "jobs": jobs})
+    text = plan(SMOKE, *snakemake.that_says(told), capsys=capsys)
+    assert (f"(1, such as results/smoke/{manifests['gone']};" in text) == is_refused
+    assert text.endswith("once more: a run would refuse this study\n") == is_refused
 
 
 def test_the_papers_study_is_planned_before_its_files_are_there(capsys, monkeypatch, tmp_path):
@@ -62,7 +154,7 @@ def test_the_papers_study_is_planned_before_its_files_are_there(capsys, monkeypa
     config = yaml.safe_load((ROOT / "config/olmo_1b.yaml").read_text())
     config["knowledge"]["source"]["folder"] = "copy"
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
-    text = plan("study.yaml", "--dry-run", "/dev/null", capsys=capsys)
+    text = plan("study.yaml", "--", "no_such_command", capsys=capsys)
     assert "olmo-1b: 1,176,764,416 parameters (as known)" in text
     line = next(line for line in text.splitlines() if "inject_knowledge" in line)
     # 83 runs of 1,600 · 128 · 1,024 tokens, four of three epochs, four of 100 · 2,048 · 1,024,
@@ -97,20 +189,21 @@ def test_cpu_minutes_are_those_of_all_threads():
     assert found["summarize"] == pytest.approx(SECONDS["summarize"] / 60)
 
 
-def test_a_disk_that_is_too_small_is_warned_of(capsys, monkeypatch, tmp_path):
+def test_a_disk_that_is_too_small_is_warned_of(snakemake, capsys, monkeypatch, tmp_path):
     """Whatever else is planned: to download and to plan is no fault."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=200e9))
     text = plan(ROOT / "config/olmo_7b.yaml", capsys=capsys)
     (warning,) = [line for line in text.splitlines() if line.startswith("WARNING")]
     # of one disk: 4 of results, 276 of the hub, 193 of a training that runs
     assert "472.5 GB are needed, 200.0 GB are free" in warning
     assert "results_dir or HF_HOME" in warning
-    (tmp_path / "dry_run.txt").write_text(json.dumps({"number": {"summarize": 1}}))
     study = yaml.safe_load((ROOT / "config/olmo_7b.yaml").read_text())
     study["knowledge"]["source"].pop("folder", None)
+    study["results_dir"] = "results/smoke"
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    text = plan("study.yaml", "--dry-run", "dry_run.txt", capsys=capsys)
+    snakemake.begin()
+    said = json.dumps({"number": {"summarize": 1}})
+    text = plan("study.yaml", *snakemake.that_says(said), capsys=capsys)
     assert "WARNING" not in text  # all that is large is there
     assert re.search(r"^Disk: 0.0 GB to be written to \S+, 200 GB free.$", text, re.MULTILINE), text
 

@@ -1,6 +1,5 @@
 """The reason of each pending job, in plain words, from what Snakemake says of it."""
 
-import io
 import json
 import subprocess
 import sys
@@ -133,9 +132,13 @@ def test_wildcards_and_outputs_may_hold_what_separates_them_in_words():
     ]
 
 
-def test_nothing_to_do_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(dry_run()))
-    main([STUDY])
+def why(study, *said, status=0):
+    """Ask with a command in Snakemake's place, which says these lines."""
+    main([str(study), "--", "sh", "-c", f'printf %s "$0"; exit {status}', *said])
+
+
+def test_nothing_to_do_is_said(capsys):
+    why(STUDY, dry_run())
     assert capsys.readouterr().out == "Nothing to be done: everything is there.\n"
 
 
@@ -145,8 +148,7 @@ def test_what_goes_first_is_said(tmp_path, monkeypatch, capsys):
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_text("{}")
     told = dry_run(job("pretrain_nursery", "Missing output files: t", "t", model="tiny"))
-    monkeypatch.setattr(sys, "stdin", io.StringIO(told))
-    main([STUDY])
+    why(STUDY, told)
     assert capsys.readouterr().out.splitlines() == [
         "pretrain_nursery  tiny  not there yet",
         "1 job",
@@ -154,20 +156,35 @@ def test_what_goes_first_is_said(tmp_path, monkeypatch, capsys):
     ]
 
 
-def test_what_is_no_dry_run_is_refused(monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("Error: no Snakefile\n"))
+def test_weights_that_are_gone_are_told_of_beneath_the_jobs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    place = "tiny/step8/original/baseline/seed0"
+    manifest = f"results/smoke/inject_knowledge/{place}/manifest.json"
+    wildcards = {"model": "tiny", "step": "8", "variant": "original"}
+    wildcards |= {"recipe": "baseline", "seed": "0"}
+    told = job("evaluate_retention_after_learning", "Forced execution", "r", **wildcards)
+    with pytest.raises(SystemExit, match=r"whose weights are gone \(1, such as .*keep_models: "):
+        why(STUDY, dry_run(told))
+    assert "tiny step 8 original baseline seed 0" in capsys.readouterr().out
+    trained = job("inject_knowledge", "Missing output files: x", manifest)
+    why(STUDY, dry_run(told, trained))
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_what_is_no_dry_run_is_refused(status):
     with pytest.raises(SystemExit, match="no dry run: Error: no Snakefile"):
-        main([STUDY])
+        why(STUDY, "Error: no Snakefile", status=status)
+    with pytest.raises(SystemExit, match="no dry run: Building DAG"):
+        why(STUDY, dry_run(), status=1)
     for words in ("", '{"jobs": 1}', "12", "[]", '{"job": []}', '{"jobs": []}\nError: it broke'):
         with pytest.raises(UserError, match="no dry run: "):
             read_dry_run(words)
 
 
-def test_a_wrong_study_is_refused_before_its_dry_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("Error: whatever\n"))
+def test_a_wrong_study_is_refused_before_its_dry_run(tmp_path):
     (tmp_path / "study.yaml").write_text("seeds: [0]")
     with pytest.raises(SystemExit, match="models: missing; this key is required"):
-        main([str(tmp_path / "study.yaml")])
+        main([str(tmp_path / "study.yaml"), "--", "no_such_command"])
 
 
 def test_asking_loads_no_heavy_package():

@@ -251,9 +251,13 @@ def test_wrong_argument_is_refused_before_set_up(project, command, argument, say
     assert not (project / ".venv").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [("report", "running.run_study"), ("plan", "planning.plan"), ("why", "planning.why")],
+)
 @pytest.mark.parametrize("name", ["it's.yaml", 'two "words".yaml', "$HOME `ls`.yaml", "a;b&c.yaml"])
-def test_a_study_may_be_named_as_people_name_files(project, name):
-    """The command that a report would run, as the shell hands it on."""
+def test_a_study_may_be_named_as_people_name_files(project, name, command, module):
+    """The command that is run, as the shell hands it on."""
     study = f"config/{name}"
     (project / study).touch()
     bin_folder = project / ".venv" / "bin"
@@ -262,10 +266,10 @@ def test_a_study_may_be_named_as_people_name_files(project, name):
     script(bin_folder / "python", 'printf "%s\\n" "$@" "$PYTHONPATH"')
     for given in ((f"STUDY={study}",), ()):
         environment = {} if given else {"STUDY": study}
-        made = make("report", *given, "CORES=1", cwd=project, PYTHONPATH="/before", **environment)
+        made = make(command, *given, "CORES=1", cwd=project, PYTHONPATH="/before", **environment)
         assert made.returncode == 0, made.stderr
         words = made.stdout.splitlines()
-        assert words[:4] == ["-m", "ke_steps.running.run_study", study, "--"]
+        assert words[:4] == ["-m", f"ke_steps.{module}", study, "--"]
         assert words[words.index("--configfile") + 1] == study
         assert words[-1] == f"{project}:{project}/workflow/logger:/before"
         assert f"STUDY={study}" in make("help", *given, cwd=project, **environment).stdout

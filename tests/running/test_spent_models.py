@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from ke_steps.job.errors import UserError
-from ke_steps.running.spent_models import refuse_missing, remove_answers, remove_spent
+from ke_steps.running.spent_models import remove_answers, remove_spent
 from ke_steps.study.places import folder_of
 from ke_steps.study.reading import read_study
+from ke_steps.study.trained_models import refuse_missing
 from tests.invented.project import ROOT
 
 SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())

@@ -8,7 +8,7 @@ import yaml
 from ke_steps.hub.refs import Ref, choose_ref
 from ke_steps.planning.costs import costs_by_rule, jobs
 from ke_steps.planning.model_sizes import UNKNOWN, find_size
-from ke_steps.planning.plan import total
+from ke_steps.planning.tables import total
 from ke_steps.settings.learning import ORIGINAL, Training
 from ke_steps.settings.study import Study
 from ke_steps.study.own_results import default_folder

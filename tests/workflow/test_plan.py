@@ -8,10 +8,11 @@ import yaml
 
 from ke_steps.artefacts.places import NUMBERS
 from ke_steps.planning.costs import jobs
+from ke_steps.planning.dry_run import RULES
 from ke_steps.planning.model_sizes import UNKNOWN
 from ke_steps.planning.why import read_dry_run
 from ke_steps.study.reading import read_study
-from tests.invented.project import ROOT, Project
+from tests.invented.project import ROOT, Project, snakemake
 
 
 @pytest.fixture
@@ -36,6 +37,22 @@ def test_jobs_are_those_of_the_dry_run(project, config):
     found = json.loads(project.dry_run().splitlines()[-1])["jobs"]
     done = [(job["rule_name"], place(job["wildcards"])) for job in found]
     assert Counter(done) == Counter([*planned(project.study), ("all", "")])
+
+
+FEWER_GPUS = "cluster.jobs.inject_knowledge.num_gpus: got 2, the profile lets jobs have 1"
+
+
+@pytest.mark.parametrize(
+    ("profile", "says"),
+    [("resources: [gpu=1]", FEWER_GPUS), ("no_such_option: 1", "--no_such_option")],
+)
+def test_what_only_snakemake_refuses_is_refused_without_building_the_dag(project, profile, says):
+    project.study["cluster"] = {"jobs": {"inject_knowledge": {"num_gpus": 2}}}
+    (project.folder / "workflow/profiles/local/config.yaml").write_text(profile)
+    _, *arguments = project.command(*RULES)
+    status, said = snakemake(project.folder, arguments, source=project.folder)
+    assert status != 0
+    assert says in said
 
 
 def test_what_a_change_reruns_is_said_with_its_reason(project):

@@ -11,12 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from ke_steps.claims.findings import VERDICTS
+from ke_steps.job.errors import UserError
 from ke_steps.planning.costs import costs_by_rule, jobs
+from ke_steps.planning.dry_run import jobs_told, models_read_only
 from ke_steps.planning.model_sizes import UNKNOWN
 from ke_steps.settings.cluster import Request
 from ke_steps.study.jobs import figures
 from ke_steps.study.reading import read_study
 from ke_steps.study.requests import DEFAULTS
+from ke_steps.study.trained_models import refuse_missing
 from tests.invented.configs import NUM_JOBS
 
 RESULTS = "results/smoke"
@@ -105,7 +108,8 @@ def test_what_was_done_ahead_is_what_its_own_job_makes(finished, tmp_path):
         assert again[key] == record[key], key
 
 
-def test_models_without_weights_are_refused_before_any_job(finished, tmp_path):
+def test_models_without_weights_are_refused_before_any_job(finished, tmp_path, monkeypatch):
+    """By ``make plan`` and ``make why`` in the same words, from what a dry run tells."""
     project = finished.copy(tmp_path)
     for path in project.results("inject_knowledge").rglob("*.safetensors"):
         path.unlink()
@@ -116,6 +120,11 @@ def test_models_without_weights_are_refused_before_any_job(finished, tmp_path):
     said = run.stdout + run.stderr
     assert f"(10, such as {RESULTS}/inject_knowledge/tiny/step0/original/baseline/seed0/" in said
     assert "set keep_models: all, delete their manifest.json and run again" in said
+    read = models_read_only(RESULTS, jobs_told(project.dry_run()))
+    monkeypatch.chdir(project.folder)
+    with pytest.raises(UserError) as refusal:
+        refuse_missing(read_study(project.study), read)
+    assert str(refusal.value) in said
     assert project.results("evaluate_retention/tiny/step0/original/items.parquet").is_file()
 
 

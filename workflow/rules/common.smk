@@ -25,11 +25,11 @@ from ke_steps.job.errors import UserError
 from ke_steps.job.files import canonical_json
 from ke_steps.job.provenance import code_digest
 from ke_steps.job.records import files_of
-from ke_steps.running import snakemake_memory, spent_models
+from ke_steps.running import snakemake_memory
 from ke_steps.settings.interventions import Multipliers
 from ke_steps.settings.learning import ORIGINAL
 from ke_steps.settings.texts import LocalText, TokenFileText
-from ke_steps.study import handed_over, jobs, own_results, requests
+from ke_steps.study import handed_over, jobs, own_results, requests, trained_models
 from ke_steps.study.local_files import knowledge_paths, local_weights
 from ke_steps.study.places import BRANCHED, TRAINED, folders
 from ke_steps.study.reading import read_study

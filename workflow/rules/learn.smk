@@ -1,6 +1,6 @@
 """What a checkpoint, or a variant of it, learns and forgets."""
 
-TRAINED_MODEL = f"{RESULTS}/{spent_models.TRAINED_MODEL}"
+TRAINED_MODEL = f"{RESULTS}/{trained_models.TRAINED_MODEL}"
 
 
 def models_read_only():
