@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ke_steps.artefacts.places import FETCHED, PASSAGES, SEQUENCES, SHARD
+from ke_steps.formulas.quantiles import QUANTILES
 from ke_steps.planning.model_shapes import ModelShape
 from ke_steps.planning.model_sizes import ModelSize
 from ke_steps.planning.planned_jobs import SCORING, PlannedJob, Work
@@ -196,8 +197,10 @@ def _knowledge(study: Study) -> PlannedJob:
 
 def _measuring_jobs(study: Study, there: Places, sizes: Sizes) -> Iterator[PlannedJob]:
     for measurement in there.measurements:
-        yield from _extraction_jobs(study, measurement, sizes[measurement.model].shape)
-        yield PlannedJob("aggregate_entropy", folder_of(measurement))
+        shape = sizes[measurement.model].shape
+        yield from _extraction_jobs(study, measurement, shape)
+        written = _entropies_bytes(study, shape)
+        yield PlannedJob("aggregate_entropy", folder_of(measurement), disk_bytes=written)
     for checkpoint in there.described_checkpoints:
         flops = description_flops(study, sizes[checkpoint.model].shape)
         yield PlannedJob("describe_memories", folder_of(checkpoint), flops={SCORING: flops})
@@ -246,6 +249,17 @@ def _coefficients_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
         8 + 4 * (1 + extract.relu_gate + bool(extract.num_attribution_sequences))
     )
     return shape.num_layers * shape.num_memories * (columns + groups)
+
+
+def _entropies_bytes(study: Study, shape: ModelShape) -> int:
+    """Columns of ``ACTIVITY`` and ``DISTRIBUTION``, and a row of replicates for each entropy."""
+    extract = study.extract_coefficients
+    activity = shape.num_layers * shape.num_memories * (2 * 4 + 8)
+    distribution = shape.num_layers * len(QUANTILES) * (4 + 2 * 8)
+    extracted = (extract.num_attribution_sequences, extract.num_attention_sequences)
+    measures = 3 + extract.relu_gate + sum(map(bool, extracted))
+    entropies = measures * (shape.num_layers + 1) + bool(extract.num_next_token_sequences)
+    return activity + distribution + entropies * study.aggregate_entropy.num_bootstrap * 8
 
 
 def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Iterator[PlannedJob]:

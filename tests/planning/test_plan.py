@@ -195,7 +195,7 @@ def test_a_disk_that_is_too_small_is_warned_of(snakemake, capsys, monkeypatch, t
     text = plan(ROOT / "config/olmo_7b.yaml", capsys=capsys)
     (warning,) = [line for line in text.splitlines() if line.startswith("WARNING")]
     # of one disk: 4 of results, 276 of the hub, 193 of a training that runs
-    assert "472.5 GB are needed, 200.0 GB are free" in warning
+    assert "472.6 GB are needed, 200.0 GB are free" in warning
     assert "results_dir or HF_HOME" in warning
     study = yaml.safe_load((ROOT / "config/olmo_7b.yaml").read_text())
     study["knowledge"]["source"].pop("folder", None)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from ke_steps.artefacts.parquet import read_table
 from ke_steps.claims.findings import VERDICTS
 from ke_steps.job.errors import UserError
 from ke_steps.planning.costs import costs_by_rule, jobs
 from ke_steps.planning.dry_run import jobs_told, models_read_only
-from ke_steps.planning.model_sizes import UNKNOWN
+from ke_steps.planning.model_sizes import UNKNOWN, find_size
 from ke_steps.settings.cluster import Request
 from ke_steps.study.jobs import figures
 from ke_steps.study.reading import read_study
@@ -126,6 +127,27 @@ def test_models_without_weights_are_refused_before_any_job(finished, tmp_path, m
         refuse_missing(read_study(project.study), read)
     assert str(refusal.value) in said
     assert project.results("evaluate_retention/tiny/step0/original/items.parquet").is_file()
+
+
+@pytest.mark.parametrize(
+    ("rule", "tables", "accuracy"),
+    [
+        ("extract_coefficients", ["coefficients"], 0.03),
+        (
+            "aggregate_entropy",
+            ["activity", "distribution", "replicates"],
+            0.15,
+        ),  # has names as well
+        ("inject_knowledge", ["updates"], 0.03),
+    ],
+)
+def test_tables_are_as_large_as_planned(finished, rule, tables, accuracy):
+    """But for what tells of missing values, and for names."""
+    study = read_study(finished.study | {"keep_models": "none"})
+    planned = costs_by_rule(jobs(study, {"tiny": find_size(study, "tiny")}))[rule].disk_bytes
+    files = [path for name in tables for path in finished.results(rule).rglob(f"{name}.parquet")]
+    written = sum(read_table(path).nbytes for path in files)
+    assert planned == pytest.approx(written, rel=accuracy)
 
 
 def test_a_second_run_has_nothing_to_do(finished, tmp_path):
