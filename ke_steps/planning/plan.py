@@ -36,6 +36,7 @@ from ke_steps.planning.gpu_time import (
     longest_minutes,
     usual_utilisation,
 )
+from ke_steps.planning.idle_states import idle_states_line
 from ke_steps.planning.machines import machine_lines, machine_table
 from ke_steps.planning.measured import measured_before
 from ke_steps.planning.memory import needs
@@ -99,6 +100,7 @@ def _print_plan(study: Study, said: Sequence[float | None], command: Sequence[st
     to_do = asked.numbers(planned) if asked else None
     for line in (
         *disk_lines(study, planned, to_do),
+        *idle_states_line(study),
         *(f"{key}: {message}: a run would refuse this study" for key, message in missing),
     ):
         console.print(line, soft_wrap=True)
