@@ -1,6 +1,8 @@
 """The validated study, its wildcards, and what every rule repeats."""
 
+import atexit
 import gc
+import inspect
 import os
 import re
 from pathlib import Path
@@ -44,8 +46,9 @@ os.environ.setdefault("TQDM_MININTERVAL", "1")
 os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")
 
 # The DAG of a large study is millions of objects that stay: looking for garbage among them time and
-# again took a quarter of the time of planning.
+# again took a quarter of the time of planning, and looking once more at the very end a sixth.
 gc.set_threshold(100_000)
+atexit.register(gc.freeze)
 
 STUDY_FILE = Path(workflow.configfiles[-1]) if workflow.configfiles else None
 
@@ -128,16 +131,24 @@ def params_of(rule_name):
     }
 
 
+def with_signature(function):
+    """Write down what arguments a function takes: Snakemake looks for them twice for each job."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 def settings_for(rule_name):
     """One canonical JSON of everything that a job of this rule depends on, beside its inputs."""
-    return lambda wildcards: canonical_json(
-        jobs.tracked_settings(STUDY, rule_name, dict(wildcards.items()))
+    return with_signature(
+        lambda wildcards: canonical_json(
+            jobs.tracked_settings(STUDY, rule_name, dict(wildcards.items()))
+        )
     )
 
 
 def settings_file(rule_name):
     """The same and the places of its inputs, as a file. Being derived, it reruns nothing."""
-    return lambda wildcards, resources: f"@{handed_over.settings_file(STUDY, rule_name)}"
+    return lambda wildcards, output: f"@{handed_over.settings_file(STUDY, rule_name)}"
 
 
 def logs(step, place):
@@ -165,7 +176,7 @@ def launcher_of(rule_name):
     asked, limit = requests.request(STUDY.cluster, rule_name).num_gpus, GPUS_AT_A_TIME
     granted = asked if limit is None else min(asked, limit)
     words = requests.launcher(rule_name, granted, STUDY.cluster.sharding)
-    return lambda wildcards, output: words
+    return with_signature(lambda wildcards, output: words)
 
 
 def manifest_of(model, step):
@@ -174,6 +185,7 @@ def manifest_of(model, step):
     return f"{RESULTS}/{place}".format(model=model, step=step)
 
 
+@with_signature
 def checkpoint(wildcards):
     return manifest_of(wildcards.model, wildcards.step)
 
@@ -185,6 +197,7 @@ def tokenizer(wildcards):
     return manifest_of(wildcards.model, STUDY.models[wildcards.model].steps[0])
 
 
+@with_signature
 def state(wildcards):
     """A checkpoint, with the intervention of its variant when it has one."""
     files = {"checkpoint": checkpoint(wildcards)}
@@ -205,7 +218,9 @@ def intervened(wildcards):
 
 def optional(name):
     """The flag of an input that only some jobs of a rule have."""
-    return lambda wildcards, input: f"--{name} {quote(input[name])}" if name in input.keys() else ""
+    return with_signature(
+        lambda wildcards, input: f"--{name} {quote(input[name])}" if name in input.keys() else ""
+    )
 
 
 RETENTION = {
@@ -229,7 +244,7 @@ def retention_ahead(rule_name, place, models):
     job = "evaluate_retention_after_learning" if place == RUN else "evaluate_retention"
     is_asked = STUDY.evaluate_retention and requests.does_ahead(STUDY.cluster, rule_name, job)
 
-    def flag(wildcards, resources):
+    def flag(wildcards, output):
         files = models(wildcards) if is_asked else {}
         if not files:
             return ""
@@ -242,7 +257,7 @@ def retention_ahead(rule_name, place, models):
             words += [f"--{name}", path.format(**wildcards)]
         return f"--then {quote(join(words))}"
 
-    return flag
+    return with_signature(flag)
 
 
 def weight_files(wildcards):
@@ -271,15 +286,18 @@ def text_of(place, *corpora):
 
     Models that share a tokenizer read the same files.
     """
-    return lambda wildcards: [
-        f"{RESULTS}/{place}".format(model=STUDY.speaker(wildcards.model), corpus=corpus)
-        for corpus in corpora or [wildcards.corpus]
-    ]
+    return with_signature(
+        lambda wildcards: [
+            f"{RESULTS}/{place}".format(model=STUDY.speaker(wildcards.model), corpus=corpus)
+            for corpus in corpora or [wildcards.corpus]
+        ]
+    )
 
 
 COEFFICIENTS = f"{RESULTS}/extract_coefficients/{MEASUREMENT}/coefficients.parquet"
 
 
+@with_signature
 def main_coefficients(wildcards):
     """Of a state, on the corpus that its model's H, interventions and updates rest on."""
     return _coefficients(wildcards, wildcards.variant)

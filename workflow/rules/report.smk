@@ -86,6 +86,11 @@ rule summarize:
         step("summarize", "output_tables", more="{params.results}")
 
 
+def summarized_and_gone(wildcards):
+    """What the summary reads and is not there: asked for, so that what was removed is made again."""
+    return [path for path in rules.summarize.input if not Path(path).exists()]
+
+
 rule plot_figures:
     input:
         **{name: table(name) for name in DRAWN},
