@@ -17,8 +17,14 @@ MANY_MINUTES = 1e5
 
 
 def new_table(title: str, *headings: str) -> Table:
-    """Return a table without rows, with such columns."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    """Return a table without rows, with such columns, as wide as its title at least."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        min_width=len(title),
+    )
     for heading in headings:
         table.add_column(heading, no_wrap=True)
     return table

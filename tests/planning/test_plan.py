@@ -89,7 +89,7 @@ def test_what_a_run_would_do_is_counted_by_rule(snakemake, capsys):
     snakemake.begin()
     text = plan(SMOKE, *snakemake.that_says(DRY_RUN), capsys=capsys)
     assert snakemake.asked() == ["--dry-run --logger jobs --quiet rules progress"]
-    table = text.partition("What a run would do now")[2]
+    table = text.partition("What a run would do now (make why says why)\n")[2]
     assert re.search(r"fetch_checkpoint +12 .*in all +13 *\n", table, re.DOTALL)
     assert "Nothing is there yet" not in text
 
