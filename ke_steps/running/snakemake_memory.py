@@ -39,8 +39,9 @@ KNOWN = Path(".snakemake/known_results")
 """Per results folder, the id of the results that ``.snakemake`` is about; ``.json``: what of them
 has been taken in."""
 
-SPARE_LINES = 1000
-"""The file is written anew where it would have so many more lines than twice its first."""
+SPARE_BYTES = 4_000_000
+"""The file is written anew where it would be so much larger than twice what it was at first. Bytes
+count, not lines: those of the summary's tables name all that it reads."""
 
 
 class Output(NamedTuple):
@@ -62,14 +63,12 @@ class TakenIn(NamedTuple):
 
     Attributes:
         num_bytes: its size.
-        num_lines: of outputs.
-        num_first: of them, those with which it was written anew.
+        first_bytes: its size when it was last written anew.
         records: time in ns and size of each record whose outputs are in it, by path.
     """
 
     num_bytes: int
-    num_lines: int
-    num_first: int
+    first_bytes: int
     records: dict[str, list[int]]
 
 
@@ -89,17 +88,18 @@ def remember(results_dir: Path) -> None:
     if before is not None:
         new = [path for path, stamp in stamps.items() if before.records.get(path) != stamp]
         lines, whole = _lines(new, results_dir)
-        num_lines = before.num_lines + len(lines)
-        if num_lines <= 2 * before.num_first + SPARE_LINES:
+        num_bytes = before.num_bytes + sum(map(len, lines))
+        if num_bytes <= 2 * before.first_bytes + SPARE_BYTES:
             with (results_dir / FILE).open("a") as file:
                 file.writelines(lines)
             records = before.records | {path: stamps[path] for path in whole}
-            _write_taken_in(results_dir, num_lines, before.num_first, records)
+            _write_taken_in(results_dir, num_bytes, before.first_bytes, records)
             return
     lines, whole = _lines(stamps, results_dir)
     _write(results_dir, _read_id(results_dir), lines)
     (results_dir / FORMER_FILE).unlink(missing_ok=True)
-    _write_taken_in(results_dir, len(lines), len(lines), {path: stamps[path] for path in whole})
+    num_bytes = (results_dir / FILE).stat().st_size
+    _write_taken_in(results_dir, num_bytes, num_bytes, {path: stamps[path] for path in whole})
 
 
 def _lines(records: Iterable[str], results_dir: Path) -> tuple[list[str], list[str]]:
@@ -243,18 +243,17 @@ def _taken_in_file(results_dir: Path) -> Path:
 
 
 def _read_taken_in(results_dir: Path) -> TakenIn | None:
-    """Return what has been taken in; None where the file beside the results has another size."""
+    """Return what has been taken in; None where nothing tells of the file as it is now."""
     try:
         found = TakenIn(**json.loads(_taken_in_file(results_dir).read_text()))
         is_same = (results_dir / FILE).stat().st_size == found.num_bytes
-    except FileNotFoundError:
+    except (FileNotFoundError, TypeError):  # none yet; of an earlier version
         return None
     return found if is_same else None
 
 
 def _write_taken_in(
-    results_dir: Path, num_lines: int, num_first: int, records: dict[str, list[int]]
+    results_dir: Path, num_bytes: int, first_bytes: int, records: dict[str, list[int]]
 ) -> None:
-    num_bytes = (results_dir / FILE).stat().st_size
-    taken_in = TakenIn(num_bytes, num_lines, num_first, records)
+    taken_in = TakenIn(num_bytes, first_bytes, records)
     write_json(_taken_in_file(results_dir), taken_in._asdict())

@@ -120,9 +120,9 @@ def test_a_file_that_was_cut_is_written_anew_by_the_next_run():
 
 
 def test_lines_that_count_no_more_are_left_out_in_time(monkeypatch):
-    monkeypatch.setattr(snakemake_memory, "SPARE_LINES", 2)
     path = run("0", "0")
     remember(RESULTS)
+    monkeypatch.setattr(snakemake_memory, "SPARE_BYTES", 2 * len(last_line()))
     numbers = []
     for number in range(1, 9):
         run("0", str(number))
@@ -130,6 +130,31 @@ def test_lines_that_count_no_more_are_left_out_in_time(monkeypatch):
         numbers.append(len((RESULTS / FILE).read_text().splitlines()) - 1)
         assert remembered() == {path: [str(number)]}
     assert numbers == [2, 3, 4, 1, 2, 3, 4, 1]
+
+
+def test_long_lines_are_left_out_as_soon_as_many_short_ones(monkeypatch):
+    """Those of the summary are a thousand times as long as others."""
+    monkeypatch.setattr(snakemake_memory, "SPARE_BYTES", 0)
+    run("0", "x" * 100_000)
+    for number in range(10):
+        run(str(number + 1))
+    remember(RESULTS)
+    whole = size()
+    for number in range(5):
+        run("0", str(number) * 100_000)
+        remember(RESULTS)
+        assert size() <= 2 * whole
+
+
+def test_what_an_earlier_version_noted_of_the_file_counts_for_nothing():
+    path = run("0")
+    remember(RESULTS)
+    (noted,) = Path(".snakemake/known_results").glob("*.json")
+    told = json.loads(noted.read_text())
+    noted.write_text(json.dumps(told | {"num_lines": 1, "num_first": 1}))
+    remember(RESULTS)
+    assert remembered() == {path: ["done"]}
+    assert json.loads(noted.read_text()) == told
 
 
 def test_results_in_another_clone_under_another_name_are_known(tmp_path, monkeypatch):
