@@ -21,6 +21,7 @@ from ke_steps.planning.dry_run import (
 )
 from ke_steps.planning.planned_jobs import PlannedJob
 from ke_steps.settings.study import Study
+from ke_steps.study.requests import DEFAULTS
 from ke_steps.study.trained_models import manifest_of, refuse_missing, without_weights
 
 
@@ -31,14 +32,14 @@ class ToDo:
     Snakemake takes the study and its profile is asked then, which saves building the DAG.
 
     Attributes:
-        is_begun: whether any result is there.
+        is_begun: whether any result may be there: a rule has its folder. Another study may have
+            its results below, and a run that was refused leaves a lock.
     """
 
     def __init__(self, study: Study, command: Sequence[str]) -> None:
         """Ask. The command is Snakemake's for the study."""
         self._study, self._command = study, command
-        # a run that was refused leaves its lock there
-        self.is_begun = any(Path(study.results_dir).glob("[!.]*"))
+        self.is_begun = any(Path(study.results_dir, rule).exists() for rule in DEFAULTS)
         self._asked = ask(command, NUMBERS if self.is_begun else RULES)
 
     def numbers(self, planned: Iterable[PlannedJob]) -> Counter[str]:

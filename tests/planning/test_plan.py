@@ -45,7 +45,7 @@ class Snakemake:
 
     def begin(self, *places):
         """Make a file of the smoke study's results."""
-        for place in places or ["logs/log.txt"]:
+        for place in places or ["prepare_corpus/tiny/x/sequences.parquet"]:
             path = self.folder / "results/smoke" / place
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
@@ -94,7 +94,9 @@ def test_what_a_run_would_do_is_counted_by_rule(snakemake, capsys):
     assert "Nothing is there yet" not in text
 
 
-@pytest.mark.parametrize("left", [None, ".run.lock"])
+@pytest.mark.parametrize(
+    "left", [None, ".run.lock", "another_study/summarize/summary.parquet", "logs/summarize/log.txt"]
+)
 def test_where_nothing_is_there_all_jobs_are_counted_without_a_dry_run(left, snakemake, capsys):
     if left:
         snakemake.begin(left)
