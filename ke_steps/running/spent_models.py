@@ -1,4 +1,4 @@
-"""Weights of trained models: removed once all that reads them is done, as ``keep_models`` says.
+"""Trained models: removed once all that reads them is done, as ``keep_models`` says.
 
 A trained model is known by its manifest, which stays as it was, so that nothing is trained again.
 Only a run of the study removes weights, never a job: what an evaluation was made from is of no use
@@ -12,7 +12,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ke_steps.artefacts.manifests import NAME
 from ke_steps.job.ahead import FOLDER, answer_of
+from ke_steps.job.files import read_object
 from ke_steps.job.records import files_of, logs_of
 from ke_steps.settings.study import Run, Study
 from ke_steps.study.going_on import unfinished
@@ -21,7 +23,7 @@ from ke_steps.study.trained_models import WEIGHTS, manifest_of
 
 
 def remove_spent(study: Study, since: float | None) -> None:
-    """Remove the weights of models whose readers have ended.
+    """Remove the weights of models whose readers have ended, their config and tokenizer.
 
     Args:
         study: says which are kept.
@@ -40,9 +42,12 @@ def remove_spent(study: Study, since: float | None) -> None:
         except FileNotFoundError:
             continue
         if has_ended and not any(Path(name).is_relative_to(folder) for name in marked):
-            for path in files:
+            model = files[0].parent
+            described = [model / name for name in read_object(model / NAME, "manifest")["files"]]
+            # weights last: by them a model is found whose removal was cut short
+            for path in sorted({*described, *files}, key=lambda path: (path in files, path)):
                 path.unlink(missing_ok=True)
-            shutil.rmtree(files[0].parent / FOLDER, ignore_errors=True)  # no answer without weights
+            shutil.rmtree(model / FOLDER, ignore_errors=True)  # no answer without weights
 
 
 def remove_answers(results: Path) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import json
 import os
 
 import pytest
@@ -16,6 +17,8 @@ from tests.invented.project import ROOT
 
 SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
 STARTED = 1000.0
+MODEL = ("config.json", "model.safetensors", "tokenizer.json")
+MANIFEST = json.dumps({"files": dict.fromkeys(MODEL)})
 
 
 class Trained:
@@ -25,13 +28,15 @@ class Trained:
         self.study = read_study(copy.deepcopy(SMOKE) | {"results_dir": "results"} | changes)
         self.folder = folder / "results"
         for run in self.study.runs():
-            self.write(f"inject_knowledge/{folder_of(run)}/manifest.json")
-            self.write(f"inject_knowledge/{folder_of(run)}/model.safetensors")
+            for name in MODEL:
+                self.write(f"inject_knowledge/{folder_of(run)}/{name}")
+            self.write(f"inject_knowledge/{folder_of(run)}/manifest.json", content=MANIFEST)
+            self.write(f"inject_knowledge/{folder_of(run)}/training.parquet")
 
-    def write(self, name, at=STARTED):
+    def write(self, name, at=STARTED, content="of a job"):
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+        path.write_text(content)
         os.utime(path, (at, at))
         return path
 
@@ -40,8 +45,15 @@ class Trained:
             self.write(f"logs/{rule}/{folder_of(run)}/record.json", at)
 
     def left(self):
-        found = self.folder.glob("inject_knowledge/**/*.safetensors")
-        return {str(path.parent.relative_to(self.folder / "inject_knowledge")) for path in found}
+        """The places of the models that are there whole; others have no file but the results."""
+        found = set()
+        for manifest in self.folder.glob("inject_knowledge/**/manifest.json"):
+            names = {path.name for path in manifest.parent.iterdir()}
+            assert names - {*MODEL} == {"manifest.json", "training.parquet"}
+            assert names & {*MODEL} in (set(), {*MODEL})
+            if names & {*MODEL}:
+                found.add(str(manifest.parent.relative_to(self.folder / "inject_knowledge")))
+        return found
 
 
 @pytest.fixture
@@ -59,7 +71,7 @@ def test_what_was_evaluated_in_this_run_goes_and_manifests_stay(trained):
     assert models.left() == {folder_of(run) for run in (before, *waiting)}
     for run in models.study.runs():
         manifest = models.folder / f"inject_knowledge/{folder_of(run)}/manifest.json"
-        assert manifest.read_text() == f"inject_knowledge/{folder_of(run)}/manifest.json"
+        assert manifest.read_text() == MANIFEST
 
 
 def test_what_snakemake_has_not_seen_end_stays(trained):
