@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ke_steps.artefacts.places import FETCHED, PASSAGES, SEQUENCES, SHARD
-from ke_steps.formulas.quantiles import QUANTILES
 from ke_steps.planning.model_shapes import ModelShape
 from ke_steps.planning.model_sizes import ModelSize
 from ke_steps.planning.planned_jobs import SCORING, PlannedJob, Work
@@ -25,9 +24,17 @@ from ke_steps.planning.workloads import (
     retention_flops,
     rivals_flops,
 )
+from ke_steps.planning.written import (
+    FP32_BYTES,
+    SAVED_STATE_WEIGHTS,
+    coefficients_bytes,
+    entropies_bytes,
+    learning_bytes,
+    saved_states_bytes,
+    shard_bytes,
+)
 from ke_steps.settings.checkpoints import GgufSource, HubSource
 from ke_steps.settings.learning import ORIGINAL
-from ke_steps.settings.measures import ExtractCoefficients
 from ke_steps.settings.study import Run, Study
 from ke_steps.settings.texts import HubDatasetText, PublishedKnowledge, TokenFileText
 from ke_steps.study.places import (
@@ -48,9 +55,6 @@ TEXT_BYTES_PER_TOKEN = 5
 """Of English: 4.9 in FICTIONAL KNOWLEDGE by OLMo's tokenizer. Compressed text takes less."""
 
 TOKEN_ID_BYTES = 4
-FP32_BYTES = 4
-SAVED_STATE_WEIGHTS = 3
-"""A saved state of training in units of the model: weights and the optimiser's two moments."""
 
 Sizes = Mapping[str, ModelSize]
 """The size of each model of the study; ``UNKNOWN``, which costs nothing, where nothing tells it."""
@@ -130,7 +134,7 @@ def _pretraining(study: Study, model: str, shape: ModelShape) -> PlannedJob:
         training_tokens=tokens,
         flops={Work("training", "fp32"): shape.training_flops(tokens, length)},
         disk_bytes=num_kept * FP32_BYTES * shape.num_parameters,
-        passing_bytes=_saved_states_bytes(shape),
+        passing_bytes=saved_states_bytes(shape),
     )
 
 
@@ -144,13 +148,8 @@ def _branch(study: Study, checkpoint: Checkpoint, shape: ModelShape) -> PlannedJ
         training_tokens=tokens,
         flops={Work("training", branch.precision): shape.training_flops(tokens, length)},
         disk_bytes=FP32_BYTES * shape.num_parameters,
-        passing_bytes=_saved_states_bytes(shape),
+        passing_bytes=saved_states_bytes(shape),
     )
-
-
-def _saved_states_bytes(shape: ModelShape) -> int:
-    """Return what a training saves to go on from: the last state, and the next one as well."""
-    return 2 * SAVED_STATE_WEIGHTS * FP32_BYTES * shape.num_parameters
 
 
 def _fetch(study: Study, checkpoint: Checkpoint, size: ModelSize) -> PlannedJob:
@@ -199,7 +198,7 @@ def _measuring_jobs(study: Study, there: Places, sizes: Sizes) -> Iterator[Plann
     for measurement in there.measurements:
         shape = sizes[measurement.model].shape
         yield from _extraction_jobs(study, measurement, shape)
-        written = _entropies_bytes(study, shape)
+        written = entropies_bytes(study, shape)
         yield PlannedJob("aggregate_entropy", folder_of(measurement), disk_bytes=written)
     for checkpoint in there.described_checkpoints:
         flops = description_flops(study, sizes[checkpoint.model].shape)
@@ -224,42 +223,15 @@ def _extraction_jobs(
     extract, place = study.extract_coefficients, folder_of(measurement)
     flops = extraction_flops(study, measurement.corpus, shape) / extract.num_shards
     work = {Work("forward", extract.precision): flops}
-    written = _coefficients_bytes(extract, shape)
+    written = coefficients_bytes(extract, shape)
     if extract.num_shards == 1:
         yield PlannedJob("extract_coefficients", place, flops=work, disk_bytes=written)
         return
     for shard in range(extract.num_shards):
         part = SHARD.format(**measurement._asdict(), shard=shard)
-        written_by_shard = _shard_bytes(extract, shape)
+        written_by_shard = shard_bytes(extract, shape)
         yield PlannedJob("extract_shard", part, flops=work, disk_bytes=written_by_shard)
     yield PlannedJob("merge_shards", place, disk_bytes=written)
-
-
-def _shard_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
-    """Columns of ``SHARD_COEFFICIENTS``: all terms in fp64, by group of the shard."""
-    terms = 4 + extract.relu_gate + bool(extract.num_attribution_sequences)
-    groups = extract.num_groups // extract.num_shards * terms * 8
-    return shape.num_layers * shape.num_memories * (2 * 4 + 8 + groups)
-
-
-def _coefficients_bytes(extract: ExtractCoefficients, shape: ModelShape) -> int:
-    """Columns of ``coefficients_schema``; Parquet's own coding hardly shortens them."""
-    columns = 2 * 4 + 5 * 8
-    groups = extract.num_groups * (
-        8 + 4 * (1 + extract.relu_gate + bool(extract.num_attribution_sequences))
-    )
-    return shape.num_layers * shape.num_memories * (columns + groups)
-
-
-def _entropies_bytes(study: Study, shape: ModelShape) -> int:
-    """Columns of ``ACTIVITY`` and ``DISTRIBUTION``, and a row of replicates for each entropy."""
-    extract = study.extract_coefficients
-    activity = shape.num_layers * shape.num_memories * (2 * 4 + 8)
-    distribution = shape.num_layers * len(QUANTILES) * (4 + 2 * 8)
-    extracted = (extract.num_attribution_sequences, extract.num_attention_sequences)
-    measures = 3 + extract.relu_gate + sum(map(bool, extracted))
-    entropies = measures * (shape.num_layers + 1) + bool(extract.num_next_token_sequences)
-    return activity + distribution + entropies * study.aggregate_entropy.num_bootstrap * 8
 
 
 def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Iterator[PlannedJob]:
@@ -267,7 +239,6 @@ def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Itera
     length = study.corpora[recipe.corpus].sequence_length_tokens
     tokens = recipe.num_steps * recipe.batch_size_sequences * length
     weights, is_kept = FP32_BYTES * shape.num_parameters, study.keeps_model(run)
-    update_map = shape.num_layers * shape.num_memories * (2 * 4 + 4 * 8)
     training = shape.training_flops(tokens, length)
     is_split = recipe.micro_batch_size_sequences < recipe.batch_size_sequences
     if recipe.contribution_entropy_weight and is_split:
@@ -280,8 +251,8 @@ def _run_jobs(study: Study, there: Places, run: Run, shape: ModelShape) -> Itera
             Work("training", recipe.precision): training,
             Work("forward", recipe.precision): probing_flops(study, recipe, shape),
         },
-        disk_bytes=update_map + is_kept * weights,
-        passing_bytes=_saved_states_bytes(shape) + (not is_kept) * weights,
+        disk_bytes=learning_bytes(study, recipe, shape) + is_kept * weights,
+        passing_bytes=saved_states_bytes(shape) + (not is_kept) * weights,
     )
     yield PlannedJob("evaluate_knowledge", place)
     if run in there.decaying_runs:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ke_steps.planning.costs import Sizes
 from ke_steps.planning.model_shapes import ModelShape
+from ke_steps.planning.written import FP32_BYTES
 from ke_steps.settings.checkpoints import BranchSource, NurserySource
 from ke_steps.settings.learning import Recipe
 from ke_steps.settings.study import Study
@@ -26,7 +27,6 @@ GPU_BASE_BYTES = 1.5e9
 HOST_BASE_BYTES = 4e9
 """Of a process that has loaded Python, torch and CUDA."""
 
-FP32_BYTES = 4
 STATE_BYTES = 16
 """Of a parameter that learns: itself, its gradient and AdamW's two moments, in fp32."""
 

@@ -114,14 +114,18 @@ def novelty_flops(study: Study, shape: ModelShape) -> dict[Work, float]:
     return {Work("forward", novelty.precision): shape.forward_flops(tokens, length)}
 
 
-def probing_flops(study: Study, recipe: Recipe, shape: ModelShape) -> float:
-    """Return what the probes of a learning run take, but for the few logits of their targets."""
+def num_probe_scores(study: Study, recipe: Recipe) -> int:
+    """Return how often a learning run scores a probe: each of them at each moment."""
     knowledge = study.knowledge
     if knowledge is None:
         raise ValueError("a study that learns has knowledge")
     passages = knowledge.num_paraphrase_passages + knowledge.num_once_passages
-    tokens = len(moments_of_step(recipe)) * passages * NUM_PROBES_PER_PASSAGE * PROBE_TOKENS
-    return shape.body_flops(tokens, PROBE_TOKENS)
+    return len(moments_of_step(recipe)) * passages * NUM_PROBES_PER_PASSAGE
+
+
+def probing_flops(study: Study, recipe: Recipe, shape: ModelShape) -> float:
+    """Return what the probes of a learning run take, but for the few logits of their targets."""
+    return shape.body_flops(num_probe_scores(study, recipe) * PROBE_TOKENS, PROBE_TOKENS)
 
 
 def retention_flops(study: Study, shape: ModelShape) -> dict[Work, float]:

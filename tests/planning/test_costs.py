@@ -19,7 +19,7 @@ from ke_steps.planning.costs import costs_by_rule, jobs
 from ke_steps.planning.model_shapes import shape_of_config
 from ke_steps.planning.model_sizes import KNOWN_CONFIGS, UNKNOWN, find_size
 from ke_steps.planning.planned_jobs import SCORING, Work
-from ke_steps.planning.workloads import TASK_SIZES
+from ke_steps.planning.workloads import TASK_SIZES, num_probe_scores
 from ke_steps.scoring.evaluation import load_task_items
 from ke_steps.study.reading import read_study
 from ke_steps.texts import tokenizers
@@ -322,7 +322,8 @@ def test_weights_that_stay_and_those_that_pass_are_told_apart(keep, num_kept):
     weights = 4 * size.shape.num_parameters
     update_map = size.shape.num_layers * size.shape.num_memories * (2 * 4 + 4 * 8)
     learned = [job for job in jobs(study, {"tiny": size}) if job.rule == "inject_knowledge"]
-    assert sum(job.disk_bytes for job in learned) == 10 * update_map + num_kept * weights
+    scores = sum(num_probe_scores(study, study.recipes[run.recipe]) for run in study.runs()) * 33
+    assert sum(job.disk_bytes for job in learned) == 10 * update_map + scores + num_kept * weights
     # the model until it is evaluated, and two states of weights and two moments
     passing = [job.passing_bytes / weights for job in learned]
     assert sorted(passing) == [6] * num_kept + [7] * (10 - num_kept)
