@@ -68,7 +68,7 @@ def dose_rows(measured: Measured) -> Iterator[dict[str, Any]]:
                         continue
                     kind = interval_kind(
                         QUANTITIES[measure.quantity].units,
-                        is_seeded=math.isfinite(change.freedom),
+                        is_seeded=len(seeds) > 1,
                     )
                     yield {
                         "model": measured.model,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +27,7 @@ def downstream(measured: Measured) -> Iterator[dict[str, Any]]:
                 original = float(values.loc[[reference], seeds].to_numpy().mean())
                 kind = interval_kind(
                     QUANTITIES[ACCURACY_AFTER.quantity].units,
-                    is_seeded=math.isfinite(change.freedom),
+                    is_seeded=len(seeds) > 1,
                 )
                 yield {
                     "model": measured.model,
