@@ -7,8 +7,6 @@ vector by a and what produces its coefficient by 1/a leaves it as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,12 +15,24 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from ke_steps.measuring.instances import WHOLE, Instances, Shard, batch_places, own_share
-from ke_steps.measuring.moments import GroupMeans
+from ke_steps.measuring.moments import GroupMeans, Terms
 from ke_steps.models.feed_forward import Coefficients, feed_forward
 from ke_steps.models.loading import output_logits
 
 CHUNK_POSITIONS = 1024
 """Logits held at a time are (positions, vocabulary) in fp32, twice for their gradient."""
+
+
+def _add(sums: Tensor, c: Tensor, gradient: Tensor) -> None:
+    sums[0].add_(c.mul_(gradient).abs_())
+
+
+def _reduce(c: Tensor, gradient: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(c * gradient, 1, dim=1, dtype=torch.float32)[None]
+
+
+ATTRIBUTION = Terms(["attribution"], _add, _reduce)
+"""|c · ∂L/∂c|."""
 
 
 def measure_attributions(
@@ -41,7 +51,7 @@ def measure_attributions(
         UserError: an attribution is not finite.
     """
     layers = feed_forward(model)
-    means = GroupMeans(["attribution"], _attribution, layers, num_groups, model.device)
+    means = GroupMeans(ATTRIBUTION, layers, num_groups, model.device)
 
     def observe(observed: Coefficients) -> None:
         detached = observed._replace(values=observed.values.detach())
@@ -59,10 +69,6 @@ def measure_attributions(
     finally:
         model.disable_input_require_grads()
     return means.finish(len(instances))["attribution"][:, share.groups]
-
-
-def _attribution(c: Tensor, gradient: Tensor) -> Iterator[Tensor]:
-    yield (c * gradient).abs_()
 
 
 def _backward(model: PreTrainedModel, batch: Instances) -> None:

@@ -8,10 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from ke_steps.job.errors import UserError
-from ke_steps.measuring import attributions
+from ke_steps.measuring import attributions, moments
 from ke_steps.measuring.attributions import measure_attributions
 from ke_steps.measuring.instances import gather_instances
-from ke_steps.measuring.moments import CHUNK_ELEMENTS
 from ke_steps.models.feed_forward import feed_forward
 from tests.invented.extraction import padded
 from tests.invented.models import build_model
@@ -106,7 +105,7 @@ def test_chunks_and_batches_change_nothing(monkeypatch):
     input_ids = padded(LENGTHS)
     whole = measure(model, input_ids, LENGTHS, batch_size=4)
     monkeypatch.setattr(attributions, "CHUNK_POSITIONS", 5)
-    monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", 100)
+    monkeypatch.setattr(moments, "CACHE_ELEMENTS", 100)
     parts = measure(model, input_ids, LENGTHS, batch_size=1)
     np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-8)
 
