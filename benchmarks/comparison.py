@@ -49,6 +49,7 @@ def interleave(
     num_repeats: int,
     device: torch.device,
     seconds_of: Callable[[NDArray[np.float64]], float] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Return seconds per repeat; the order reverses each time, so that drift hits all alike.
 
@@ -57,11 +58,11 @@ def interleave(
     seconds: dict[str, list[float]] = {name: [] for name in measurements}
     for repeat in range(num_repeats):
         for name in list(measurements)[:: 1 if repeat % 2 else -1]:
-            started = time.perf_counter()
+            started = clock()
             result = measurements[name]()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            elapsed = time.perf_counter() - started
+            elapsed = clock() - started
             seconds[name].append(elapsed if seconds_of is None else seconds_of(result))
     return seconds
 

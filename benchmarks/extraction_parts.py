@@ -24,7 +24,13 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from benchmarks.comparison import Measurement, interleave, ratios, told, with_torch_defaults
-from benchmarks.extraction import add_extraction_options, extraction, random_sequences, split
+from benchmarks.extraction import (
+    add_extraction_options,
+    clock_of,
+    extraction,
+    random_sequences,
+    split,
+)
 from benchmarks.extraction_peers import bare
 from benchmarks.machine import DTYPES, add_options, olmo_config, prepare, random_model
 from ke_steps.measuring.attributions import measure_attributions
@@ -47,7 +53,8 @@ def main() -> None:
         measurements = build_measurements(model, input_ids, options)
         for measure in measurements.values():
             measure()
-        print_table(precision, interleave(measurements, options.num_repeats, device), input_ids)
+        seconds = interleave(measurements, options.num_repeats, device, clock=clock_of(options))
+        print_table(precision, seconds, input_ids)
 
 
 def build_measurements(

@@ -1,7 +1,8 @@
-"""Ways to the mean |c| of every memory besides ours, each as well as its tool allows.
+"""Ways to the four moments of every memory besides ours, each as well as its tool allows.
 
-All return (num_layers, m): forward passes in the model's own dtype, and per memory the sum of
-absolute activations in fp32 or better. What a tool computes besides cannot be switched off in it.
+All return (4, num_layers, m), means of |c|, c, c² and [|c| > THRESHOLD]: forward passes in the
+model's own dtype, and sums in fp32 or better, written as one would. What a tool computes besides
+cannot be switched off in it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ Batches = Sequence[Tensor]
 
 Peer = Callable[[PreTrainedModel, Batches], Measurement]
 
+THRESHOLD = 0.125
+"""In bf16 as in fp32 a number of its own."""
+
 
 def bare(model: PreTrainedModel, batches: Batches) -> Measurement:
     """Return the forward pass of the body alone, which measures nothing."""
@@ -39,15 +43,26 @@ def bare(model: PreTrainedModel, batches: Batches) -> Measurement:
 
 def plain_hooks(model: PreTrainedModel, batches: Batches) -> Measurement:
     """Return hooks on the output projections of the body that add up as it runs."""
+    return _hooks(model, batches, _moments, 4)
+
+
+def hooks_for_one(model: PreTrainedModel, batches: Batches) -> Measurement:
+    """Return such hooks that take one moment, |c|: less than the others, so no peer."""
+    return _hooks(model, batches, lambda values: _sums_of([values.abs()]), 1)
+
+
+def _hooks(
+    model: PreTrainedModel, batches: Batches, moments: Callable[[Tensor], Tensor], number: int
+) -> Measurement:
     projections = _output_projections(model)
 
     @torch.inference_mode()
     def measure() -> NDArray[np.float64]:
-        sums = _zeros(model)
+        sums = _zeros(model)[:number]
 
         def adding_to(layer: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                sums[layer] += _activity(inputs[0])
+                sums[:, layer] += moments(inputs[0])
 
             return add
 
@@ -85,7 +100,7 @@ def papers_loop(model: PreTrainedModel, batches: Batches) -> Measurement:
         model.set_attn_implementation("sdpa")
         for handle in handles:
             handle.remove()
-        sums = torch.stack([_activity(torch.cat(activations)) for activations in kept])
+        sums = torch.stack([_moments(torch.cat(each)) for each in kept], dim=1)
         return _means(sums, batches)
 
     return measure
@@ -103,7 +118,7 @@ def nnsight(model: PreTrainedModel, batches: Batches) -> Measurement:
         for batch in batches:
             with traced.trace(input_ids=batch, use_cache=False):
                 for layer, block in enumerate(traced.layers):
-                    sums[layer] += _activity(block.mlp.down_proj.input)
+                    sums[:, layer] += _moments(block.mlp.down_proj.input)
         return _means(sums, batches)
 
     return measure
@@ -135,7 +150,7 @@ def transformer_lens(model: PreTrainedModel, batches: Batches) -> Measurement:
                 batch, names_filter=names, return_type=None, output_attentions=False
             )
             for layer, name in enumerate(names):
-                sums[layer] += _activity(cache[name])
+                sums[:, layer] += _moments(cache[name])
         return _means(sums, batches)
 
     return measure
@@ -147,13 +162,18 @@ def _output_projections(model: PreTrainedModel) -> list[nn.Module]:
 
 def _zeros(model: PreTrainedModel) -> Tensor:
     config: Any = model.config
-    shape = config.num_hidden_layers, config.intermediate_size
+    shape = 4, config.num_hidden_layers, config.intermediate_size
     return torch.zeros(shape, dtype=torch.float64, device=model.device)
 
 
-def _activity(values: Tensor) -> Tensor:
-    """Return Σ |c| (m,) over the tokens of (B, T, m)."""
-    return values.abs().sum(dim=(0, 1), dtype=torch.float32)
+def _moments(values: Tensor) -> Tensor:
+    """Return what is summed over the tokens of (B, T, m), (4, m)."""
+    absolute = values.abs()
+    return _sums_of([absolute, values, values.square(), absolute > THRESHOLD])
+
+
+def _sums_of(terms: Sequence[Tensor]) -> Tensor:
+    return torch.stack([term.sum(dim=(0, 1), dtype=torch.float32) for term in terms])
 
 
 def _means(sums: Tensor, batches: Batches) -> NDArray[np.float64]:

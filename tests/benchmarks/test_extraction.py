@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks import extraction, extraction_parts, extraction_peers
+from benchmarks.extraction_share import forward_share
 from benchmarks.machine import olmo_config, random_model
 
 SMALL = [
@@ -28,6 +29,18 @@ def test_every_peer_has_its_row(run):
     for name in ("bare forward", "extraction", *extraction.PEERS):
         assert "not installed" in rows[name] or rows[name].count(" to ") == 2
     assert "extraction to bare forward, goal 0.98" in said
+    assert "timed inside, goal 0.98" in said
+
+
+def test_what_only_an_extraction_does_is_timed_inside_of_it(model, monkeypatch):
+    """On a clock that goes on by one with each look: two looks at each call and at the whole."""
+    input_ids = np.random.default_rng(0).integers(2, 100, (4, 6), dtype=np.int32)
+    options = argparse.Namespace(batch_size_sequences=2, num_threads=1)
+    measure = extraction.extraction(model, input_ids, options)
+    looks = iter(range(100))
+    # two batches of one layer, the end, and the norms: six calls, 2 · 6 + 1 steps in all
+    assert forward_share(measure, lambda: next(looks)) == 1 - 6 / 13
+    assert next(looks) == 14
 
 
 def test_every_part_has_its_row(run):
@@ -63,9 +76,10 @@ def test_a_peer_that_measures_something_else_ends_the_benchmark(run, monkeypatch
         (extraction_peers.papers_loop, "torch"),
         (extraction_peers.nnsight, "nnsight"),
         (extraction_peers.transformer_lens, "transformer_lens"),
+        (extraction_peers.hooks_for_one, "torch"),
     ],
 )
-def test_a_peer_gives_the_mean_activity_of_each_memory(model, peer, package):
+def test_a_peer_gives_the_moments_of_each_memory(model, peer, package):
     pytest.importorskip(package, reason="a peer of the benchmarks, not installed")
     batches = torch.randint(2, 100, (4, 6)).split(2)
     block = model.base_model.layers[0]
@@ -78,11 +92,11 @@ def test_a_peer_gives_the_mean_activity_of_each_memory(model, peer, package):
         handle.remove()
         (x,) = seen
         mlp = block.mlp
-        coefficients = torch.nn.functional.silu(x @ mlp.gate_proj.weight.T) * (
-            x @ mlp.up_proj.weight.T
-        )
-    expected = coefficients.abs().mean(dim=(0, 1))
-    np.testing.assert_allclose(peer(model, batches)()[0], expected, rtol=1e-4)
+        c = torch.nn.functional.silu(x @ mlp.gate_proj.weight.T) * (x @ mlp.up_proj.weight.T)
+    is_active = (c.abs() > extraction_peers.THRESHOLD).float()
+    expected = torch.stack([c.abs(), c, c.square(), is_active]).mean(dim=(1, 2))
+    found = peer(model, batches)()[:, 0]
+    np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-4, atol=1e-6)
 
 
 def test_a_gpu_that_is_not_there_is_not_replaced(run, monkeypatch):
