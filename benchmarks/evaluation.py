@@ -41,6 +41,7 @@ from benchmarks.comparison import (
 from benchmarks.evaluation_peers import lm_evaluation_harness, sorted_loop, spans_of
 from benchmarks.machine import (
     add_options,
+    clock_of,
     describe,
     olmo_config,
     peak_memory_mb,
@@ -87,7 +88,7 @@ def main() -> None:
         measurements[HARNESS] = with_torch_defaults(lm_evaluation_harness(model, tasks, batch_size))
     measurements[LOOP] = with_torch_defaults(sorted_loop(model, tasks, batch_size))
     check_agreement({name: measure() for name, measure in measurements.items()}, items)
-    seconds = interleave(measurements, options.num_repeats, device)
+    seconds = interleave(measurements, options.num_repeats, device, clock=clock_of(options))
     memory = {name: peak_memory_mb(measure, device) for name, measure in measurements.items()}
     print_table(seconds, memory, len(items))
     return None

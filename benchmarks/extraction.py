@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +52,7 @@ from benchmarks.extraction_share import forward_share
 from benchmarks.machine import (
     DTYPES,
     add_options,
+    clock_of,
     describe,
     olmo_config,
     peak_flops,
@@ -125,16 +125,6 @@ def add_extraction_options(
     parser.add_argument("--sequence-length-tokens", type=int, default=length)
     parser.add_argument("--batch-size-sequences", type=int, default=batch)
     parser.add_argument("--precisions", nargs="+", choices=list(DTYPES), default=list(DTYPES))
-    parser.add_argument(
-        "--cpu-time",
-        action="store_true",
-        help="not the clock's: with one thread, on a machine that does something else besides",
-    )
-
-
-def clock_of(options: argparse.Namespace) -> Callable[[], float]:
-    """Return what seconds are read from."""
-    return time.process_time if options.cpu_time else time.perf_counter
 
 
 def random_sequences(config: OlmoConfig, options: argparse.Namespace) -> NDArray[np.int32]:

@@ -24,15 +24,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from benchmarks.comparison import Measurement, interleave, ratios, told, with_torch_defaults
-from benchmarks.extraction import (
-    add_extraction_options,
-    clock_of,
-    extraction,
-    random_sequences,
-    split,
-)
+from benchmarks.extraction import add_extraction_options, extraction, random_sequences, split
 from benchmarks.extraction_peers import bare
-from benchmarks.machine import DTYPES, add_options, olmo_config, prepare, random_model
+from benchmarks.machine import DTYPES, add_options, clock_of, olmo_config, prepare, random_model
 from ke_steps.measuring.attributions import measure_attributions
 from ke_steps.measuring.instances import gather_instances
 

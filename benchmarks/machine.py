@@ -8,6 +8,7 @@ import os
 import re
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -32,7 +33,17 @@ def add_options(parser: argparse.ArgumentParser, *, scale: float, num_repeats: i
     parser.add_argument("--num-layers", type=int, default=16)
     parser.add_argument("--num-repeats", type=int, default=num_repeats)
     parser.add_argument("--num-threads", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="not the clock's: with one thread, on a machine that does something else besides",
+    )
     parser.add_argument("--profile", action="store_true", help="say where the time goes, and end")
+
+
+def clock_of(options: argparse.Namespace) -> Callable[[], float]:
+    """Return what seconds are read from."""
+    return time.process_time if options.cpu_time else time.perf_counter
 
 
 def prepare(options: argparse.Namespace) -> torch.device:

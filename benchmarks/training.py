@@ -2,10 +2,10 @@
 
 Prints the tokens per second of ``train.train``, which learning runs and the nursery use, with
 ``compile`` and without (the default), of the stock ``Trainer``, and of a bare loop of forward,
-backward and AdamW, compiled and not, on the same batches in the same precision, from the beginning
-of the first step to the end of the last (goal: 0.95 of the compiled loop). Then what a learning run
-does besides, each by itself, and what share of the paper's run it would take: saving a state,
-scoring the probes, writing the update map and the checkpoint.
+backward, clipping and AdamW, compiled and not, on the same batches in the same precision, from the
+beginning of the first step to the end of the last (goal: 0.95 of the compiled loop). Then what a
+learning run does besides, each by itself, and what share of the paper's run it would take: saving a
+state, scoring the probes, writing the update map and the checkpoint.
 
 ``--scale`` shrinks width, memories, heads, vocabulary and sequence length alike. The batch is the
 paper's: 128 sequences, 8 at a time, of 1,024 tokens at scale 1. Versions run interleaved in one
@@ -38,6 +38,7 @@ from benchmarks.comparison import (
 )
 from benchmarks.machine import (
     add_options,
+    clock_of,
     describe,
     olmo_config,
     peak_flops,
@@ -47,7 +48,7 @@ from benchmarks.machine import (
     shape_of,
     share_of_peak,
 )
-from benchmarks.training_peers import Clock, bare_loop, stock_trainer
+from benchmarks.training_peers import Clock, NewClock, bare_loop, stock_trainer
 from ke_steps.texts.tokenizers import Tokenizer
 from ke_steps.training.batches import Optimisation, TrainingSequences
 from ke_steps.training.log import Watcher
@@ -66,6 +67,7 @@ WORDS = Tokenizer(tokenizers.Tokenizer(tokenizers.models.BPE()), eos_token_id=0,
 
 COMPILED, BARE, STOCK = "bare, compiled", "bare", "stock Trainer"
 OURS, OURS_COMPILED = "injection training", "injection, compiled"
+WAYS = [COMPILED, BARE, STOCK, OURS, OURS_COMPILED]
 
 
 def main() -> None:
@@ -81,21 +83,23 @@ def main() -> None:
         f" {optimisation.batch_size_sequences} sequences (micro batch"
         f" {optimisation.micro_batch_size_sequences}) of {length} tokens, {optimisation.precision}"
     )
-    measurements = {
-        COMPILED: bare_loop(random_model(config, device), sequences, optimisation, compiled=True),
-        BARE: bare_loop(random_model(config, device), sequences, optimisation, compiled=False),
-        STOCK: stock_trainer(
-            random_model(config, device), sequences, Collator(WORDS), optimisation
-        ),
-    }
-    measurements = {name: with_torch_defaults(each) for name, each in measurements.items()}
-    model = random_model(config, device)
-    measurements[OURS] = training(model, sequences, optimisation)
-    measurements[OURS_COMPILED] = training(
-        random_model(config, device), sequences, replace(optimisation, compile=True)
-    )
+
+    def new_clock() -> Clock:
+        return Clock(device, clock_of(options))
+
+    def build(name: str) -> Measurement:
+        model = random_model(config, device)
+        given = sequences, optimisation, new_clock
+        if name == STOCK:
+            return with_torch_defaults(stock_trainer(model, *given, Collator(WORDS)))
+        if name in (COMPILED, BARE):
+            return with_torch_defaults(bare_loop(model, *given, compiled=name == COMPILED))
+        compiled = replace(optimisation, compile=name == OURS_COMPILED)
+        return training(model, sequences, compiled, new_clock)
+
+    measurements = {name: build(name) for name in options.ways}
     if options.profile:
-        return print_profile(measurements[OURS], device)
+        return print_profile(build(OURS), device)
     check_agreement(measurements)
     seconds = interleave(
         measurements, options.num_repeats, device, seconds_of=lambda result: float(result[0])
@@ -104,8 +108,10 @@ def main() -> None:
     print(f"peak {peak / 1e12:.2f} TFLOP/s ({source})")
     num_tokens = optimisation.num_sequences * length
     print_table(seconds, num_tokens, shape_of(config).training_flops(num_tokens, length), peak)
-    step_seconds = statistics.median(seconds[OURS]) / optimisation.num_steps
-    print_costs(model, sequences, optimisation, WORDS, step_seconds)
+    if OURS in seconds:
+        step_seconds = statistics.median(seconds[OURS]) / optimisation.num_steps
+        model = random_model(config, device)
+        print_costs(model, sequences, optimisation, WORDS, step_seconds)
     return None
 
 
@@ -117,6 +123,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--batch-size-sequences", type=int, default=128)
     parser.add_argument("--micro-batch-size-sequences", type=int, default=8)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     return parser.parse_args()
 
 
@@ -171,12 +178,15 @@ class Timing(Watcher):
 
 
 def training(
-    model: PreTrainedModel, sequences: TrainingSequences, optimisation: Optimisation
+    model: PreTrainedModel,
+    sequences: TrainingSequences,
+    optimisation: Optimisation,
+    new_clock: NewClock,
 ) -> Measurement:
     """Return what a learning run does between its probes."""
 
     def measure() -> NDArray[np.float64]:
-        clock = Clock(model.device)
+        clock = new_clock()
         trained = train(
             lambda *_: model,
             sequences,
@@ -193,9 +203,10 @@ def training(
 def check_agreement(measurements: dict[str, Measurement]) -> None:
     """Warm up, and make sure that all see the same batches: their first losses are equal."""
     losses = {name: measure()[1] for name, measure in measurements.items()}
-    for name in losses.keys() - {BARE}:
-        error = abs(losses[name] / losses[BARE] - 1)
-        print(f"{name}: the loss of the first step differs from the bare loop's by {error:.1e}")
+    first, *others = losses
+    for name in others:
+        error = abs(losses[name] / losses[first] - 1)
+        print(f"{name}: the loss of the first step differs from that of {first} by {error:.1e}")
         if not error < 1e-3:
             raise SystemExit(f"{name} does not train on the same batches")
 
@@ -204,20 +215,17 @@ def print_table(
     seconds: dict[str, list[float]], num_tokens: int, flops: float, peak: float
 ) -> None:
     """Print throughput, its ratios, and model floating-point operations per second."""
-    print(f"{'':20}{'tokens/s':>10}{'to compiled':>24}{'injection to it':>24}{'TFLOP/s':>16}")
+    first = next(iter(seconds))
+    print(f"{'':20}{'tokens/s':>10}{f'to {first}':>28}{'TFLOP/s':>16}")
     for name, times in seconds.items():
-        cells = (
-            told(ratios(seconds[COMPILED], times)),
-            told(ratios(times, seconds[OURS])),
-        )
         print(
             f"{name:20}{num_tokens / statistics.median(times):10.0f}"
-            + "".join(f"{cell:>24}" for cell in cells)
-            + f"{share_of_peak(flops, times, peak):>16}"
+            f"{told(ratios(seconds[first], times)):>28}{share_of_peak(flops, times, peak):>16}"
         )
     compared = (OURS, COMPILED, GOAL), (OURS, STOCK, 1.0), (OURS_COMPILED, COMPILED, GOAL)
     for ours, name, goal in compared:
-        print(judged(f"{ours} to {name}", ratios(seconds[name], seconds[ours]), goal))
+        if {ours, name} <= seconds.keys():
+            print(judged(f"{ours} to {name}", ratios(seconds[name], seconds[ours]), goal))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,29 +27,34 @@ from ke_steps.training.trainer import BETAS, EPSILON, Collator
 class Clock:
     """Notes when the first step begins and the last one ends."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, read: Callable[[], float] = time.perf_counter) -> None:
         self._device = device
+        self._read = read
         self._times: list[float] = []
 
     def note(self) -> None:
         """Note the time at which all that was asked of the device is done."""
         if self._device.type == "cuda":
             torch.cuda.synchronize()
-        self._times.append(time.perf_counter())
+        self._times.append(self._read())
 
     def result(self, first_loss: float) -> NDArray[np.float64]:
         """Return (seconds of all steps, loss of the first one)."""
         return np.array([self._times[-1] - self._times[0], first_loss])
 
 
+NewClock = Callable[[], Clock]
+
+
 def bare_loop(
     model: PreTrainedModel,
     sequences: TrainingSequences,
     optimisation: Optimisation,
+    new_clock: NewClock,
     *,
     compiled: bool,
 ) -> Measurement:
-    """Return forward, backward and AdamW: neither clips, logs, nor looks at the loss.
+    """Return forward, backward, clipping and AdamW, with a look at each step's loss.
 
     Compiled is the model as a whole, its loss included.
     """
@@ -58,7 +64,7 @@ def bare_loop(
     num_micro_batches = optimisation.batch_size_sequences // size
     computed: Any = torch.compile(model, dynamic=False) if compiled else model
 
-    def train_on(batch: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+    def train_on(batch: Tensor, optimizer: torch.optim.Optimizer) -> float:
         loss = torch.zeros((), device=model.device)
         for part in batch.split(size):
             input_ids = part.to(model.device, torch.long)
@@ -68,20 +74,21 @@ def bare_loop(
                 share = computed(input_ids, labels=input_ids, use_cache=False).loss
             (share / num_micro_batches).backward()
             loss += share.detach() / num_micro_batches
+        torch.nn.utils.clip_grad_norm_(model.parameters(), optimisation.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
-        return loss
+        return loss.item()
 
     def measure() -> NDArray[np.float64]:
         model.train()
-        clock = Clock(model.device)
+        clock = new_clock()
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=optimisation.learning_rate, betas=BETAS, eps=EPSILON, fused=True
         )
         clock.note()
         losses = [train_on(batch, optimizer) for batch in batches]
         clock.note()
-        return clock.result(losses[0].item())
+        return clock.result(losses[0])
 
     return measure
 
@@ -102,12 +109,16 @@ class _Timing(TrainerCallback):
 
 
 def stock_trainer(
-    model: PreTrainedModel, sequences: TrainingSequences, collator: Collator, plan: Optimisation
+    model: PreTrainedModel,
+    sequences: TrainingSequences,
+    plan: Optimisation,
+    new_clock: NewClock,
+    collator: Collator,
 ) -> Measurement:
     """Return transformers' own ``Trainer`` with the same schedule, batch and clipping."""
 
     def measure() -> NDArray[np.float64]:
-        clock = Clock(model.device)
+        clock = new_clock()
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
                 output_dir=folder,

@@ -19,7 +19,7 @@ def test_every_way_to_train_has_its_row_and_what_comes_besides_its_cost(run, mon
         training.OURS_COMPILED,
     ):
         assert name in rows
-    assert said.count("the loss of the first step differs from the bare loop's by") == 4
+    assert said.count("the loss of the first step differs from that of bare, compiled by") == 4
     costs = {line[:28].strip(): line[28:] for line in said.splitlines()}
     for what in ("saving a state", "writing the update map", "writing the checkpoint"):
         assert costs[what].split()[-1].endswith("%")
