@@ -128,8 +128,8 @@ def test_a_bad_study_is_refused(refuse, what):
 
 COMMANDS = {
     "report": lambda study: run_study.main([study, "--", "touch", "ran"]),
-    "plan": lambda study: plan.main([study]),
-    "why": lambda study: why.main([study]),
+    "plan": lambda study: plan.main([study, "--", "touch", "ran"]),
+    "why": lambda study: why.main([study, "--", "touch", "ran"]),
 }
 
 
