@@ -137,7 +137,7 @@ def _corrected(measured: Measured, finding: Finding, adjusted: float, among: str
     is_certain = np.isnan(adjusted) or adjusted < 1 - measured.settings.confidence
     if finding.verdict not in DECIDED or is_certain:
         return finding
-    words = f" Corrected for {among} (Holm), {show_p(adjusted)}."
+    words = f" By itself {finding.verdict}; corrected for {among} (Holm), {show_p(adjusted)}."
     evidence = finding.evidence + words
     return finding._replace(verdict=INCONCLUSIVE, evidence=evidence, decided_by_step=None)
 

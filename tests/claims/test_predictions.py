@@ -155,7 +155,7 @@ def test_a_verdict_must_survive_the_correction() -> None:
     others = [told | {"name": f"P{number}"} for number in range(2, 6)]
     among = pd.DataFrame(claims(grid([told, *others], changed=noisy)))
     assert set(among["verdict"].iloc[:5]) == {"inconclusive"}
-    assert "Corrected for 5 predictions (Holm)" in among["evidence"].iloc[0]
+    assert "supported; corrected for 5 predictions (Holm)" in among["evidence"].iloc[0]
 
 
 def test_the_mean_over_runs_is_students() -> None:
